@@ -1,0 +1,35 @@
+# Targets of the project; `make help` lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check fmt clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: .venv/.run ## Start everything: private Valkey and PostgreSQL, the service, the sync worker
+	@exec $(BIN)/python -I taskapi/leash.py $$PPID SIGTERM - $(BIN)/python -m taskapi.run
+
+test: .venv/.dev ## Run the tests, with coverage
+	$(BIN)/python -m pytest --cov
+
+check: .venv/.dev ## Run everything CI runs: format, lint, types, tests
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --cov --cov-fail-under=95
+
+fmt: .venv/.dev ## Format the code and mend what ruff can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean: ## Remove what was built; data in .data stays
+	rm -rf .venv .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/.run .venv/.dev: .venv/.%: requirements-%.txt requirements.txt requirements-run.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch .venv/.run $@

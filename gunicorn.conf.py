@@ -1,0 +1,69 @@
+"""How gunicorn serves `app:app`: it reads this file from the folder it is started in."""
+
+import os
+import sys
+
+from gunicorn.arbiter import Arbiter
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+
+from taskapi import logs
+from taskapi.config import ConfigError, is_loopback, load
+from taskapi.errors import TaskApiError
+from taskapi.ports import PortError, check_free
+from taskapi.sync import bootstrap
+
+try:
+    _settings = load(os.environ)
+except ConfigError as error:
+    sys.exit(str(error))
+
+
+class OurLogger(Logger):
+    """Writes gunicorn's lines where the service writes its own, and like them."""
+
+    def setup(self, cfg: Config) -> None:
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            handler.setStream(sys.stdout)
+            handler.setFormatter(logs.OneLine())
+
+
+_host = f"[{_settings.server_host}]" if ":" in _settings.server_host else _settings.server_host
+bind = f"{_host}:{_settings.server_port}"
+workers = _settings.web_concurrency
+worker_class = "gthread"
+threads = 4
+reuse_port = True  # one shared socket: one worker took all kept-alive connections
+keepalive = 75
+graceful_timeout = 30
+control_socket_disable = True
+accesslog = None  # the service logs its requests itself
+logger_class = OurLogger
+
+
+def on_starting(arbiter: Arbiter) -> None:
+    """Refuse what must not start; say and do what comes before the first request."""
+    for address in arbiter.cfg.address:
+        if isinstance(address, tuple):  # else a Unix socket or an inherited one
+            _check_address(arbiter, *address[:2])
+    if _settings.is_default_password:
+        arbiter.log.warning("OWNER_PASSWORD is the default, which everybody knows: set your own.")
+    logs.configure()
+    try:
+        bootstrap.prepare(_settings)
+    except TaskApiError as error:
+        arbiter.log.warning("%s The sync worker will try again.", error)
+
+
+def _check_address(arbiter: Arbiter, host: str, port: int) -> None:
+    if _settings.is_default_password and not is_loopback(host):
+        sys.exit(
+            f"OWNER_PASSWORD is the default, and {host}:{port} is reachable from other machines: "
+            "set a password of your own, or listen on 127.0.0.1."
+        )
+    if not arbiter.master_pid:  # else it takes over from a running one, which has the port
+        try:
+            check_free(host, port)
+        except PortError as error:
+            sys.exit(str(error))

@@ -1,0 +1,203 @@
+"""Settings: the only reader of the environment, parsed once, every mistake reported at once."""
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote, urlsplit
+
+from marshmallow import ValidationError
+
+from schemas.common import email
+
+DEFAULT_OWNER_PASSWORD = "admin1234"
+DEFAULT_POSTGRES_PASSWORD = "EKQH9jQX7gAfV7pLwVmsbLbF3XfY6n4S"
+DURATION = re.compile(r"(?=.)(?:([0-9]{1,4})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,6})s)?")
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """The environment is not usable; the message has one line for each mistake."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment says, checked. Durations are seconds, sizes bytes."""
+
+    owner_password: str
+    owner_email: str
+    server_host: str
+    server_port: int
+    redis_url: str
+    database_url: str
+    sync_interval_seconds: float
+    trusted_proxies: int
+    max_body_bytes: int
+    key_prefix: str
+    data_dir: Path
+    backup_dir: Path
+    backup_keep: int
+    web_concurrency: int
+
+    @property
+    def is_default_password(self) -> bool:
+        """Whether the owner password is the one everybody can read in the guide."""
+        return self.owner_password == DEFAULT_OWNER_PASSWORD
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens on `host`."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class _Reader:
+    """Reads variables one by one and collects what is wrong with them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.mistakes: list[str] = []
+
+    def text(self, name: str, default: str) -> str:
+        return self.environ.get(name) or default
+
+    def parsed(self, name: str, default: str, parse: Callable[[str], T], remedy: str) -> T:
+        value = self.text(name, default)
+        try:
+            return parse(value)
+        except ValueError:
+            self.mistakes.append(f"{name}={value!r} is not usable: {remedy}.")
+            return parse(default)
+
+    def whole(self, name: str, default: int, low: int, high: int) -> int:
+        def parse(value: str) -> int:
+            if not re.fullmatch("[0-9]{1,18}", value) or not low <= int(value) <= high:
+                raise ValueError
+            return int(value)
+
+        return self.parsed(name, str(default), parse, f"set a whole number from {low} to {high}")
+
+    def secret(self, name: str, default: str, low: int, high: int) -> str:
+        value = self.text(name, default)
+        if not low <= len(value) <= high:
+            self.mistakes.append(f"{name} has {len(value)} characters: set {low} to {high}.")
+        return value
+
+
+def seconds(value: str) -> float:
+    """Parse `15m`, `30s` or `1h30m`; raises ValueError for anything else and for zero."""
+    match = DURATION.fullmatch(value)
+    total = (
+        sum(int(n or 0) * unit for n, unit in zip(match.groups(), (3600, 60, 1), strict=True))
+        if match
+        else 0
+    )
+    if not total:
+        raise ValueError(value)
+    return float(total)
+
+
+def _email(value: str) -> str:
+    try:
+        return email(value)
+    except ValidationError as error:
+        raise ValueError(value) from error
+
+
+def _matching(pattern: str | re.Pattern[str]) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(value)
+        return value
+
+    return parse
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in schemes or parts.port == 0:
+            raise ValueError(value)
+        return value
+
+    return parse
+
+
+def _redis_url(read: _Reader) -> str:
+    port = read.whole("REDIS_PORT", 6380, 1, 65535)
+    password = read.text("REDIS_PASSWORD", "")
+    login = f":{quote(password, safe='')}@" if password else ""
+    url = f"redis://{login}{read.text('REDIS_HOST', 'localhost')}:{port}/0"
+    return _masked_url(read, "REDIS_URL", url, "redis", "rediss", "unix")
+
+
+def _database_url(read: _Reader) -> str:
+    port = read.whole("DB_PORT", 5433, 1, 65535)
+    user, password, database = (
+        quote(read.text(name, default), safe="")
+        for name, default in (
+            ("POSTGRES_USER", "airflow"),
+            ("POSTGRES_PASSWORD", DEFAULT_POSTGRES_PASSWORD),
+            ("POSTGRES_DB", "airflow"),
+        )
+    )
+    host = read.text("DB_HOST", "localhost")
+    url = f"postgresql://{user}:{password}@{host}:{port}/{database}"
+    return _masked_url(read, "DATABASE_URL", url, "postgresql", "postgres")
+
+
+def _masked_url(read: _Reader, name: str, default: str, *schemes: str) -> str:
+    """Parse a URL whose value may hold a password: a mistake names the variable only."""
+    value = read.text(name, default)
+    try:
+        return _url(*schemes)(value)
+    except ValueError:
+        read.mistakes.append(f"{name} is not usable: set a URL that begins with {schemes[0]}://.")
+        return default
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Return the settings that `environ` asks for.
+
+    Raises:
+        ConfigError: naming every variable that is not usable, with what to set instead.
+    """
+    read = _Reader(environ)
+    settings = _settings(read)
+    if settings.is_default_password and not is_loopback(settings.server_host):
+        read.mistakes.append(
+            f"OWNER_PASSWORD is the default, and SERVER_HOST={settings.server_host!r} is reachable "
+            "from other machines: set a password of your own, or listen on 127.0.0.1."
+        )
+    if read.mistakes:
+        raise ConfigError("\n".join(read.mistakes))
+    return settings
+
+
+def _settings(read: _Reader) -> Settings:
+    data_dir = Path(read.text("DATA_DIR", ".data")).absolute()
+    port_name = "SERVER_PORT" if read.text("SERVER_PORT", "") else "PORT"
+    interval = read.parsed(
+        "SYNC_INTERVAL", "15m", seconds, "set a duration such as 15m, 30s or 1h30m"
+    )
+    prefix = _matching("[A-Za-z0-9_.-]{1,64}")
+    return Settings(
+        owner_password=read.secret("OWNER_PASSWORD", DEFAULT_OWNER_PASSWORD, 6, 128),
+        owner_email=read.parsed("OWNER_EMAIL", "admin@gmail.com", _email, "set an e-mail address"),
+        server_host=read.text("SERVER_HOST", "127.0.0.1"),
+        server_port=read.whole(port_name, 7890, 1, 65535),
+        redis_url=_redis_url(read),
+        database_url=_database_url(read),
+        sync_interval_seconds=interval,
+        trusted_proxies=read.whole("TRUSTED_PROXIES", 0, 0, 16),
+        max_body_bytes=read.whole("MAX_BODY_BYTES", 1 << 20, 1 << 10, 1 << 28),
+        key_prefix=read.parsed("KEY_PREFIX", "taskapi", prefix, "set letters, digits and . _ -"),
+        data_dir=data_dir,
+        backup_dir=Path(read.text("BACKUP_DIR", str(data_dir / "backups"))).absolute(),
+        backup_keep=read.whole("BACKUP_KEEP", 7, 1, 10_000),
+        web_concurrency=read.whole("WEB_CONCURRENCY", 2, 1, 256),
+    )
