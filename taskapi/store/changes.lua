@@ -1,0 +1,54 @@
+-- Read entities in the order of a sorted set: what has changed, or everything of one kind.
+--
+-- KEYS[1]  meta
+-- ARGV[1]  JSON: root   what all keys begin with
+--                set    the sorted set
+--                kind   the kind of its members; false: members are marks, <k>:<id> -> version
+--                after  only scores above this one
+--                limit  about how many; marks of one version always come together
+-- Result   {last score, 1 if more follows, how many users, groups and tasks there are,
+--          users' JSON joined by commas, their secrets, groups' JSON, tasks' JSON, deleted <k>:<id>:<version> joined by commas,
+--          marks that fit neither an entity nor a tombstone, joined by commas}
+local q = cjson.decode(ARGV[1])
+local NOUNS = { u = 'user:', g = 'group:', t = 'task:' }
+local out = { u = {}, g = {}, t = {} }
+local secrets, deleted, odd = {}, {}, {}
+
+local function range(from, to, ...)
+  return redis.call('ZRANGEBYSCORE', q.set, from, to, 'WITHSCORES', ...)
+end
+
+local function page()
+  local found = range('(' .. q.after, '+inf', 'LIMIT', 0, q.limit)
+  if #found < 2 * q.limit then return found, 0 end
+  local last = found[#found]
+  if found[2] == last then return range(last, last), 1 end
+  while found[#found] == last do found[#found], found[#found - 1] = nil, nil end
+  return found, 1
+end
+
+local function read(kind, id, member, score)
+  local json, version = unpack(redis.call('HMGET', q.root .. NOUNS[kind] .. id, 'json', 'version'))
+  if json and (q.kind or version == score) then
+    table.insert(out[kind], json)
+    if kind == 'u' then table.insert(secrets, redis.call('GET', q.root .. 'secret:' .. id) or '') end
+  elseif not json and redis.call('ZSCORE', q.root .. 'tombs', member) == score then
+    table.insert(deleted, member .. ':' .. score)
+  elseif not q.kind then
+    table.insert(odd, member)
+  end
+end
+
+local found, follows = page()
+for i = 1, #found, 2 do
+  local member, score = found[i], found[i + 1]
+  if q.kind then read(q.kind, member, member, score)
+  else read(string.sub(member, 1, 1), string.sub(member, 3), member, score) end
+end
+local sizes = {}
+for i, name in ipairs({ 'users', 'groups', 'tasks' }) do
+  sizes[i] = redis.call('ZCARD', q.root .. name)
+end
+return { found[#found] or q.after, follows, sizes, table.concat(out.u, ','), secrets,
+  table.concat(out.g, ','), table.concat(out.t, ','), table.concat(deleted, ','),
+  table.concat(odd, ',') }

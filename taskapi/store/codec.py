@@ -1,0 +1,81 @@
+"""How an entity is written: the answer's object, byte for byte, slots for what is not known yet."""
+
+import re
+from typing import Any, Final
+
+import orjson
+
+from taskapi.store.keys import Kind
+
+Entity = dict[str, Any]
+
+_STAMPS: Final = ("created_at", "updated_at", "version")
+FIELDS: Final = {
+    Kind.USER: (
+        *("id", "full_name", "role", "group_ids", "email", "number", "work_times"),
+        *_STAMPS,
+    ),
+    Kind.GROUP: ("id", "name", "admin_id", *_STAMPS),
+    Kind.TASK: (
+        *("id", "title", "status", "priority", "deadline", "information", "user_id", "group_id"),
+        *_STAMPS,
+    ),
+}
+"""What a client sees of each kind, in the order of the answer."""
+
+NEW_ID: Final = "\0i"
+NEW_VERSION: Final = "\0v"
+NOW: Final = "\0t"
+"""What `commit.lua` fills in. No text of a user can be one: NUL is refused at the door."""
+
+_NUMBER_SLOT = re.compile(r'"\\u0000([iv])"')
+BUCKET: Final = 1 << 50
+BUCKETS: Final = 6
+
+
+def template(kind: Kind, entity: Entity) -> str:
+    """Return an entity's JSON; slots stay in it as NUL and a letter."""
+    text = orjson.dumps({name: entity[name] for name in FIELDS[kind]}).decode()
+    return with_slots(text)
+
+
+def with_slots(text: str) -> str:
+    """Return JSON text with its slots as NUL and a letter, which `commit.lua` looks for."""
+    if "\\u0000" not in text:
+        return text
+    return _NUMBER_SLOT.sub("\0\\1", text).replace('"\\u0000t"', '"\0t"')
+
+
+def decode(json: bytes) -> Entity:
+    """Return the entity that `template` wrote."""
+    entity: Entity = orjson.loads(json)
+    return entity
+
+
+def decode_list(json: bytes) -> list[Entity]:
+    """Return entities whose JSON was joined by commas."""
+    entities: list[Entity] = orjson.loads(b"[" + json + b"]")
+    return entities
+
+
+def outlines(users: bytes) -> bytes:
+    """Return what fellow members see of users, from their JSON joined by commas to the same."""
+    names = ("id", "full_name", "role", "email")
+    shown = [{name: user[name] for name in names} for user in decode_list(users)]
+    return orjson.dumps(shown)[1:-1]
+
+
+def fragment(json: bytes) -> orjson.Fragment:
+    """Return finished JSON as a part of an answer, not to be written again."""
+    return orjson.Fragment(json)
+
+
+def bucket(is_done: bool, priority: int) -> int:
+    """Return which of the six sections of a task set holds such a task."""
+    return 3 * is_done + priority - 1
+
+
+def score(task: Entity) -> str:
+    """Return a task's score in every task set; that of a new task is a slot."""
+    section = bucket(task["status"], task["priority"])
+    return f"\0{section}" if task["id"] == NEW_ID else str(section * BUCKET + task["id"])

@@ -1,0 +1,120 @@
+"""Groups: their names, their admins, and what goes with them when they go."""
+
+from typing import NamedTuple
+
+from taskapi.errors import Conflict, Invalid, Stale
+from taskapi.store import codec, memberships, queries
+from taskapi.store.codec import NEW_ID, Entity
+from taskapi.store.commit import ABSENT, Commit, Written
+from taskapi.store.indexes import fold
+from taskapi.store.keys import Kind
+from taskapi.store.queries import Reach
+from taskapi.store.session import Session
+
+
+class Deleted(NamedTuple):
+    """How many users and tasks a deleted group had."""
+
+    users: int
+    tasks: int
+
+
+class Details(NamedTuple):
+    """What a group's own page shows besides the group."""
+
+    admin: Entity
+    users_count: int
+    tasks_count: int
+
+
+def create(session: Session, name: str, admin_id: int) -> Written:
+    """Create a group; its admin becomes a member.
+
+    Raises:
+        Invalid: the admin does not exist, or has role user.
+        Conflict: the name is taken.
+    """
+    commit = Commit(session)
+    admin = _find_admin(session, admin_id)
+    _take_name(session, commit, name)
+    template = commit.create(Kind.GROUP, {"name": name, "admin_id": admin_id})
+    memberships.appoint(session, commit, admin, [NEW_ID])
+    stamp = commit.run()
+    return Written(int(stamp.id), stamp.fill(template))
+
+
+def update(session: Session, group: Entity, changes: Entity) -> Written | None:
+    """Change a group's name or admin; None if nothing changes. Raises as `create` does."""
+    changes = {name: value for name, value in changes.items() if group[name] != value}
+    if not changes:
+        session.require_match()
+        return None
+    commit = Commit(session)
+    if "admin_id" in changes:
+        successor = _find_admin(session, changes["admin_id"])
+        memberships.appoint(session, commit, successor, [group["id"]])
+        former = session.referred(Kind.USER, group["admin_id"])
+        memberships.dismiss(session, commit, former, group["id"])
+    if "name" in changes and fold(changes["name"]) != fold(group["name"]):
+        _take_name(session, commit, changes["name"])
+    template = commit.update(Kind.GROUP, group, changes)
+    return Written(group["id"], commit.run().fill(template))
+
+
+def delete(session: Session, group: Entity) -> Deleted:
+    """Delete a group with its tasks and memberships."""
+    keys, group_id = session.keys, group["id"]
+    commit = Commit(session)
+    sizes = session.read(*(("ZCARD", key) for key in _sets(session, group_id)))
+    for key, size in zip(_sets(session, group_id), sizes, strict=True):
+        commit.guard_size(key, size)
+    tasks = queries.entities(session, queries.tasks(keys, Reach(True, (), 0), group_id=group_id))
+    for task in tasks:
+        commit.delete(Kind.TASK, task)
+    users = queries.entities(session, queries.members(keys, group_id))
+    for user in users:
+        left = [i for i in user["group_ids"] if i != group_id]
+        commit.update(Kind.USER, user, {"group_ids": left})
+    admin = session.referred(Kind.USER, group["admin_id"])
+    memberships.dismiss(session, commit, admin, group_id)
+    commit.delete(Kind.GROUP, group)
+    commit.run(frees_memory=True)
+    return Deleted(len(users), len(tasks))
+
+
+def details(session: Session, group: Entity) -> Details:
+    """Return a group's admin and its sizes."""
+    keys = session.keys
+    admin, users, tasks = session.read(
+        ("HGET", keys.entity(Kind.USER, group["admin_id"]), "json"),
+        *(("ZCARD", key) for key in _sets(session, group["id"])),
+    )
+    if admin is None:
+        raise Stale
+    return Details(codec.decode(admin), users, tasks)
+
+
+def _sets(session: Session, group_id: int) -> tuple[str, str]:
+    return session.keys.members(group_id), session.keys.group_tasks(group_id)
+
+
+def _find_admin(session: Session, user_id: int) -> Entity:
+    (user,) = session.find(Kind.USER, user_id)
+    if user is None:
+        raise Invalid(
+            f"There is no user {user_id}: name one that exists in admin_id.", code="unknown_user"
+        )
+    if user["role"] == "user":
+        raise Invalid(
+            f"User {user_id} has role user: a group's admin is a group_admin or an owner.",
+            code="not_an_admin",
+        )
+    return user
+
+
+def _take_name(session: Session, commit: Commit, name: str) -> None:
+    key, field = session.keys.names, fold(name)
+    (holder,) = session.read(("HGET", key, field))
+    if holder is not None:
+        raise Conflict(f"The group name {name!r} is taken: use another.", code="name_taken")
+    commit.guard(key, field, ABSENT)

@@ -1,0 +1,83 @@
+"""Which index commands follow from a change of an entity: the one place that knows."""
+
+import unicodedata
+from collections.abc import Iterator
+
+from taskapi.store import codec
+from taskapi.store.codec import Entity
+from taskapi.store.keys import Keys, Kind
+
+Write = tuple[str, ...]
+
+
+def fold(text: str) -> str:
+    """Return what is equal for texts that differ in case or composition only."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def reindex(keys: Keys, kind: Kind, old: Entity | None, new: Entity | None) -> Iterator[Write]:
+    """Yield the commands that turn the indexes of `old` into those of `new`; None is absent."""
+    return _BY_KIND[kind](keys, old, new)
+
+
+def _user(keys: Keys, old: Entity | None, new: Entity | None) -> Iterator[Write]:
+    if new is None and old:
+        user_id = str(old["id"])
+        yield ("ZREM", keys.users, user_id)
+        yield ("HDEL", keys.counts, user_id)
+        yield ("HDEL", keys.full_names, user_id)
+        yield ("UNLINK", keys.secret(user_id), keys.user_tasks(user_id))
+    if new:
+        user_id = str(new["id"])
+        yield ("ZADD", keys.users, user_id, user_id)
+        yield ("HSET", keys.full_names, user_id, new["full_name"])
+    yield from _renamed(keys.emails, user_id, "email", old, new)
+    before, after = set(old["group_ids"] if old else ()), set(new["group_ids"] if new else ())
+    for group_id in sorted(before - after):
+        yield ("ZREM", keys.members(group_id), user_id)
+    for group_id in after - before:
+        yield ("ZADD", keys.members(group_id), user_id, user_id)
+
+
+def _group(keys: Keys, old: Entity | None, new: Entity | None) -> Iterator[Write]:
+    if new is None and old:
+        group_id = str(old["id"])
+        yield ("ZREM", keys.groups, group_id)
+        yield ("UNLINK", keys.members(group_id), keys.group_tasks(group_id))
+        yield ("UNLINK", keys.group_counts(group_id))
+    if new:
+        group_id = str(new["id"])
+        yield ("ZADD", keys.groups, group_id, group_id)
+    yield from _renamed(keys.names, group_id, "name", old, new)
+
+
+def _renamed(
+    index: str, entity_id: str, field: str, old: Entity | None, new: Entity | None
+) -> Iterator[Write]:
+    before, after = (fold(entity[field]) if entity else None for entity in (old, new))
+    if before and before != after:
+        yield ("HDEL", index, before)
+    if after and before != after:
+        yield ("HSET", index, after, entity_id)
+
+
+def _task(keys: Keys, old: Entity | None, new: Entity | None) -> Iterator[Write]:
+    place = new or old
+    assert place is not None
+    task_id, user_id = str(place["id"]), str(place["user_id"])
+    for scope in (keys.tasks, keys.user_tasks(user_id)):
+        yield ("ZADD", scope, codec.score(new), task_id) if new else ("ZREM", scope, task_id)
+    if new:
+        yield ("ZADD", keys.group_tasks(new["group_id"]), codec.score(new), task_id)
+    if (old is None) != (new is None):
+        yield ("HINCRBY", keys.counts, user_id, "1" if new else "-1")
+    before, after = old and old["group_id"], new and new["group_id"]
+    if before != after:
+        if before:
+            yield ("ZREM", keys.group_tasks(before), task_id)
+            yield ("HINCRBY", keys.group_counts(before), user_id, "-1")
+        if after:
+            yield ("HINCRBY", keys.group_counts(after), user_id, "1")
+
+
+_BY_KIND = {Kind.USER: _user, Kind.GROUP: _group, Kind.TASK: _task}

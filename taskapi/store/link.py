@@ -1,0 +1,137 @@
+"""One thread's connection to Redis, and the one table of what Redis' refusals mean."""
+
+import itertools
+import secrets
+import threading
+from typing import Any, Final
+
+import redis
+from redis import exceptions as driver
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from taskapi.errors import StoreFull, StoreUnreachable
+from taskapi.store.keys import Keys
+from taskapi.store.scripts import SOURCES
+
+Command = tuple[Any, ...]
+CONNECT_SECONDS: Final = 0.4
+REPLY_SECONDS: Final = 0.9
+"""Two attempts at most, so that an outage answers within 2 s."""
+WORKER_REPLY_SECONDS: Final = 30.0
+
+REFUSALS: Final = {
+    "OOM": (StoreFull, "Redis has no memory left: free some or raise maxmemory, then try again."),
+    "LOADING": (StoreUnreachable, "Redis is loading its data: try again in a moment."),
+    "MISCONF": (StoreUnreachable, "Redis cannot write to its disk and refuses changes."),
+    "READONLY": (StoreUnreachable, "Redis is a read-only replica and refuses changes."),
+    "MASTERDOWN": (StoreUnreachable, "Redis lost its primary and refuses to serve."),
+    "CLUSTERDOWN": (StoreUnreachable, "The Redis cluster is down."),
+    "TRYAGAIN": (StoreUnreachable, "The Redis cluster is being reorganised: try again."),
+    "BUSY": (StoreUnreachable, "Redis is busy with a long script: try again."),
+    "NOAUTH": (StoreUnreachable, "Redis refused the service's password."),
+    "WRONGPASS": (StoreUnreachable, "Redis refused the service's password."),
+    "NOPERM": (StoreUnreachable, "Redis refused the service's rights."),
+}
+UNREACHABLE: Final = "Redis does not answer: try again in a moment."
+
+
+def refusal(error: driver.RedisError) -> Exception:
+    """Return the domain error that stands for what Redis answered, or the error itself."""
+    word = getattr(error, "status_code", None) or str(error).split(" ", 1)[0]
+    if word in REFUSALS:
+        kind, sentence = REFUSALS[word]
+        return kind(sentence)
+    is_outage = isinstance(error, driver.ConnectionError | driver.TimeoutError)
+    return StoreUnreachable(UNREACHABLE) if is_outage else error
+
+
+class Link:
+    """A connection that only one thread uses, its operations numbered."""
+
+    def __init__(self, pool: redis.ConnectionPool, process: str, thread: int) -> None:
+        self._connection: Any = pool.make_connection()
+        self._numbers = itertools.count(1)
+        self.operation_field = f"op:{process}.{thread}"
+
+    def next_number(self) -> int:
+        """Return a number above all that this link gave before."""
+        return next(self._numbers)
+
+    def trip(self, *commands: Command) -> list[Any]:
+        """Send all commands at once and return their replies.
+
+        A connection that breaks is tried once more, so only commands go in that may run twice:
+        reads, and commits, which carry an operation number.
+
+        Raises:
+            StoreUnreachable, StoreFull: Redis cannot serve now.
+        """
+        try:
+            replies = self._exchange(commands)
+        except (driver.ConnectionError, driver.TimeoutError) as error:
+            if isinstance(error, driver.AuthenticationError | driver.BusyLoadingError):
+                raise refusal(error) from error
+            replies = self._again(commands)
+        if any(isinstance(reply, driver.NoScriptError) for reply in replies):
+            replies = self._again([_with_source(command) for command in commands])
+        for reply in replies:
+            if isinstance(reply, driver.RedisError):
+                raise refusal(reply) from reply
+        return replies
+
+    def close(self) -> None:
+        """Give the connection back to the system."""
+        self._connection.disconnect()
+
+    def _again(self, commands: Any) -> list[Any]:
+        try:
+            return self._exchange(commands)
+        except driver.RedisError as error:
+            raise refusal(error) from error
+
+    def _exchange(self, commands: Any) -> list[Any]:
+        connection = self._connection
+        connection.send_packed_command(connection.pack_commands(commands))
+        return [self._reply() for _ in commands]
+
+    def _reply(self) -> Any:
+        try:
+            return self._connection.read_response()
+        except driver.ResponseError as error:
+            return error
+        except driver.ConnectionError as error:
+            self._connection.disconnect()
+            raise error
+
+
+def _with_source(command: Command) -> Command:
+    if command[0] != "EVALSHA":
+        return command
+    return ("EVAL", SOURCES[command[1]], *command[2:])
+
+
+class Store:
+    """An installation's Redis: its keys, and a link for each thread that asks."""
+
+    def __init__(self, url: str, prefix: str, reply_seconds: float = REPLY_SECONDS) -> None:
+        self.keys = Keys(prefix)
+        self._process = secrets.token_hex(6)
+        self._threads = itertools.count(1)
+        self._local = threading.local()
+        self._pool = redis.ConnectionPool.from_url(
+            url,
+            protocol=2,
+            driver_info=None,
+            retry=Retry(NoBackoff(), 0),
+            socket_connect_timeout=CONNECT_SECONDS,
+            socket_timeout=reply_seconds,
+        )
+
+    @property
+    def link(self) -> Link:
+        """This thread's own link, made on first use."""
+        found: Link | None = getattr(self._local, "link", None)
+        if found is None:
+            found = self._local.link = Link(self._pool, self._process, next(self._threads))
+        return found

@@ -1,0 +1,13 @@
+-- One batch of a restore: each batch once, in order, and only while this restore is the one.
+--
+-- KEYS[1]  meta
+-- ARGV[1]  the restore's own token
+-- ARGV[2]  number of the batch, from 1
+-- ARGV[3]  JSON: Redis commands
+-- Result   OK, or LOST: another restore has begun since
+local state, loader, done = unpack(redis.call('HMGET', KEYS[1], 'state', 'loader', 'loaded'))
+if state ~= 'restoring' or loader ~= ARGV[1] then return 'LOST' end
+if tonumber(done) >= tonumber(ARGV[2]) then return 'OK' end
+for _, command in ipairs(cjson.decode(ARGV[3])) do redis.call(unpack(command)) end
+redis.call('HSET', KEYS[1], 'loaded', ARGV[2])
+return 'OK'

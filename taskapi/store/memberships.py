@@ -1,0 +1,133 @@
+"""Who belongs to which group, who administers it, and what follows for the tasks."""
+
+from typing import NamedTuple
+
+import orjson
+
+from taskapi.errors import Conflict, NotFound
+from taskapi.store import codec, queries
+from taskapi.store.codec import NEW_ID, Entity
+from taskapi.store.commit import ABSENT, PRESENT, Commit
+from taskapi.store.keys import Keys, Kind
+from taskapi.store.queries import Scope
+from taskapi.store.session import Guard, Session
+
+
+class Relocation(NamedTuple):
+    """What became of the tasks of a user who left a group."""
+
+    affected_tasks: int
+    moved_to: int | None
+
+
+def add(session: Session, group_id: int, user: Entity) -> None:
+    """Make a user a member; raises Conflict for one who already is."""
+    if group_id in user["group_ids"]:
+        raise Conflict(
+            f"User {user['id']} is already a member of group {group_id}.", code="already_member"
+        )
+    commit = Commit(session)
+    commit.guard(session.keys.entity(Kind.GROUP, group_id), "version", PRESENT)
+    commit.update(Kind.USER, user, {"group_ids": sorted([*user["group_ids"], group_id])})
+    commit.run()
+
+
+def remove(session: Session, group_id: int, user: Entity) -> Relocation:
+    """End a membership; the user's tasks there move to their first group left, or go.
+
+    Raises:
+        NotFound: the user is no member.
+        Conflict: the user administers the group.
+    """
+    if group_id not in user["group_ids"]:
+        raise NotFound(f"User {user['id']} is not a member of group {group_id}.")
+    require_not_administering(user, {group_id})
+    remaining = [i for i in user["group_ids"] if i != group_id]
+    commit = Commit(session)
+    relocation = relocate(session, commit, user, [group_id], remaining)
+    commit.guard(session.keys.entity(Kind.USER, user["id"]), *duties(user))
+    commit.update(Kind.USER, user, {"group_ids": remaining})
+    commit.run()
+    return relocation
+
+
+def require_not_administering(user: Entity, left: set[int]) -> None:
+    """Raise Conflict, naming the groups, if the user administers one of those."""
+    held = sorted(left.intersection(administered(user)))
+    if held:
+        named = ", ".join(map(str, held))
+        raise Conflict(
+            f"User {user['id']} administers group {named}: give it another admin first.",
+            code="administers_groups",
+        )
+
+
+def relocate(
+    session: Session, commit: Commit, user: Entity, left: list[int], remaining: list[int]
+) -> Relocation:
+    """Move a user's tasks out of groups, to the first that remains; delete them if none does."""
+    keys, user_id = session.keys, str(user["id"])
+    target = min(remaining, default=None)
+    affected = 0
+    for group_id in left:
+        counts = keys.group_counts(group_id)
+        (count,) = session.read(("HGET", counts, user_id))
+        commit.guard(counts, user_id, ABSENT if count is None else count.decode())
+        there = (keys.group_tasks(group_id),)
+        scope = Scope(Kind.TASK, (keys.user_tasks(user_id),), (), there, queries.ALL_BUCKETS)
+        for task in queries.entities(session, scope):
+            affected += 1
+            if target is None:
+                commit.delete(Kind.TASK, task)
+            else:
+                commit.update(Kind.TASK, task, {"group_id": target})
+    return Relocation(affected, target)
+
+
+def administered(user: Entity) -> list[int]:
+    """Return the ids of the groups whose admin the user is, ascending."""
+    group_ids: list[int] = user.get("administers", [])
+    return group_ids
+
+
+def appoint(session: Session, commit: Commit, user: Entity, group_ids: list[int | str]) -> None:
+    """Make a user the admin, and a member, of groups; NEW_ID is the one being created."""
+    known = sorted({*user["group_ids"], *(i for i in group_ids if i != NEW_ID)})
+    if NEW_ID in group_ids:
+        known.append(NEW_ID)
+    if known == user["group_ids"]:
+        commit.guard_unchanged(Kind.USER, user)
+    else:
+        commit.update(Kind.USER, user, {"group_ids": known})
+    _set_administered(session.keys, commit, user, [*administered(user), *group_ids])
+
+
+def dismiss(session: Session, commit: Commit, user: Entity, group_id: int) -> None:
+    """Take a group's administration from a user, who stays a member."""
+    left = [i for i in administered(user) if i != group_id]
+    _set_administered(session.keys, commit, user, left)
+
+
+def rights(keys: Keys, user: Entity) -> list[Guard]:
+    """Return the guards that hold as long as what a user may do is the same."""
+    key = keys.entity(Kind.USER, user["id"])
+    return [(key, "version", str(user["version"])), (key, *duties(user))]
+
+
+def _set_administered(
+    keys: Keys, commit: Commit, user: Entity, group_ids: list[int] | list[int | str]
+) -> None:
+    key = keys.entity(Kind.USER, user["id"])
+    commit.guard(key, *duties(user))
+    numbers = sorted(i for i in group_ids if i != NEW_ID)
+    listed = [*numbers, NEW_ID] if NEW_ID in group_ids else numbers
+    if listed:
+        commit.add("HSET", key, "administers", codec.with_slots(orjson.dumps(listed).decode()))
+    else:
+        commit.add("HDEL", key, "administers")
+
+
+def duties(user: Entity) -> tuple[str, str | bool]:
+    """Return the field of a user's hash that lists the groups administered, and its value."""
+    found = user.get("administers")
+    return ("administers", ABSENT if found is None else orjson.dumps(found).decode())

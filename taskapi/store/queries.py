@@ -1,0 +1,166 @@
+"""Lists: pages of entities in order of id, from index sets, never by looking at everything."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import orjson
+
+from taskapi.store import scripts
+from taskapi.store.codec import BUCKETS, Entity, bucket, decode_list
+from taskapi.store.keys import Keys, Kind
+from taskapi.store.link import Command
+from taskapi.store.session import Session
+
+CHUNK: Final = 1000
+"""Entities or candidates a script looks at before others get their turn: about 2 ms."""
+ALL_BUCKETS: Final = tuple(range(BUCKETS))
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which entities a list is about: a union of sets and single ids, narrowed by other sets.
+
+    Attributes:
+        within: sets of which one has to have the entity; empty does not narrow.
+        buckets: the sections wanted of task sets; None for sets scored by id.
+    """
+
+    kind: Kind
+    sources: tuple[str, ...] = ()
+    ids: tuple[int, ...] = ()
+    within: tuple[str, ...] = ()
+    buckets: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a caller sees of tasks: everything, or those of some groups and one's own."""
+
+    is_everything: bool
+    group_ids: tuple[int, ...]
+    user_id: int
+
+
+class Page(NamedTuple):
+    """Part of a list: finished JSON, joined by commas, and where the next part begins."""
+
+    json: bytes
+    size: int
+    next_after: int | None
+
+
+def page(session: Session, scope: Scope, after: int = 0, limit: int | None = None) -> Page:
+    """Return the entities above `after`, at most `limit` of them; None for all."""
+    texts: list[bytes] = []
+    count, next_after = 0, None
+    for number, text, last, follows in _chunks(session, scope, after, limit):
+        count += number
+        if number:
+            texts.append(text)
+            next_after = int(last)
+        if follows == b"end":
+            next_after = None
+    return Page(b",".join(texts), count, next_after)
+
+
+def entities(session: Session, scope: Scope) -> list[Entity]:
+    """Return everything in a scope, decoded."""
+    return decode_list(page(session, scope).json)
+
+
+def chunks(session: Session, scope: Scope, after: int = 0) -> Iterator[list[Entity]]:
+    """Yield everything above `after` by chunks that hold up nobody else."""
+    for _, text, _, _ in _chunks(session, scope, after, None):
+        yield decode_list(text)
+
+
+def _chunks(
+    session: Session, scope: Scope, after: int, limit: int | None
+) -> Iterator[tuple[int, bytes, bytes, bytes]]:
+    """Yield (number, JSON, last id, what follows) until the limit is reached or nothing follows."""
+    left, cursor = limit, after
+    while True:
+        wanted = CHUNK if left is None else left
+        (reply,) = session.read(_command(session.keys, scope, cursor, wanted))
+        yield reply
+        number, _, last, follows = reply
+        if follows == b"end" or (follows == b"more" and left is not None):
+            return
+        cursor = int(last if follows == b"more" else follows)
+        left = None if left is None else left - number
+
+
+def _command(keys: Keys, scope: Scope, after: int, limit: int) -> Command:
+    question = {
+        "sources": scope.sources,
+        "ids": [str(i) for i in scope.ids],
+        "within": scope.within,
+        "buckets": scope.buckets or False,
+        "after": str(after),
+        "limit": limit,
+        "chunk": CHUNK if scope.within else limit + 1,
+        "entity": keys.entity(scope.kind, ""),
+    }
+    return ("EVALSHA", scripts.PAGE, 1, keys.meta, orjson.dumps(question))
+
+
+def buckets(is_done: bool | None = None, priority: int | None = None) -> tuple[int, ...]:
+    """Return the sections that hold tasks of this status and priority; None for any."""
+    return tuple(
+        bucket(done, rank)
+        for done in (False, True)
+        for rank in (1, 2, 3)
+        if is_done in (None, done) and priority in (None, rank)
+    )
+
+
+def users(keys: Keys, *, group_ids: Iterable[int] | None, user_id: int) -> Scope:
+    """Return the scope of all users, or of some groups' members and one user besides."""
+    if group_ids is None:
+        return Scope(Kind.USER, (keys.users,))
+    return Scope(Kind.USER, tuple(map(keys.members, group_ids)), (user_id,))
+
+
+def members(keys: Keys, group_id: int) -> Scope:
+    """Return the scope of a group's members."""
+    return Scope(Kind.USER, (keys.members(group_id),))
+
+
+def groups(keys: Keys, group_ids: Iterable[int] | None) -> Scope:
+    """Return the scope of all groups, or of these."""
+    if group_ids is None:
+        return Scope(Kind.GROUP, (keys.groups,))
+    return Scope(Kind.GROUP, ids=tuple(group_ids))
+
+
+def tasks(
+    keys: Keys,
+    reach: Reach,
+    *,
+    user_id: int | None = None,
+    group_id: int | None = None,
+    sections: tuple[int, ...] = ALL_BUCKETS,
+) -> Scope:
+    """Return the scope of the tasks within reach, of one user, of one group, or of both."""
+    own = keys.user_tasks(user_id or reach.user_id)
+    sources: tuple[str, ...]
+    within: tuple[str, ...] = ()
+    if group_id is not None:
+        of_group = keys.group_tasks(group_id)
+        if not reach.is_everything and group_id not in reach.group_ids:
+            is_own = user_id in (None, reach.user_id)
+            sources, within = ((own,) if is_own else ()), (of_group,)
+        elif user_id is not None:
+            sources, within = (own,), (of_group,)
+        else:
+            sources = (of_group,)
+    elif user_id is not None:
+        is_whole = reach.is_everything or user_id == reach.user_id
+        within = () if is_whole else tuple(map(keys.group_tasks, reach.group_ids))
+        sources = (own,) if is_whole or within else ()
+    elif reach.is_everything:
+        sources = (keys.tasks,)
+    else:
+        sources = (own, *map(keys.group_tasks, reach.group_ids))
+    return Scope(Kind.TASK, sources, within=within, buckets=sections)

@@ -1,0 +1,106 @@
+"""What one request reads: everything from one epoch of the store, or nothing."""
+
+from collections.abc import Container
+from dataclasses import dataclass, field
+from typing import Any
+
+from orjson import loads
+
+from taskapi.errors import NewEpoch, NotReady, Stale, VersionMismatch
+from taskapi.store.codec import Entity, decode
+from taskapi.store.keys import Keys, Kind
+from taskapi.store.link import Command, Link, Store
+
+Guard = tuple[str, str | bool, str | bool | int]
+NOT_READY = "The store is empty, or is being restored: try again in a few seconds."
+
+
+@dataclass(slots=True)
+class Session:
+    """One request's view of the store.
+
+    Attributes:
+        epoch: the store's epoch at the first read; a restore begins another.
+        rights: guards for what the caller's rights were read from, part of each commit.
+        wanted: the versions that the caller is ready to change; None for any.
+        actual: the version of what the request is about.
+    """
+
+    link: Link
+    keys: Keys
+    epoch: str = ""
+    rights: list[Guard] = field(default_factory=list)
+    wanted: Container[str] | None = None
+    actual: str = ""
+
+    def open(self, *commands: Command) -> list[Any]:
+        """Do the first reads; the store's state is asked before and after them.
+
+        Raises:
+            NotReady: the store is empty or being restored.
+        """
+        state = ("HMGET", self.keys.meta, "epoch", "state")
+        before, *replies, after = self.link.trip(state, *commands, state)
+        if before != after or not serves_reads(before):
+            raise NotReady(NOT_READY)
+        self.epoch = before[0].decode()
+        return replies
+
+    def read(self, *commands: Command) -> list[Any]:
+        """Do further reads, of the same epoch.
+
+        Raises:
+            NewEpoch: the store was restored in between; begin again.
+            NotReady: the store is being restored.
+        """
+        state = ("HMGET", self.keys.meta, "epoch", "state")
+        *replies, after = self.link.trip(*commands, state)
+        if not serves_reads(after):
+            raise NotReady(NOT_READY)
+        if after[0].decode() != self.epoch:
+            raise NewEpoch
+        return replies
+
+    def require_match(self) -> None:
+        """Raise VersionMismatch unless what the request is about has a version that is wanted."""
+        if self.wanted is not None and self.actual not in self.wanted:
+            raise VersionMismatch(self.actual)
+
+    def find(self, kind: Kind, *ids: int) -> list[Entity | None]:
+        """Return the entities with these ids, None for each that does not exist."""
+        if not ids:
+            return []
+        return [entity(reply) for reply in self.read(*(fetch(self.keys, kind, i) for i in ids))]
+
+    def referred(self, kind: Kind, entity_id: int) -> Entity:
+        """Return the entity that another one names; raises Stale if it has gone meanwhile."""
+        (found,) = self.find(kind, entity_id)
+        if found is None:
+            raise Stale
+        return found
+
+
+def begin(store: Store) -> Session:
+    """Return a session that has read nothing yet."""
+    return Session(store.link, store.keys)
+
+
+def serves_reads(state: list[bytes | None]) -> bool:
+    """Whether (epoch, state) of meta allow reads; a fenced store still does."""
+    return state[0] is not None and state[1] in (b"ready", b"fenced")
+
+
+def fetch(keys: Keys, kind: Kind, entity_id: int) -> Command:
+    """Return the command whose reply `entity` understands."""
+    return ("HMGET", keys.entity(kind, entity_id), "json", "administers")
+
+
+def entity(reply: list[bytes | None]) -> Entity | None:
+    """Return the entity of a reply to `fetch`; a user's has `administers`, not shown to clients."""
+    json, administers = reply
+    if json is None:
+        return None
+    found = decode(json)
+    if administers is not None:
+        found["administers"] = loads(administers)
+    return found

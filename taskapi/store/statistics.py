@@ -1,0 +1,121 @@
+"""Numbers about tasks, from counters and set sizes: their cost does not grow with the tasks."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from taskapi.store.codec import BUCKET, bucket
+from taskapi.store.keys import Keys
+from taskapi.store.link import Command
+from taskapi.store.session import Session
+
+
+def of_group(session: Session, group_id: int) -> dict[str, Any]:
+    """Return the totals of a group, and its members' numbers of tasks by name."""
+    keys = session.keys
+    *sizes, users, counts = session.read(
+        *_sizes(keys.group_tasks(group_id)),
+        ("ZCARD", keys.members(group_id)),
+        ("HGETALL", keys.group_counts(group_id)),
+    )
+    named = _named(session, _counter(counts))
+    return {"users_count": users, **_totals(*sizes), "user_task_counts": named}
+
+
+def of_everything(session: Session) -> dict[str, Any]:
+    """Return the totals of all tasks, by user and by group, and the number of users."""
+    keys = session.keys
+    *sizes, users, counts, names, group_ids = session.read(
+        *_sizes(keys.tasks),
+        ("ZCARD", keys.users),
+        ("HGETALL", keys.counts),
+        ("HGETALL", keys.full_names),
+        ("ZRANGE", keys.groups, 0, -1),
+    )
+    known = dict(zip(names[::2], names[1::2], strict=True))
+    return {
+        **_totals(*sizes),
+        "user_task_counts": _labelled(_counter(counts), known),
+        "group_task_counts": _group_counts(session, [int(i) for i in group_ids]),
+        "total_users": users,
+    }
+
+
+def of_groups(session: Session, group_ids: list[int]) -> dict[str, Any]:
+    """Return the totals of some groups' tasks together, by user and by group."""
+    keys, by_user = session.keys, Counter[bytes]()
+    total = done = 0
+    for group_id in group_ids:
+        size, finished, counts = session.read(
+            *_sizes(keys.group_tasks(group_id)), ("HGETALL", keys.group_counts(group_id))
+        )
+        total, done = total + size, done + finished
+        by_user += _counter(counts)
+    return {
+        **_totals(total, done),
+        "user_task_counts": _named(session, by_user),
+        "group_task_counts": _group_counts(session, group_ids),
+        "administered_groups": group_ids,
+    }
+
+
+def of_user(session: Session, user_id: int) -> dict[str, Any]:
+    """Return the totals of one user's tasks, and their numbers by priority."""
+    key = session.keys.user_tasks(user_id)
+    *sizes, p1, p1_done, p2, p2_done, p3, p3_done = session.read(
+        *_sizes(key),
+        *(_section(key, bucket(done, rank)) for rank in (1, 2, 3) for done in (False, True)),
+    )
+    return {
+        "user_id": user_id,
+        **_totals(*sizes),
+        "priority_counts": {"1": p1 + p1_done, "2": p2 + p2_done, "3": p3 + p3_done},
+    }
+
+
+def _sizes(key: str) -> tuple[Command, Command]:
+    first_done = bucket(True, 1) * BUCKET
+    return ("ZCARD", key), ("ZCOUNT", key, first_done, "+inf")
+
+
+def _section(key: str, section: int) -> Command:
+    return ("ZCOUNT", key, section * BUCKET, f"({(section + 1) * BUCKET}")
+
+
+def _totals(total: int, done: int) -> dict[str, Any]:
+    return {
+        "total_tasks": total,
+        "completed_tasks": done,
+        "pending_tasks": total - done,
+        "completion_rate": round(100 * done / total, 2) if total else 0.0,
+    }
+
+
+def _counter(reply: list[bytes]) -> Counter[bytes]:
+    pairs = zip(reply[::2], reply[1::2], strict=True)
+    return Counter({user_id: int(count) for user_id, count in pairs if int(count)})
+
+
+def _named(session: Session, counts: Counter[bytes]) -> dict[str, int]:
+    if not counts:
+        return {}
+    (names,) = session.read(("HMGET", session.keys.full_names, *counts))
+    return _labelled(counts, dict(zip(counts, names, strict=True)))
+
+
+def _labelled(counts: Counter[bytes], names: dict[bytes, bytes]) -> dict[str, int]:
+    """Return the counts by name, in order of id; namesakes are told apart by their ids."""
+    ids = sorted((user_id for user_id in counts if names.get(user_id)), key=int)
+    shared = Counter(names[user_id] for user_id in ids)
+    return {_label(names[i].decode(), i, shared[names[i]] > 1): counts[i] for i in ids}
+
+
+def _label(name: str, user_id: bytes, is_shared: bool) -> str:
+    return f"{name} (#{user_id.decode()})" if is_shared else name
+
+
+def _group_counts(session: Session, group_ids: Iterable[int]) -> dict[str, int]:
+    keys: Keys = session.keys
+    wanted = list(group_ids)
+    sizes = session.read(*(("ZCARD", keys.group_tasks(i)) for i in wanted))
+    return {str(i): size for i, size in zip(wanted, sizes, strict=True) if size}

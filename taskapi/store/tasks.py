@@ -1,0 +1,56 @@
+"""Tasks: created, changed, finished, deleted, one by one or many in one step."""
+
+from collections.abc import Sequence
+
+from taskapi.store.codec import Entity, template
+from taskapi.store.commit import PRESENT, Commit, Written
+from taskapi.store.keys import Kind
+from taskapi.store.session import Session
+
+
+def create(session: Session, user: Entity, fields: Entity) -> Written:
+    """Create a task of a user, who and whose group still have to exist and be as they were."""
+    commit = Commit(session)
+    commit.guard_unchanged(Kind.USER, user)
+    _require_group(session, commit, fields["group_id"])
+    text = commit.create(Kind.TASK, {**fields, "user_id": user["id"]})
+    stamp = commit.run()
+    return Written(int(stamp.id), stamp.fill(text))
+
+
+def update(
+    session: Session, pairs: Sequence[tuple[Entity, Entity]], changes: Entity
+) -> list[bytes]:
+    """Change (task, its user) pairs in one step and return the tasks' JSON, in order.
+
+    What a change leaves as it was keeps its version. Users are guarded where tasks change
+    group, since belonging to it is what permits that.
+    """
+    commit = Commit(session)
+    texts, is_changed = [], False
+    for task, user in pairs:
+        effective = {name: value for name, value in changes.items() if task[name] != value}
+        if "group_id" in effective:
+            commit.guard_unchanged(Kind.USER, user)
+            _require_group(session, commit, effective["group_id"])
+        is_changed = is_changed or bool(effective)
+        texts.append(
+            commit.update(Kind.TASK, task, effective) if effective else template(Kind.TASK, task)
+        )
+    if not is_changed:
+        session.require_match()
+        return [text.encode() for text in texts]
+    stamp = commit.run()
+    return [stamp.fill(text) for text in texts]
+
+
+def delete(session: Session, tasks: Sequence[Entity]) -> None:
+    """Delete tasks in one step."""
+    commit = Commit(session)
+    for task in tasks:
+        commit.delete(Kind.TASK, task)
+    commit.run(frees_memory=True)
+
+
+def _require_group(session: Session, commit: Commit, group_id: int) -> None:
+    commit.guard(session.keys.entity(Kind.GROUP, group_id), "version", PRESENT)

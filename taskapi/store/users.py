@@ -1,0 +1,130 @@
+"""Users: their accounts, and what goes with them when they go."""
+
+from typing import Any, Final, NamedTuple
+
+from taskapi.errors import Conflict, Invalid
+from taskapi.store import memberships, queries
+from taskapi.store.codec import NEW_ID, Entity
+from taskapi.store.commit import ABSENT, PRESENT, Commit, Written
+from taskapi.store.indexes import fold
+from taskapi.store.keys import Kind
+from taskapi.store.queries import Reach
+from taskapi.store.session import Session
+
+SYSTEM_OWNER: Final = 1
+
+
+class Deleted(NamedTuple):
+    """What went with a user, and which groups went to the System Owner, by id."""
+
+    tasks: int
+    reassigned_groups: list[int]
+
+
+def create(session: Session, fields: Entity, secret: str) -> Written:
+    """Create a user whose password hash is `secret`.
+
+    Raises:
+        Invalid: a group does not exist.
+        Conflict: the e-mail address is taken.
+    """
+    commit = Commit(session)
+    _require_groups(session, commit, fields["group_ids"])
+    _take_email(session, commit, fields["email"])
+    template = commit.create(Kind.USER, fields)
+    commit.add("SET", session.keys.secret(NEW_ID), secret)
+    stamp = commit.run()
+    return Written(int(stamp.id), stamp.fill(template))
+
+
+def update(session: Session, user: Entity, changes: Entity, secret: str | None) -> Written | None:
+    """Change a user's fields, and the password hash if one is given; None if nothing changes.
+
+    Raises:
+        Invalid: a group does not exist.
+        Conflict: the e-mail address is taken, or it would leave a group without its admin.
+    """
+    changes = {name: value for name, value in changes.items() if user[name] != value}
+    if not changes and secret is None:
+        session.require_match()
+        return None
+    commit = Commit(session)
+    if "group_ids" in changes:
+        _require_groups(session, commit, set(changes["group_ids"]) - set(user["group_ids"]))
+    _require_keeps_duties(user, changes)
+    if "email" in changes and fold(changes["email"]) != fold(user["email"]):
+        _take_email(session, commit, changes["email"])
+    if "group_ids" in changes:
+        left = set(user["group_ids"]) - set(changes["group_ids"])
+        memberships.relocate(session, commit, user, sorted(left), changes["group_ids"])
+    commit.guard(session.keys.entity(Kind.USER, user["id"]), *memberships.duties(user))
+    template = commit.update(Kind.USER, user, changes)
+    if secret is not None:
+        commit.add("SET", session.keys.secret(user["id"]), secret)
+    return Written(user["id"], commit.run().fill(template))
+
+
+def delete(session: Session, user: Entity) -> Deleted:
+    """Delete a user with all their tasks; their groups go to the System Owner.
+
+    Raises:
+        Conflict: it is the System Owner.
+    """
+    if user["id"] == SYSTEM_OWNER:
+        raise Conflict("The System Owner cannot be deleted.", code="system_owner")
+    keys, group_ids = session.keys, memberships.administered(user)
+    commit = Commit(session)
+    key = keys.user_tasks(user["id"])
+    (size,) = session.read(("ZCARD", key))
+    commit.guard_size(key, size)
+    tasks = queries.entities(session, queries.tasks(keys, Reach(True, (), 0), user_id=user["id"]))
+    for task in tasks:
+        commit.delete(Kind.TASK, task)
+    _hand_over(session, commit, group_ids)
+    commit.guard(keys.entity(Kind.USER, user["id"]), *memberships.duties(user))
+    commit.delete(Kind.USER, user)
+    commit.run(frees_memory=True)
+    return Deleted(len(tasks), group_ids)
+
+
+def _hand_over(session: Session, commit: Commit, group_ids: list[int]) -> None:
+    if not group_ids:
+        return
+    heir = session.referred(Kind.USER, SYSTEM_OWNER)
+    for group in session.find(Kind.GROUP, *group_ids):
+        if group:
+            commit.update(Kind.GROUP, group, {"admin_id": SYSTEM_OWNER})
+    memberships.appoint(session, commit, heir, list(group_ids))
+
+
+def _require_groups(session: Session, commit: Commit, group_ids: Any) -> None:
+    wanted = sorted(group_ids)
+    found = session.find(Kind.GROUP, *wanted)
+    missing = [i for i, group in zip(wanted, found, strict=True) if group is None]
+    if missing:
+        named = ", ".join(map(str, missing))
+        raise Invalid(
+            f"There is no group {named}: name groups that exist in group_ids.",
+            code="unknown_group",
+        )
+    for group_id in wanted:
+        commit.guard(session.keys.entity(Kind.GROUP, group_id), "version", PRESENT)
+
+
+def _take_email(session: Session, commit: Commit, email: str) -> None:
+    key, field = session.keys.emails, fold(email)
+    (holder,) = session.read(("HGET", key, field))
+    if holder is not None:
+        raise Conflict(f"The e-mail address {email} is taken: use another.", code="email_taken")
+    commit.guard(key, field, ABSENT)
+
+
+def _require_keeps_duties(user: Entity, changes: Entity) -> None:
+    role = changes.get("role", user["role"])
+    if user["id"] == SYSTEM_OWNER and role != "owner":
+        raise Conflict("The System Owner keeps the role owner.", code="system_owner")
+    if role == "user":
+        memberships.require_not_administering(user, set(memberships.administered(user)))
+    if "group_ids" in changes:
+        left = set(user["group_ids"]) - set(changes["group_ids"])
+        memberships.require_not_administering(user, left)
