@@ -1,0 +1,99 @@
+"""The sync worker: brings what changed in Redis into PostgreSQL, and heals what was lost.
+
+It does a pass at its start, every SYNC_INTERVAL, and once more when it is told to stop. It outlives
+any outage of either store.
+"""
+
+import logging
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from threading import Event, Thread
+from typing import Final
+
+import schedule
+
+from taskapi import logs
+from taskapi.config import ConfigError, Settings, load
+from taskapi.errors import TaskApiError
+from taskapi.sync import bootstrap, passes, status
+
+log = logging.getLogger("taskapi")
+
+LONGEST_PAUSE_SECONDS: Final = 60
+"""Between two tries of what fails."""
+
+
+class Worker:
+    """Works until `stop` is set, which may be done from anywhere."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.stop = Event()
+        self._settings = settings
+        self._store = passes.open_store(settings)
+        self._schedule = schedule.Scheduler()
+        self._is_prepared = False
+        self._failures = 0
+
+    def run(self) -> None:
+        """Work until told to stop; the last pass is part of it."""
+        Thread(target=self._beat, daemon=True).start()
+        self._sync()
+        while not self.stop.wait(min(status.BEAT_SECONDS, self._schedule.idle_seconds or 0)):
+            if self._is_emptied():
+                self._sync()
+            self._schedule.run_pending()
+        self._sync()
+
+    def _beat(self) -> None:
+        """Tell that the worker lives, in long passes too."""
+        while True:
+            with suppress(TaskApiError):
+                status.beat(self._settings, self._store)
+            if self.stop.wait(status.BEAT_SECONDS):
+                return
+
+    def _is_emptied(self) -> bool:
+        with suppress(TaskApiError):
+            return not self._failures and not bootstrap.is_ready(self._store)
+        return False
+
+    def _sync(self) -> None:
+        """Make both stores ready and do a pass; plan the next, sooner after a failure."""
+        pause = int(self._settings.sync_interval_seconds)
+        try:
+            if not (self._is_prepared and bootstrap.is_ready(self._store)):
+                bootstrap.prepare(self._settings, self._store)
+                self._is_prepared = True
+            passes.run(self._settings, self._store)
+            self._failures = 0
+        except Exception as error:  # the worker's one guard: it goes on, whatever happens
+            is_expected = isinstance(error, TaskApiError)
+            log.error("Error Sync failed: %s", error, exc_info=None if is_expected else error)
+            self._failures += 1
+            pause = min(2**self._failures, LONGEST_PAUSE_SECONDS, pause)
+        self._schedule.clear()
+        self._schedule.every(pause).seconds.do(self._sync)
+
+
+def main() -> None:
+    """Run a worker until SIGTERM or SIGINT."""
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+    logs.configure()
+    try:
+        settings = load(os.environ)
+    except ConfigError as error:
+        sys.exit(str(error))
+    worker = Worker(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop.set())
+    log.info("Sync worker begins, interval %s", status.duration(settings.sync_interval_seconds))
+    worker.run()
+    log.info("Sync worker ends")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""The backup: Redis as it is at one instant, in one file, with PostgreSQL or without."""
+
+import gzip
+import hashlib
+import itertools
+import logging
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+import orjson
+
+from taskapi.config import Settings
+from taskapi.errors import NotReady, Unavailable
+from taskapi.store import changes, meta
+from taskapi.store.changes import Chunk, Pin
+from taskapi.store.link import Store
+from taskapi.store.meta import Meta
+
+log = logging.getLogger("taskapi")
+
+FORMAT: Final = 1
+LEVEL: Final = 3
+"""Of gzip: twice as fast as the default for a tenth more bytes."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a backup holds, and the file that holds it."""
+
+    saved: dict[str, int]
+    file: str
+    size_bytes: int
+    sha256: str
+
+
+def force(settings: Settings, store: Store) -> dict[str, Any]:
+    """Write a backup because the owner says so; raises as `write` does."""
+    begin = time.perf_counter()
+    report = write(settings, store)
+    return {
+        "message": f"{report.file} has everything that Redis had.",
+        **asdict(report),
+        "duration_seconds": round(time.perf_counter() - begin, 3),
+    }
+
+
+def write(settings: Settings, store: Store, occasion: str = "backup") -> Report:
+    """Write one file with the state of Redis at one instant, readable by its owner only.
+
+    The newest files of the same `occasion` are kept, as many as the settings say.
+
+    Raises:
+        AlreadyRunning: another backup is being written.
+        NotReady: there is nothing to save, or a restore crossed the backup.
+        Unavailable: Redis is away, or the file cannot be written.
+    """
+    before = meta.read(store)
+    if not before.epoch:
+        raise NotReady("Redis is empty: there is nothing to save.")
+    pin = Pin(store)
+    try:
+        return _write(settings, store, pin, before, f"{settings.key_prefix}-{occasion}")
+    except OSError as error:
+        raise Unavailable(f"The backup cannot be written: {error.strerror}.") from error
+    finally:
+        pin.drop()
+
+
+def _write(settings: Settings, store: Store, pin: Pin, before: Meta, stem: str) -> Report:
+    folder = settings.backup_dir
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for stale in folder.glob(f"{stem}-*.partial"):
+        stale.unlink()
+    name = f"{stem}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{pin.version}.jsonl.gz"
+    partial, final = folder / f"{name}.partial", folder / name
+    with open(partial, "xb", opener=_private) as raw:
+        saved = _fill(raw, store, pin, before)
+        raw.flush()
+        os.fsync(raw.fileno())
+    with partial.open("rb") as written:
+        digest = hashlib.file_digest(written, "sha256").hexdigest()
+    partial.rename(final)
+    _sync_folder(folder)
+    for old in sorted(folder.glob(f"{stem}-*.jsonl.gz"))[: -settings.backup_keep]:
+        old.unlink()
+    log.info("Sync backup file=%s saved=%s", name, saved)
+    return Report(saved, name, final.stat().st_size, digest)
+
+
+def _fill(raw: IO[bytes], store: Store, pin: Pin, before: Meta) -> dict[str, int]:
+    """Write a first line that says what this is, entities, and a last line that proves it whole."""
+    with gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=LEVEL) as file:
+        file.write(_line(taskapi_backup=FORMAT, installation=before.installation))
+        for chunk in itertools.chain(changes.everything(store), changes.changed(store)):
+            file.writelines(_lines(chunk))
+            pin.renew()
+        after = meta.read(store)
+        if (after.epoch, after.state) != (before.epoch, before.state):
+            raise NotReady("Redis was restored while the backup was written: try again.")
+        saved = {kind.plural: size for kind, size in chunk.sizes.items()}
+        ids = {kind.plural: last for kind, last in after.ids.items()}
+        file.write(_line(saved=saved, version=after.version, epoch=after.epoch, ids=ids))
+    return saved
+
+
+def _lines(chunk: Chunk) -> Iterator[bytes]:
+    for user in chunk.users:
+        yield _line(user=user)
+    for group in chunk.groups:
+        yield _line(group=group)
+    for task in chunk.tasks:
+        yield _line(task=task)
+    for gone in chunk.deleted:
+        yield _line(deleted=gone._asdict())
+
+
+def _line(**content: object) -> bytes:
+    return orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make sure that the new name outlives a crash too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

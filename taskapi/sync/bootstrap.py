@@ -1,0 +1,81 @@
+"""Making both stores ready: new, restored, or as they are."""
+
+import logging
+from datetime import UTC, datetime
+from typing import Final
+
+from taskapi.config import Settings
+from taskapi.errors import AlreadyRunning, NotReady
+from taskapi.passwords import hash_password
+from taskapi.store import meta
+from taskapi.store.changes import Chunk
+from taskapi.store.codec import Entity
+from taskapi.store.keys import Kind
+from taskapi.store.link import Store
+from taskapi.store.meta import State
+from taskapi.sync import passes, restore, rows, state
+from taskapi.sync.postgres import Database
+
+log = logging.getLogger("taskapi")
+
+WAIT_SECONDS: Final = 10.0
+
+
+def prepare(settings: Settings, store: Store | None = None) -> None:
+    """Make both stores ready; does nothing where they are. Several may do it at once.
+
+    Two empty stores become a new installation. An empty Redis is filled from PostgreSQL. A Redis
+    that belongs to another PostgreSQL is closed for changes, which the log says.
+
+    Raises:
+        Unavailable: a store is away, or another process is still at it.
+    """
+    store = store or passes.open_store(settings)
+    try:
+        _create(settings, store)
+        with Database(settings) as guard:
+            guard.lock(WAIT_SECONDS)
+            if is_ready(store):
+                state.check(guard, store)
+            else:
+                restore.fill(settings, store)
+    except AlreadyRunning as error:
+        raise NotReady(str(error)) from error
+    except state.Fenced as error:
+        log.error("Error %s", error)
+
+
+def is_ready(store: Store) -> bool:
+    """Whether Redis has data that is not being restored."""
+    redis = meta.read(store)
+    return bool(redis.epoch) and redis.state != State.RESTORING
+
+
+def _create(settings: Settings, store: Store) -> None:
+    with Database(settings) as db:
+        db.lock(WAIT_SECONDS)
+        db.create_tables()
+        if state.find(db) is None and not meta.read(store).epoch:
+            _found(db, settings)
+
+
+def _found(db: Database, settings: Settings) -> None:
+    """Write a new installation and its System Owner; Redis gets them by the ordinary restore."""
+    now = datetime.now(UTC)
+    owner: Entity = {
+        "id": 1,
+        "full_name": "System Owner",
+        "role": "owner",
+        "group_ids": [],
+        "email": settings.owner_email,
+        "number": "",
+        "work_times": {},
+        "created_at": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        "updated_at": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        "version": int(now.timestamp() * 1_000_000),
+        "secret": hash_password(settings.owner_password),
+    }
+    rows.prepare(db)
+    rows.write(db, Chunk([owner], [], [], [], []))
+    state.found(db)
+    state.advance(db, owner["version"], {Kind.USER: 1, Kind.GROUP: 0, Kind.TASK: 0})

@@ -1,0 +1,138 @@
+"""PostgreSQL, and the one table of what its refusals mean."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import psycopg2
+from psycopg2 import errors as refusals
+from psycopg2 import extensions
+
+from taskapi.config import Settings
+from taskapi.errors import AlreadyRunning, DatabaseUnreachable
+
+log = logging.getLogger("taskapi")
+
+CONNECT_SECONDS: Final = 2
+SILENCE_MS: Final = 20_000
+"""How long a network may swallow what we send before the connection counts as broken."""
+LOCK: Final = 0x7A5C_A911_5E1F
+"""The advisory lock that everything holds which moves data between the stores."""
+ROWS: Final = 2000
+"""Rows fetched at once."""
+
+_SCHEMA: Final = (Path(__file__).parent / "schema.sql").read_text()
+_SEARCH: Final = """
+CREATE EXTENSION IF NOT EXISTS pg_trgm;
+CREATE INDEX IF NOT EXISTS tasks_search ON tasks USING gin (folded gin_trgm_ops);
+CREATE INDEX IF NOT EXISTS users_search ON users USING gin (folded gin_trgm_ops);
+"""
+AWAY: Final = "PostgreSQL does not answer: check that it runs and that DATABASE_URL is right."
+REFUSES: Final = "PostgreSQL refuses to write at this moment: see its log."
+
+
+class Database:
+    """One connection. Used as a context, it commits at the end, or rolls back after an error.
+
+    Raises:
+        DatabaseUnreachable: anywhere, when PostgreSQL is away or cannot write now.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        with _translated():
+            self._connection = psycopg2.connect(
+                settings.database_url,
+                connect_timeout=CONNECT_SECONDS,
+                tcp_user_timeout=SILENCE_MS,
+                client_encoding="utf8",
+                application_name="taskapi",
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.commit()
+        finally:
+            self._connection.close()
+
+    def execute(self, statement: str, values: tuple[Any, ...] = ()) -> int:
+        """Run a statement; return how many rows it touched."""
+        with _translated(), self._connection.cursor() as cursor:
+            cursor.execute(statement, values or None)
+            return int(cursor.rowcount)
+
+    def rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """Return a small result as a whole."""
+        with _translated(), self._connection.cursor() as cursor:
+            cursor.execute(statement, values or None)
+            return cursor.fetchall()
+
+    def stream(self, statement: str) -> Iterator[tuple[Any, ...]]:
+        """Yield a result of any size, a few rows at a time."""
+        with _translated(), self._connection.cursor("stream") as cursor:
+            cursor.itersize = ROWS
+            cursor.execute(statement)
+            yield from cursor
+
+    def copy(self, table: str, columns: str, lines: list[str]) -> None:
+        """Append rows in COPY's text format, each with its line end."""
+        data = BytesIO("".join(lines).encode())
+        with _translated(), self._connection.cursor() as cursor:
+            cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN", data, 1 << 18)
+
+    def commit(self) -> None:
+        """End the transaction; everything in it is there for good."""
+        with _translated():
+            self._connection.commit()
+
+    def lock(self, wait_seconds: float = 0.0) -> None:
+        """Be the only one that moves data between the stores until this transaction ends.
+
+        Raises:
+            AlreadyRunning: another still does after `wait_seconds`.
+        """
+        self.execute("SELECT set_config('lock_timeout', %s, true)", (f"{wait_seconds + 0.001}s",))
+        try:
+            self.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+        except refusals.LockNotAvailable:
+            raise AlreadyRunning(
+                "Another sync, restore or start is at work: try again when it is done."
+            ) from None
+        self.execute("SET LOCAL lock_timeout = 0")
+
+    def freeze(self) -> None:
+        """Begin a transaction that sees one state of the database, this moment's."""
+        self.commit()
+        level = extensions.ISOLATION_LEVEL_REPEATABLE_READ
+        self._connection.set_session(isolation_level=level, readonly=True)
+
+    def create_tables(self) -> None:
+        """Create what is missing, search indexes where this PostgreSQL and this role can."""
+        self.execute(_SCHEMA)
+        self.execute("SAVEPOINT search")
+        try:
+            self.execute(_SEARCH)
+        except psycopg2.Error as error:
+            self.execute("ROLLBACK TO search")
+            log.info("Searches go without index: pg_trgm is not available (%s).", error.pgcode)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except refusals.LockNotAvailable:
+        raise
+    except refusals.ReadOnlySqlTransaction as error:
+        raise DatabaseUnreachable(REFUSES) from error
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        raise DatabaseUnreachable(AWAY if error.args else REFUSES) from error

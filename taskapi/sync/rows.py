@@ -1,0 +1,209 @@
+"""Entities as rows: how a chunk is written to PostgreSQL, and how everything is read back."""
+
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+import orjson
+
+from taskapi.store.changes import Chunk
+from taskapi.store.codec import FIELDS, Entity
+from taskapi.store.indexes import fold
+from taskapi.store.keys import Kind
+from taskapi.sync.postgres import Database
+
+_STAGES: Final = """
+CREATE TEMP TABLE new_users  (LIKE users)  ON COMMIT DROP;
+CREATE TEMP TABLE new_groups (LIKE groups) ON COMMIT DROP;
+CREATE TEMP TABLE new_tasks  (LIKE tasks)  ON COMMIT DROP;
+CREATE TEMP TABLE new_memberships (LIKE memberships) ON COMMIT DROP;
+CREATE TEMP TABLE new_tombstones  (LIKE tombstones)  ON COMMIT DROP;
+"""
+_UPSERT: Final = """
+INSERT INTO {table} AS old
+SELECT *
+  FROM new_{table} AS new
+ WHERE NOT EXISTS (SELECT FROM tombstones WHERE kind = '{kind}' AND id = new.id)
+    ON CONFLICT (id) DO UPDATE
+   SET ({columns}) = ROW(excluded.*)
+ WHERE excluded.version > old.version
+"""
+_REFUSED: Final = """
+SELECT '{kind}:' || new.id
+  FROM new_{table} AS new
+  LEFT JOIN {table} AS old USING (id)
+ WHERE old.version IS DISTINCT FROM new.version
+"""
+_MEMBERSHIPS: Final = """
+DELETE FROM memberships AS old
+ USING new_users AS new JOIN users USING (id, version)
+ WHERE old.user_id = new.id
+   AND NOT EXISTS (SELECT FROM new_memberships AS kept
+                    WHERE kept.user_id = old.user_id AND kept.group_id = old.group_id);
+INSERT INTO memberships
+SELECT m.*
+  FROM new_memberships AS m JOIN new_users AS new ON new.id = m.user_id
+  JOIN users USING (id, version)
+    ON CONFLICT DO NOTHING;
+"""
+_TOMBSTONES: Final = """
+INSERT INTO tombstones AS old
+SELECT * FROM new_tombstones
+    ON CONFLICT (kind, id) DO UPDATE SET version = excluded.version
+ WHERE excluded.version > old.version;
+DELETE FROM memberships USING new_tombstones AS gone WHERE kind = 'u' AND user_id = gone.id;
+"""
+_DELETE: Final = """
+DELETE FROM {table} AS old
+ USING new_tombstones AS gone
+ WHERE gone.kind = '{kind}' AND gone.id = old.id AND gone.version > old.version
+"""
+_EMPTY: Final = "TRUNCATE new_users, new_groups, new_tasks, new_memberships, new_tombstones"
+
+_TIME: Final = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
+_STAMPS: Final = f"{_TIME.format('created_at')}, {_TIME.format('updated_at')}, version"
+_SELECT: Final = {
+    Kind.USER: f"""
+        SELECT id, full_name, role,
+               ARRAY(SELECT group_id FROM memberships WHERE user_id = users.id ORDER BY 1),
+               email, number, work_times, {_STAMPS}, password_hash,
+               ARRAY(SELECT id FROM groups WHERE admin_id = users.id ORDER BY 1)
+          FROM users ORDER BY id""",
+    Kind.GROUP: f"SELECT id, name, admin_id, {_STAMPS} FROM groups ORDER BY id",
+    Kind.TASK: f"""
+        SELECT id, title, status, priority, to_char(deadline, 'YYYY-MM-DD'), information,
+               user_id, group_id, {_STAMPS}
+          FROM tasks ORDER BY id""",
+}
+_NULL: Final = r"\N"
+_NAMES: Final = {**FIELDS, Kind.USER: (*FIELDS[Kind.USER], "secret", "administers")}
+
+
+class Written(NamedTuple):
+    """What became of a chunk: rows by table, and marks of what PostgreSQL deleted or has newer."""
+
+    written: dict[str, int]
+    deleted: dict[str, int]
+    refused: list[str]
+
+
+def prepare(db: Database) -> None:
+    """Make what `write` needs for the rest of this transaction."""
+    db.execute(_STAGES)
+
+
+def write(db: Database, chunk: Chunk) -> Written:
+    """Bring a chunk into the tables, where it is newer than what they have."""
+    done = Written({}, {}, [])
+    _stage(db, chunk)
+    for kind, entities in _parts(chunk):
+        plan = _FOR[kind]
+        done.written[plan.table] = db.execute(plan.upsert) if entities else 0
+        if done.written[plan.table] < len(entities):
+            done.refused.extend(mark for (mark,) in db.rows(plan.refused))
+    if chunk.users:
+        db.execute(_MEMBERSHIPS)
+    if chunk.deleted:
+        db.execute(_TOMBSTONES)
+    for plan in _FOR.values():
+        done.deleted[plan.table] = db.execute(plan.delete) if chunk.deleted else 0
+    db.execute(_EMPTY)
+    return done
+
+
+def read(db: Database, kind: Kind) -> Iterator[Entity]:
+    """Yield all entities of a kind; users with `secret` and `administers`."""
+    names = _NAMES[kind]
+    for row in db.stream(_SELECT[kind]):
+        yield dict(zip(names, row, strict=True))
+
+
+def count(db: Database) -> dict[Kind, int]:
+    """Return how many entities of each kind there are."""
+    (found,) = db.rows(
+        "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM groups),"
+        "       (SELECT count(*) FROM tasks)"
+    )
+    return dict(zip(Kind, found, strict=True))
+
+
+def _parts(chunk: Chunk) -> tuple[tuple[Kind, list[Entity]], ...]:
+    return (Kind.USER, chunk.users), (Kind.GROUP, chunk.groups), (Kind.TASK, chunk.tasks)
+
+
+def _stage(db: Database, chunk: Chunk) -> None:
+    for kind, entities in _parts(chunk):
+        if entities:
+            plan = _FOR[kind]
+            db.copy(f"new_{plan.table}", plan.columns, [*map(plan.line, entities)])
+    pairs = [f"{user['id']}\t{group}\n" for user in chunk.users for group in user["group_ids"]]
+    if pairs:
+        db.copy("new_memberships", "user_id, group_id", pairs)
+    if chunk.deleted:
+        lines = [f"{gone.kind}\t{gone.id}\t{gone.version}\n" for gone in chunk.deleted]
+        db.copy("new_tombstones", "kind, id, version", lines)
+
+
+def _user(user: Entity) -> str:
+    name, email, number = user["full_name"], user["email"], user["number"]
+    return (
+        f"{user['id']}\t{_text(name)}\t{user['role']}\t{_text(email)}\t{_text(number)}"
+        f"\t{_text(orjson.dumps(user['work_times']).decode())}{_stamps(user)}"
+        f"\t{_text(user['secret'])}\t{_text(fold(email))}"
+        f"\t{_text(fold(name))}\\n{_text(fold(email))}\\n{_text(fold(number))}\n"
+    )
+
+
+def _group(group: Entity) -> str:
+    name = group["name"]
+    return (
+        f"{group['id']}\t{_text(name)}\t{group['admin_id']}{_stamps(group)}\t{_text(fold(name))}\n"
+    )
+
+
+def _task(task: Entity) -> str:
+    title, information = task["title"], task["information"]
+    return (
+        f"{task['id']}\t{_text(title)}\t{task['status']}\t{task['priority']}"
+        f"\t{task['deadline'] or _NULL}\t{_text(information)}"
+        f"\t{task['user_id']}\t{task['group_id']}{_stamps(task)}"
+        f"\t{_text(fold(title))}\\n{_text(fold(information))}\n"
+    )
+
+
+def _stamps(entity: Entity) -> str:
+    return f"\t{entity['created_at']}\t{entity['updated_at']}\t{entity['version']}"
+
+
+def _text(value: str) -> str:
+    """Return a text as COPY reads it."""
+    value = value.replace("\\", "\\\\").replace("\t", "\\t")
+    return value.replace("\n", "\\n").replace("\r", "\\r")
+
+
+class _Plan:
+    """What writing one kind takes."""
+
+    def __init__(self, kind: Kind, columns: str, line: Callable[[Entity], str]) -> None:
+        self.table, self.columns, self.line = f"{kind.noun}s", columns, line
+        names = {"table": self.table, "kind": kind.value, "columns": columns}
+        self.upsert, self.refused = _UPSERT.format(**names), _REFUSED.format(**names)
+        self.delete = _DELETE.format(**names)
+
+
+_FOR: Final = {
+    Kind.USER: _Plan(
+        Kind.USER,
+        "id, full_name, role, email, number, work_times, created_at, updated_at, version,"
+        " password_hash, email_key, folded",
+        _user,
+    ),
+    Kind.GROUP: _Plan(
+        Kind.GROUP, "id, name, admin_id, created_at, updated_at, version, name_key", _group
+    ),
+    Kind.TASK: _Plan(
+        Kind.TASK,
+        "id, title, status, priority, deadline, information, user_id, group_id,"
+        " created_at, updated_at, version, folded",
+        _task,
+    ),
+}
