@@ -1,0 +1,15 @@
+"""taskapi: task management for teams, served from Redis, kept by PostgreSQL."""
+
+from typing import TYPE_CHECKING
+
+from taskapi.config import Settings
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+
+def create_app(settings: Settings) -> "Flask":
+    """Return the WSGI application; it connects to Redis on the first request of each thread."""
+    from taskapi.factory import TaskApi  # here, so that the worker runs without Flask
+
+    return TaskApi(settings)

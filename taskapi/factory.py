@@ -1,0 +1,58 @@
+"""The application: every blueprint, behind authentication, run again when it came too late."""
+
+import random
+import time
+from typing import Final
+
+from flask import Flask, request
+from flask.typing import ResponseReturnValue
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from taskapi import auth, http, logs
+from taskapi.config import Settings
+from taskapi.errors import NewEpoch, Stale, Unavailable
+from taskapi.routes import admin, groups, health, tasks, users
+from taskapi.store.link import Store
+
+PATIENCE_SECONDS: Final = 2.0
+PAUSES_SECONDS: Final = (0.001, 0.05)
+
+
+class TaskApi(Flask):
+    """Flask that authenticates before each view, and runs a request again that came too late."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__("taskapi", static_folder=None)
+        logs.configure()
+        self.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+        http.install(self)
+        auth.install(self, settings, Store(settings.redis_url, settings.key_prefix))
+        for routes in (health, users, groups, tasks, admin):
+            self.register_blueprint(routes.bp)
+        if settings.trusted_proxies:
+            hops = ProxyFix(self.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)
+            self.wsgi_app = hops  # type: ignore[method-assign]
+
+    def dispatch_request(self) -> ResponseReturnValue:
+        """Run the view of this request for its caller.
+
+        What a view read may have changed before it writes: then nothing was written, and the
+        request runs again from its credentials on, after a random pause, until patience is over.
+        """
+        if request.routing_exception is not None or request.method == "OPTIONS":
+            return super().dispatch_request()
+        if request.blueprint == health.bp.name:
+            return super().dispatch_request()
+        deadline, pause = time.monotonic() + PATIENCE_SECONDS, PAUSES_SECONDS[0]
+        has_new_epoch = False
+        while time.monotonic() < deadline:
+            try:
+                auth.authenticate()
+                return super().dispatch_request()
+            except Stale as error:
+                if isinstance(error, NewEpoch) and has_new_epoch:
+                    break
+                has_new_epoch = has_new_epoch or isinstance(error, NewEpoch)
+                time.sleep(random.uniform(0, pause))
+                pause = min(2 * pause, PAUSES_SECONDS[1])
+        raise Unavailable("Too many changes of the same things at once: try again.", code="busy")

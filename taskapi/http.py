@@ -1,0 +1,261 @@
+"""HTTP's side: strict bodies, the envelope, errors as answers, request ids, paging."""
+
+import json
+import logging
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final, NoReturn
+from urllib.parse import urlencode
+
+import orjson
+from flask import Flask, Response, g, request
+from marshmallow import Schema, ValidationError
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BaseConverter
+from werkzeug.routing import ValidationError as NoSuchRoute
+
+from schemas.common import INT64_MOST, NOTHING
+from taskapi import errors
+from taskapi.store.codec import fragment
+from taskapi.store.queries import Page
+
+DEEPEST: Final = 16
+MOST_MISTAKES: Final = 50
+SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+log = logging.getLogger("taskapi")
+
+STATUS: Final = {
+    errors.Invalid: 400,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.VersionMismatch: 412,
+    errors.TooManyFailures: 429,
+    errors.Unavailable: 503,
+}
+HTTP_ERRORS: Final = {
+    404: ("no_such_route", "There is nothing at this address: see the list of endpoints."),
+    405: ("method_not_allowed", "This address does not take that method: see Allow."),
+    413: ("body_too_large", "The body is too large: send less at once."),
+    415: ("not_json", "Send the body as JSON, with Content-Type: application/json."),
+}
+
+
+class EntityId(BaseConverter):
+    """An id in a path: ASCII digits, 1 to 2^63-1, no leading zero; all else is no route."""
+
+    regex = r"[1-9][0-9]{0,18}"
+
+    def to_python(self, value: str) -> int:
+        if int(value) > INT64_MOST:
+            raise NoSuchRoute
+        return int(value)
+
+
+def answer(data: dict[str, Any], status: int = 200, location: str | None = None) -> Response:
+    """Return a success in the envelope."""
+    response = _json({"success": True, "data": data}, status)
+    if location is not None:
+        response.headers["Location"] = location
+    return response
+
+
+def answer_json(text: bytes) -> Response:
+    """Return a success whose data is finished JSON."""
+    return Response(b'{"success":true,"data":' + text + b"}", mimetype="application/json")
+
+
+def answer_page(name: str, page: Page, asked: dict[str, Any], **extra: Any) -> Response:
+    """Return a part of a list; where a part was asked for, with the way to the next one."""
+    listed = fragment(b"[" + page.json + b"]")
+    return answer_list(name, listed, page.size, page.next_after, asked, **extra)
+
+
+def answer_list(
+    name: str,
+    listed: Any,
+    size: int,
+    next_after: int | None,
+    asked: dict[str, Any],
+    **extra: Any,
+) -> Response:
+    """Return entries as a list, counted; `asked` is the query that asked for them."""
+    data = {**extra, name: listed, "count": size}
+    if asked["limit"] is not None or asked["after"]:
+        data["next_after"] = next_after
+    response = answer(data)
+    if next_after is not None:
+        query = urlencode({**request.args.to_dict(), "after": next_after})
+        response.headers["Link"] = f'<{request.path}?{query}>; rel="next"'
+    return response
+
+
+def query(schema: Schema = NOTHING) -> dict[str, Any]:
+    """Return the request's query, checked.
+
+    Raises:
+        Invalid: a parameter is unknown, repeated, missing or not usable.
+    """
+    repeated = [name for name, values in request.args.lists() if len(values) > 1]
+    if repeated:
+        _refuse({name: ["Give it once."] for name in repeated}, "query")
+    return _load(schema, request.args.to_dict(), "query")
+
+
+def body(schema: Schema) -> dict[str, Any]:
+    """Return the request's JSON body, checked; such requests take no query.
+
+    Raises:
+        Invalid: it is no strict JSON, or a field is unknown, missing or not usable.
+    """
+    raw = request.get_data()
+    if request.content_length is None:
+        request.stream.read(1)  # of a chunked body, werkzeug refuses only what is past the limit
+    if raw and request.mimetype != "application/json":
+        raise UnsupportedBody
+    query()
+    return _load(schema, parse(raw), "body")
+
+
+def parse(raw: bytes) -> Any:
+    """Return what strict JSON says: UTF-8, no NaN, no duplicate keys, at most 16 levels.
+
+    Raises:
+        Invalid: with what is wrong and, where known, the place.
+    """
+    try:
+        if _depth(orjson.loads(raw)) > DEEPEST:  # which also refuses NaN and lone surrogates
+            raise ValueError(f"it has more than {DEEPEST} levels")
+        return json.loads(raw, object_pairs_hook=_unique)
+    except ValueError as error:
+        text = f"The body is not strict JSON: {error}."
+        raise errors.Invalid(text, code="malformed_json") from None
+
+
+class UnsupportedBody(Exception):
+    """The body is not declared as JSON."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object has the same key twice")
+    return found
+
+
+def _depth(value: Any) -> int:
+    """Return how many containers are nested, counting no further than is refused anyway."""
+    level, depth = [value], 0
+    while depth <= DEEPEST:
+        level = [item for item in level if isinstance(item, list | dict)]
+        if not level:
+            break
+        depth += 1
+        level = [
+            child for item in level for child in (item.values() if isinstance(item, dict) else item)
+        ]
+    return depth
+
+
+def _load(schema: Schema, data: Any, part: str) -> dict[str, Any]:
+    try:
+        loaded: dict[str, Any] = schema.load(data)
+    except ValidationError as error:
+        _refuse(dict(islice(_flat(error.messages_dict), MOST_MISTAKES)), part)
+    return loaded
+
+
+def _flat(messages: Any, prefix: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Yield (field, sentences) pairs, nested fields with dots: `updates.priority`."""
+    for name, value in messages.items():
+        shown = "" if name == "_schema" else str(name)[:80].encode(errors="replace").decode()
+        path = ".".join(part for part in (prefix, shown) if part)
+        if isinstance(value, dict):
+            yield from _flat(value, path)
+        else:
+            yield path or "body", value
+
+
+def _refuse(fields: dict[str, list[str]], part: str) -> NoReturn:
+    name, sentences = next(iter(fields.items()))
+    text = f"The {part} is not usable: {name}: {sentences[0]}"
+    raise errors.Invalid(text, code="validation_failed", fields=fields)
+
+
+def _json(data: dict[str, Any], status: int) -> Response:
+    return Response(orjson.dumps(data), status, mimetype="application/json")
+
+
+def _error(status: int, code: str, message: str, fields: Any = None) -> Response:
+    data = {"success": False, "error": message, "code": code, "request_id": g.request_id}
+    return _json({**data, "fields": fields} if fields else data, status)
+
+
+def _domain_error(error: errors.TaskApiError) -> Response:
+    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    response = _error(status, error.code, str(error), error.fields)
+    if isinstance(error, errors.Unauthenticated):
+        response.headers["WWW-Authenticate"] = 'Basic realm="taskapi"'
+    if isinstance(error, errors.Unavailable | errors.TooManyFailures):
+        response.headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, errors.VersionMismatch):
+        response.set_etag(error.version)
+    return response
+
+
+def _http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status < 400 and isinstance(error.response, Response):
+        return error.response
+    code, message = HTTP_ERRORS.get(status, ("bad_request", "The request is not usable."))
+    response = _error(status, code, message)
+    for name, value in error.get_headers():
+        if name == "Allow":
+            response.headers[name] = value
+    return response
+
+
+def _crash(error: Exception) -> Response:
+    log.error("Error request_id=%s", g.request_id, exc_info=error)
+    return _error(500, "internal_error", "Internal error: tell us the request id.")
+
+
+def _begin() -> None:
+    given = request.headers.get("X-Request-ID", "")
+    g.request_id = given if SANE_ID.fullmatch(given) else secrets.token_hex(8)
+    g.begin = time.perf_counter()
+    g.caller = None
+
+
+def _finish(response: Response) -> Response:
+    headers = response.headers
+    headers["X-Request-ID"] = g.request_id
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Cache-Control"] = "no-store"
+    log.info(
+        "%s %r %d %.1fms request_id=%s caller=%s",
+        request.method,
+        request.path,
+        response.status_code,
+        1000 * (time.perf_counter() - g.begin),
+        g.request_id,
+        g.caller.id if g.caller else "-",
+    )
+    return response
+
+
+def install(app: Flask) -> None:
+    """Give an application its ids in paths, its error answers and its request line."""
+    app.url_map.converters["id"] = EntityId
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.before_request(_begin)
+    app.after_request(_finish)
+    app.register_error_handler(errors.TaskApiError, _domain_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(UnsupportedBody, lambda _: _error(415, *HTTP_ERRORS[415]))
+    app.register_error_handler(Exception, _crash)

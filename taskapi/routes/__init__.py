@@ -1,0 +1,1 @@
+"""Blueprints of short views: load, authorise, validate, act."""
