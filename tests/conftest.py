@@ -1,0 +1,53 @@
+"""Private servers for the whole run, and installations on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from taskapi.embedded import Postgres, Valkey
+from tests.support import Api, Installation
+
+Install = Callable[..., Installation]
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    with Valkey(tmp_path_factory.mktemp("valkey"), options=["appendonly no"]) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    options = ["fsync=off", "full_page_writes=off", "synchronous_commit=off"]
+    with Postgres(tmp_path_factory.mktemp("postgres"), options=options) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def install(
+    valkey: Valkey, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Install]:
+    """Makes prepared installations that last as long as the module; takes environment variables."""
+    folder: Path = tmp_path_factory.mktemp("installations")
+    with ExitStack() as stack:
+
+        def make(**env: str) -> Installation:
+            made = Installation(folder, valkey.url, postgres.url, **env)
+            return stack.enter_context(closing(made)).prepare()
+
+        yield make
+
+
+@pytest.fixture
+def installation(install: Install) -> Installation:
+    """A fresh, prepared installation of this test's own."""
+    return install()
+
+
+@pytest.fixture
+def api(installation: Installation) -> Api:
+    return installation.client()

@@ -1,0 +1,155 @@
+"""Installations to test against: real servers, no stand-ins.
+
+An `Installation` has its own key prefix, database and folders, so tests never meet each other's
+data. `tests.client` has the client that speaks to them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+import psycopg2
+from flask import Flask
+from psycopg2 import sql
+
+from taskapi import create_app
+from taskapi.config import Settings, load
+from taskapi.embedded import free_port
+from taskapi.sync import bootstrap, passes
+from tests.client import Answer, Api, Send, basic, in_process, over_http
+
+__all__ = ["Answer", "Api", "Installation", "basic", "eventually"]
+
+ROOT = Path(__file__).resolve().parent.parent
+OWNER_PASSWORD = "owner-canary-8271"
+OWNER_EMAIL = "owner@example.com"
+GUIDES_VARIABLES = ("OWNER_", "SERVER_", "PORT", "REDIS_", "DATABASE_", "DB_", "POSTGRES_")
+OUR_VARIABLES = ("SYNC_", "TRUSTED_", "MAX_BODY", "KEY_PREFIX", "DATA_DIR", "BACKUP_", "WEB_")
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 15) -> Any:
+    """What `condition` returns once that is true; fails when it is not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {condition}")
+        time.sleep(0.02)
+    return result
+
+
+class Installation:
+    """One key prefix, one database, one backup folder: isolated from all others."""
+
+    def __init__(self, folder: Path, redis_url: str, database_url: str, **env: str):
+        self.name = name = "t" + secrets.token_hex(6)
+        self.folder = folder / name
+        self.folder.mkdir(parents=True)
+        self._server = database_url
+        self.env = {
+            "OWNER_PASSWORD": OWNER_PASSWORD,
+            "OWNER_EMAIL": OWNER_EMAIL,
+            "SERVER_PORT": str(free_port()),
+            "REDIS_URL": redis_url,
+            "DATABASE_URL": urlsplit(database_url)._replace(path="/" + name).geturl(),
+            "KEY_PREFIX": name,
+            "DATA_DIR": str(self.folder),
+        } | env
+        self.settings: Settings = load(self.env)
+        self._administer("CREATE DATABASE {}", name)
+
+    def close(self) -> None:
+        """Drop the database; the keys go with the server."""
+        self._administer("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name)
+
+    def prepare(self) -> Installation:
+        bootstrap.prepare(self.settings)
+        return self
+
+    def client(self) -> Api:
+        """An Api in this process, without a server."""
+        return Api(in_process(self._app), self.env["OWNER_PASSWORD"])
+
+    def sync(self) -> passes.Report:
+        """One pass of the worker, in this process."""
+        return passes.run(self.settings)
+
+    @contextlib.contextmanager
+    def serve(self, workers: int = 2) -> Iterator[Api]:
+        """A real gunicorn with the project's own configuration; answering when this returns."""
+        env = {"WEB_CONCURRENCY": str(workers), "SERVER_PORT": str(free_port())}
+        address = f"127.0.0.1:{env['SERVER_PORT']}"
+        send = over_http(address)
+        with self._process("web", ["-m", "gunicorn", "app:app"], env) as (process, log):
+            eventually(lambda: _answers(send, process, log), 30)
+            yield Api(send, self.env["OWNER_PASSWORD"], f"http://{address}", log)
+
+    @contextlib.contextmanager
+    def worker(self) -> Iterator[Path]:
+        """The real sync_worker.py; yields the file it logs to."""
+        with self._process("sync", ["sync_worker.py"], {}) as (_, log):
+            yield log
+
+    @cached_property
+    def _app(self) -> Flask:
+        return create_app(self.settings)
+
+    def _administer(self, statement: str, name: str) -> None:
+        connection = psycopg2.connect(self._server)
+        try:
+            connection.autocommit = True
+            connection.cursor().execute(sql.SQL(statement).format(sql.Identifier(name)))
+        finally:
+            connection.close()
+
+    @contextlib.contextmanager
+    def _process(
+        self, name: str, arguments: list[str], env: dict[str, str]
+    ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+        log = self.folder / f"{name}-{secrets.token_hex(3)}.log"
+        with log.open("wb") as output:
+            process = _start(arguments, _ambient() | self.env | env, output)
+            try:
+                yield process, log
+            finally:
+                _stop(process)
+
+
+def _ambient() -> dict[str, str]:
+    """This process's environment without settings of the service."""
+    ours = GUIDES_VARIABLES + OUR_VARIABLES
+    return {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+
+
+def _start(arguments: list[str], env: dict[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, *arguments], cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT
+    )
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(40)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
+
+
+def _answers(send: Send, process: subprocess.Popen[bytes], log: Path) -> bool:
+    assert process.poll() is None, log.read_text()
+    try:
+        return bool(send("GET", "/health", [], None).status)
+    except OSError:
+        return False
