@@ -104,8 +104,9 @@ class Day(fields.Field[str]):
     """A real date, `YYYY-MM-DD`."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
-        if isinstance(value, str) and _DAY.fullmatch(value) and _is_date(value):
-            return value
+        day = value.strip() if isinstance(value, str) else ""
+        if _DAY.fullmatch(day) and _is_date(day):
+            return day
         raise ValidationError("Must be a real date, YYYY-MM-DD, or null.")
 
 

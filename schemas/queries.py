@@ -1,8 +1,8 @@
 """Query strings of searches, filters and the admin's actions."""
 
-from typing import Final
+from typing import Any, Final
 
-from marshmallow import fields, validate
+from marshmallow import ValidationError, fields, validate, validates_schema
 
 from schemas.common import Digits, Paged, Query, Text
 
@@ -28,6 +28,12 @@ class Sync(Query):
     action = fields.String(
         validate=validate.OneOf(("force", "restore", "backup")), load_default="force"
     )
+    reseed = fields.String(validate=validate.OneOf(("true", "false")), load_default="false")
+
+    @validates_schema
+    def require_force(self, data: dict[str, Any], **_: Any) -> None:
+        if data["reseed"] == "true" and data["action"] != "force":
+            raise ValidationError("Only action=force can reseed PostgreSQL.", "reseed")
 
 
 SEARCH: Final = Search()

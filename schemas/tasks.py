@@ -26,7 +26,7 @@ class Batch(Strict):
         Whole(), required=True, validate=validate.Length(1, BATCH_MOST, error="Name 1 to 1000 ids.")
     )
     updates = fields.Nested(Task(partial=True))
-    action = fields.String(validate=validate.OneOf(ACTIONS), load_default="update")
+    action = Text(1, 20, validate=validate.OneOf(ACTIONS), load_default="update")
 
     @validates_schema
     def require_updates(self, data: dict[str, Any], **_: Any) -> None:

@@ -40,7 +40,7 @@ class GroupIds(fields.Field[list[int]]):
 
 class User(Strict):
     full_name = Text(1, 200, required=True)
-    role = fields.String(validate=validate.OneOf(ROLES), load_default="user")
+    role = Text(1, 20, validate=validate.OneOf(ROLES), load_default="user")
     group_ids = GroupIds(load_default=list)
     email = Email(required=True)
     number = Text(0, 32, load_default="")

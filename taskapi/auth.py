@@ -1,92 +1,41 @@
 """Who is calling: credentials, checked against the store before any view runs."""
 
-import base64
-import binascii
 import hashlib
 import hmac
 import logging
 import re
-import secrets
 import threading
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, NamedTuple
 
-from flask import Flask, Request, current_app, g, request
+from flask import Flask, current_app, g, request
 
 from taskapi import policy
 from taskapi.config import Settings
+from taskapi.credentials import REMEMBERED_MOST, Claim, Memory, claim_of
 from taskapi.errors import Unauthenticated, Unavailable
 from taskapi.passwords import is_password
 from taskapi.policy import Caller
 from taskapi.store import failures, memberships, session
 from taskapi.store.codec import Entity
 from taskapi.store.keys import Kind
-from taskapi.store.link import Command, Store
+from taskapi.store.link import Store
 from taskapi.store.session import Session
 from taskapi.store.users import SYSTEM_OWNER
 
-REMEMBERED_SECONDS: Final = 60.0
-REMEMBERED_MOST: Final = 10_000
 TURN_SECONDS: Final = 2.0
-OWNER_HEADER: Final = "X-Owner-Password"
 NOBODY: Final = 0
 NAMED: Final = {"user_id": Kind.USER, "group_id": Kind.GROUP, "task_id": Kind.TASK}
 EMERGENCY_OWNER: Final = Caller(SYSTEM_OWNER, "owner", frozenset(), ())
 _ID = re.compile(r"[1-9][0-9]{0,15}")
+Name = tuple[Kind, int]
+Reply = list[bytes | None]
 log = logging.getLogger("taskapi")
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What a request says of who sends it, unchecked; the header's password as bytes."""
-
-    header: bytes | None
-    login: str | None
-    password: str | None
-
-
-def claim_of(request: Request) -> Claim:
-    """Read a request's credentials; raises Unauthenticated where there are none, or odd ones."""
-    header = request.headers.get(OWNER_HEADER)
-    basic = request.headers.get("Authorization")
-    login, password = _basic(basic) if basic is not None else (None, None)
-    if header is None and login is None:
-        raise Unauthenticated
-    return Claim(None if header is None else header.encode("latin-1"), login, password)
-
-
-def _basic(header: str) -> tuple[str, str]:
-    scheme, _, encoded = header.partition(" ")
-    try:
-        pair = base64.b64decode(encoded.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError, ValueError):
-        raise Unauthenticated from None
-    login, colon, password = pair.partition(":")
-    if scheme.lower() != "basic" or not colon or "\0" in pair:
-        raise Unauthenticated
-    return login, password
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """What the views of one application share."""
-
-    settings: Settings
-    store: Store
-    authenticator: "Authenticator"
-
-
 def install(app: Flask, settings: Settings, store: Store) -> None:
-    """Give an application its store and its way to know callers."""
-    app.extensions["taskapi"] = Service(settings, store, Authenticator(settings, store))
-
-
-def service() -> Service:
-    """Return what this request's application shares."""
-    found: Service = current_app.extensions["taskapi"]
-    return found
+    """Give an application its way to know callers."""
+    app.extensions["authenticator"] = Authenticator(settings, store)
 
 
 def authenticate() -> None:
@@ -94,21 +43,19 @@ def authenticate() -> None:
 
     Raises as `Authenticator` does; an owner's header opens /admin even without a store.
     """
-    named = [(name, value) for name, value in (request.view_args or {}).items() if name in NAMED]
-    shared, claim = service(), claim_of(request)
-    keys = shared.store.keys
-    targets = [session.fetch(keys, NAMED[name], value) for name, value in named]
+    names = [(NAMED[word], value) for word, value in (request.view_args or {}).items()]
+    authenticator: Authenticator = current_app.extensions["authenticator"]
+    claim = claim_of(request.headers)
     try:
-        found = shared.authenticator(claim, request.remote_addr or "", targets)
+        found = authenticator(claim, request.remote_addr or "", names)
     except Unavailable:
-        if request.blueprint != "admin" or not shared.authenticator.is_owner_header(claim):
+        if request.blueprint != "admin" or not authenticator.is_owner_header(claim):
             raise
         g.caller = EMERGENCY_OWNER
         return
-    g.session, g.caller, replies = found
-    pairs = [(NAMED[name], reply) for (name, _), reply in zip(named, replies, strict=True)]
-    g.found = {kind: session.entity(reply) for kind, reply in pairs}
-    g.json = {kind: reply[0] for kind, reply in pairs}
+    g.session, g.caller = found.session, found.caller
+    g.found = {kind: session.entity(reply) for kind, reply in found.named.items()}
+    g.json = {kind: reply[0] for kind, reply in found.named.items()}
     if request.if_match:
         _expect(g.session, g.found)
 
@@ -120,25 +67,21 @@ def _expect(view: Session, found: dict[Kind, Entity | None]) -> None:
         view.wanted, view.actual = request.if_match, str(target["version"])
 
 
-class Memory:
-    """Credentials found right within the last minute: digests only, of no use elsewhere."""
+class Identity(NamedTuple):
+    """Who calls, the session that read it, and the replies to what the path names."""
 
-    def __init__(self) -> None:
-        self._secret = secrets.token_bytes(32)
-        self._until: dict[bytes, float] = {}
+    session: Session
+    caller: Caller
+    named: dict[Kind, Reply]
 
-    def digest(self, user_id: int, stored: bytes, password: str) -> bytes:
-        """Return what stands for this password as long as the stored hash is this one."""
-        message = b"%d|%b|%b" % (user_id, stored, password.encode())
-        return hmac.digest(self._secret, message, "sha256")
 
-    def holds(self, digest: bytes) -> bool:
-        return self._until.get(digest, 0.0) > time.monotonic()
+class Reading(NamedTuple):
+    """What a request's first trip read."""
 
-    def keep(self, digest: bytes) -> None:
-        if len(self._until) >= REMEMBERED_MOST:
-            self._until.clear()
-        self._until[digest] = time.monotonic() + REMEMBERED_SECONDS
+    user: Entity | None
+    stored: bytes | None
+    failures: Reply
+    named: dict[Kind, Reply]
 
 
 class Authenticator:
@@ -157,10 +100,8 @@ class Authenticator:
             return False
         return hmac.compare_digest(hashlib.sha256(claim.header).digest(), self._owner)
 
-    def __call__(
-        self, claim: Claim, address: str, targets: Sequence[Command]
-    ) -> tuple[Session, Caller, list[Any]]:
-        """Return this request's session, its caller, and the replies to `targets`.
+    def __call__(self, claim: Claim, address: str, names: Sequence[Name]) -> Identity:
+        """Return who calls; `names` are the entities that the path names.
 
         Raises:
             Unauthenticated: no or wrong credentials, one answer for every reason.
@@ -169,37 +110,37 @@ class Authenticator:
         """
         view = session.begin(self._store)
         if claim.header is not None:
-            caller = self._header_caller(view, claim, address, targets)
+            found = self._header_caller(view, claim, address, names)
             if claim.login is None:
-                return caller
-        found = self._basic_caller(view, claim, address, targets)
-        if claim.header is not None and found[1].id != SYSTEM_OWNER:
+                return found
+        found = self._basic_caller(view, claim, address, names)
+        if claim.header is not None and found.caller.id != SYSTEM_OWNER:
             raise Unauthenticated
         return found
 
     def _header_caller(
-        self, view: Session, claim: Claim, address: str, targets: Sequence[Command]
-    ) -> tuple[Session, Caller, list[Any]]:
+        self, view: Session, claim: Claim, address: str, names: Sequence[Name]
+    ) -> Identity:
         bucket = failures.Bucket(view.keys, "owner", address)
-        user, _, counts, replies = _load(view, SYSTEM_OWNER, bucket, targets)
+        user, _, counts, named = _read(view, SYSTEM_OWNER, bucket, names)
         bucket.require_open(view, counts)
         is_right = hmac.compare_digest(hashlib.sha256(claim.header or b"").digest(), self._owner)
         if not is_right or user is None:
             bucket.count(view)
             raise _refusal("owner header", address)
         bucket.clear(view, counts)
-        return view, policy.caller_of(user), replies
+        return Identity(view, policy.caller_of(user), named)
 
     def _basic_caller(
-        self, view: Session, claim: Claim, address: str, targets: Sequence[Command]
-    ) -> tuple[Session, Caller, list[Any]]:
+        self, view: Session, claim: Claim, address: str, names: Sequence[Name]
+    ) -> Identity:
         login, password = claim.login or "", claim.password or ""
         user_id = self._user_id(view, login)
         bucket = failures.Bucket(view.keys, str(user_id or login.lower()), address)
-        user, stored, counts, replies = _load(view, user_id, bucket, targets)
+        user, stored, counts, named = _read(view, user_id, bucket, names)
         if "@" in login and user_id != NOBODY and not _has_email(user, login):
             del self._ids[login.lower()]  # the address changed hands since it was remembered
-            return self._basic_caller(view, claim, address, targets)
+            return self._basic_caller(view, claim, address, names)
         bucket.require_account_open(view, counts)
         digest = self._memory.digest(user_id, stored or b"", password)
         if user is None or stored is None or not self._memory.holds(digest):
@@ -207,7 +148,7 @@ class Authenticator:
             self._check(view, bucket, stored, digest, password)
         if user is None:
             raise Unauthenticated
-        return view, policy.caller_of(user), replies
+        return Identity(view, policy.caller_of(user), named)
 
     def _check(
         self,
@@ -249,20 +190,21 @@ class Authenticator:
         return self._ids[email]
 
 
-def _load(
-    view: Session, user_id: int, bucket: failures.Bucket, targets: Sequence[Command]
-) -> tuple[Entity | None, bytes | None, list[bytes | None], list[Any]]:
-    """Do the request's first trip: the caller, their hash, the failures, what the path names."""
+def _read(view: Session, user_id: int, bucket: failures.Bucket, names: Sequence[Name]) -> Reading:
+    """Do the first trip: the caller, their hash, the failures, what the path names."""
+    caller = (Kind.USER, user_id)
+    others = [name for name in names if name != caller]
     reply, stored, counts, *replies = view.open(
-        session.fetch(view.keys, Kind.USER, user_id),
+        session.fetch(view.keys, *caller),
         ("GET", view.keys.secret(user_id)),
         bucket.read,
-        *targets,
+        *(session.fetch(view.keys, *name) for name in others),
     )
     user = session.entity(reply)
     if user is not None:
         view.rights = memberships.rights(view.keys, user)
-    return user, stored, counts, replies
+    by_name = {caller: reply} | dict(zip(others, replies, strict=True))
+    return Reading(user, stored, counts, {name[0]: by_name[name] for name in names})
 
 
 def _has_email(user: Entity | None, login: str) -> bool:

@@ -11,7 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from taskapi import auth, http, logs
 from taskapi.config import Settings
 from taskapi.errors import NewEpoch, Stale, Unavailable
-from taskapi.routes import admin, groups, health, tasks, users
+from taskapi.routes import admin, groups, health, shared, tasks, users
 from taskapi.store.link import Store
 
 PATIENCE_SECONDS: Final = 2.0
@@ -26,7 +26,9 @@ class TaskApi(Flask):
         logs.configure()
         self.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
         http.install(self)
-        auth.install(self, settings, Store(settings.redis_url, settings.key_prefix))
+        store = Store(settings.redis_url, settings.key_prefix)
+        auth.install(self, settings, store)
+        shared.install(self, settings, store)
         for routes in (health, users, groups, tasks, admin):
             self.register_blueprint(routes.bp)
         if settings.trusted_proxies:

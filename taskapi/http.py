@@ -100,6 +100,8 @@ def query(schema: Schema = NOTHING) -> dict[str, Any]:
     Raises:
         Invalid: a parameter is unknown, repeated, missing or not usable.
     """
+    if schema is NOTHING and not request.query_string:
+        return {}
     repeated = [name for name, values in request.args.lists() if len(values) > 1]
     if repeated:
         _refuse({name: ["Give it once."] for name in repeated}, "query")

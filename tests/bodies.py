@@ -18,22 +18,12 @@ TEXTS = [
     "\u00e9va",
     "a\\b'c",
 ]
-GROUP_NAMES = [
-    "Alpha",
-    "ALPHA ",
-    "Beta",
-    "Stra\u00dfe",
-    "STRASSE",
-    "E\u0301",
-    "\u00e9",
-    "json",
-    "0",
-]
+GROUP_NAMES = ["Alpha", "ALPHA ", "Stra\u00dfe", "STRASSE", "E\u0301", "\u00e9", "json"]
 EMAILS = [f"{name}@example.com" for name in ("ann", "ANN", "x", " X ", "y.z", "Y.z", "w", "v")]
 NUMBERS = ["", "+1 234", "50%", "ann"]
 PASSWORDS = ["pass:word", " spaced out "]
 WEEKS: list[Any] = [{}, {"Monday": 8}, {"Monday": 8.0, "Sunday": 0}, {"Friday": 7.25, "Sunday": 24}]
-QUESTIONS = ["a", "SS", "\u00df", "\u00c9", "%", "_", "\\", "50%", "@EXAMPLE", "e", "zzz", "'", " "]
+QUESTIONS = ["a", "SS", "\u00c9V", "%", "_", "\\", "@EXAMPLE", "to", " "]
 DEADLINES = [None, "2025-10-15", "2028-02-29"]
 STAMPS = [("id", 99), ("version", 1), ("created_at", "never"), ("updated_at", None)]
 
@@ -76,11 +66,11 @@ def spoil(body: dict[str, Any], spot: tuple[str, Any] | None) -> dict[str, Any]:
 def spoilable(
     required: dict[str, Strategy], optional: dict[str, Strategy], *spots: Any
 ) -> Strategy:
-    """Bodies of which one in five or so has something wrong, strange or missing in one spot."""
+    """Bodies of which one in eight has something wrong, strange or missing in one spot."""
     missing = [(name, MISSING) for name in required]
     choices = [*missing, *spots, ("colour", "red")]
     body = st.fixed_dictionaries(required, optional=optional)
-    return st.builds(spoil, body, st.sampled_from([None] * (4 * len(choices)) + choices))
+    return st.builds(spoil, body, st.sampled_from([None] * (7 * len(choices)) + choices))
 
 
 CALLERS = st.builds(Caller, st.integers(0, 40), st.booleans())
@@ -162,13 +152,29 @@ def pages(kind: str, needed: Any = None, more: Any = None, *spots: Any) -> Strat
     return spoilable(needed or {}, paging | (more or {}), *BAD_PAGING, *spots)
 
 
-USER_PAGES, GROUP_PAGES, TASK_PAGES = (pages(kind) for kind in ("user", "group", "task"))
 USER_SEARCHES, TASK_SEARCHES = (pages(kind, {"q": pick(*QUESTIONS)}) for kind in ("user", "task"))
-USERS_TASK_PAGES = pages("task", {}, FILTERS, *BAD_FILTERS)
 TASK_FILTERS = pages(
     "task",
     {},
     FILTERS | {"group_id": refs("group"), "user_id": refs("user")},
     *BAD_FILTERS,
     ("group_id", "x"),
+)
+READS = st.one_of(
+    st.tuples(pick("read_user", "read_week"), refs("user")),
+    st.tuples(pick("read_group", "read_group_stats"), refs("group")),
+    st.tuples(st.just("read_task"), SUITABLE_OR_ANY, OWN_OR_ANY),
+    st.tuples(st.just("read_stats")),
+)
+LISTS = st.one_of(
+    st.tuples(st.just("list_users"), pages("user")),
+    st.tuples(st.just("list_groups"), pages("group")),
+    st.tuples(st.just("list_members"), refs("group"), pages("user")),
+    st.tuples(st.just("list_group_tasks"), refs("group"), pages("task")),
+    st.tuples(st.just("list_user_tasks"), refs("user"), pages("task", {}, FILTERS, *BAD_FILTERS)),
+)
+SEARCHES = st.one_of(
+    st.tuples(st.just("search_users"), USER_SEARCHES),
+    st.tuples(st.just("search_tasks"), TASK_SEARCHES),
+    st.tuples(st.just("filter_tasks"), TASK_FILTERS),
 )

@@ -17,7 +17,7 @@ Entities = dict[int, dict[str, Any]]
 
 KINDS = {"user": "u", "group": "g", "task": "t"}
 BUCKET = 2**50
-NOT_DERIVED = ("meta", "dirty", "tombs", "sync", "failures", "secret")
+NOT_DERIVED = ("meta", "dirty", "tombs", "quarantine", "sync", "failures", "secret", "closing")
 
 
 def fsck(url: str, prefix: str) -> list[str]:

@@ -272,11 +272,11 @@ class Model(World):
         if me["role"] == "user":
             mine = self.visible_tasks(me)
             priorities = Counter(str(task["priority"]) for task in mine)
-            counts = {priority: priorities[priority] for priority in "123"}
-            return completion(mine) | {"user_id": me["id"], "priority_counts": counts}
+            by_priority = {priority: priorities[priority] for priority in "123"}
+            return completion(mine) | {"user_id": me["id"], "priority_counts": by_priority}
         if is_owner(me):
             tasks = list(self.tasks.values())
-            more = {"total_users": len(self.users)}
+            more: Data = {"total_users": len(self.users)}
         else:
             groups = self.administered(me)
             tasks = [task for task in self.tasks.values() if task["group_id"] in groups]

@@ -169,3 +169,9 @@ def test_the_worker_syncs_at_its_start_at_its_interval_and_at_its_end(install: I
         populate(api)
         assert status(api)["pending_changes"] is True
     assert status(api)["pending_changes"] is False
+
+
+def test_only_force_can_reseed(api: Api) -> None:
+    assert ok(api("POST", "/admin/sync?action=force&reseed=true", by="owner"))["action"] == "force"
+    refused(api("POST", "/admin/sync?action=backup&reseed=true", by="owner"), 400)
+    refused(api("POST", "/admin/sync?reseed=yes", by="owner"), 400)

@@ -22,10 +22,17 @@ MAY_IMPORT = {
         "taskapi/sync/",
         "taskapi/routes/",
         "taskapi/run.py",
+        "taskapi/restore.py",
         *ENTRY_POINTS,
     ),
 }
-MAY_READ_ENVIRONMENT = ("taskapi/config.py", "taskapi/run.py", "taskapi/embedded.py", *ENTRY_POINTS)
+MAY_READ_ENVIRONMENT = (
+    "taskapi/config.py",
+    "taskapi/run.py",
+    "taskapi/restore.py",
+    "taskapi/embedded.py",
+    *ENTRY_POINTS,
+)
 LONGEST_FUNCTION_LINES = 40
 
 SOURCES = {

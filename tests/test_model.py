@@ -17,7 +17,7 @@ from tests.conftest import Install
 from tests.duet import Duet
 
 EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "30"))
-STEPS = int(os.environ.get("MODEL_STEPS", "40"))
+STEPS = int(os.environ.get("MODEL_STEPS", "60"))
 IS_LONG = "MODEL_EXAMPLES" in os.environ
 
 SETTINGS = settings(
@@ -122,62 +122,30 @@ class Machine(RuleBasedStateMachine):
         by=CALLERS,
         task=bodies.OWN_OR_ANY,
         under=bodies.SUITABLE_OR_ANY,
-        endpoint=st.sampled_from(["read_task", "finish_task", "delete_task"]),
+        endpoint=st.sampled_from(["finish_task", "delete_task"]),
     )
-    def touch_task(self, by: Caller, task: Ref, under: Ref | None, endpoint: str) -> None:
+    def end_task(self, by: Caller, task: Ref, under: Ref | None, endpoint: str) -> None:
         self.do(endpoint, by, under, task)
 
     @rule(by=CALLERS, body=bodies.BATCHES)
     def change_tasks(self, by: Caller, body: Any) -> None:
         self.do("change_tasks", by, body)
 
-    @rule(by=CALLERS, endpoint=st.sampled_from(["read_user", "read_week"]), user=USERS)
-    def read_about_a_user(self, by: Caller, endpoint: str, user: Ref) -> None:
-        self.do(endpoint, by, user)
+    @rule(by=CALLERS, request=bodies.READS)
+    def read(self, by: Caller, request: tuple[Any, ...]) -> None:
+        self.do(request[0], by, *request[1:])
 
-    @rule(by=CALLERS, endpoint=st.sampled_from(["read_group", "read_group_stats"]), group=GROUPS)
-    def read_about_a_group(self, by: Caller, endpoint: str, group: Ref) -> None:
-        self.do(endpoint, by, group)
+    @rule(by=CALLERS, request=bodies.LISTS)
+    def look_through(self, by: Caller, request: tuple[Any, ...]) -> None:
+        self.do(request[0], by, *request[1:])
 
-    @rule(by=CALLERS)
-    def read_stats(self, by: Caller) -> None:
-        self.do("read_stats", by)
+    @rule(by=CALLERS, request=bodies.SEARCHES)
+    def search(self, by: Caller, request: tuple[Any, ...]) -> None:
+        self.do(request[0], by, *request[1:])
 
-    @rule(by=CALLERS, query=bodies.USER_PAGES)
-    def list_users(self, by: Caller, query: Any) -> None:
-        self.do("list_users", by, query)
-
-    @rule(by=CALLERS, query=bodies.GROUP_PAGES)
-    def list_groups(self, by: Caller, query: Any) -> None:
-        self.do("list_groups", by, query)
-
-    @rule(by=CALLERS, group=GROUPS, query=bodies.USER_PAGES)
-    def list_members(self, by: Caller, group: Ref, query: Any) -> None:
-        self.do("list_members", by, group, query)
-
-    @rule(by=CALLERS, group=GROUPS, query=bodies.TASK_PAGES)
-    def list_group_tasks(self, by: Caller, group: Ref, query: Any) -> None:
-        self.do("list_group_tasks", by, group, query)
-
-    @rule(by=CALLERS, user=USERS, query=bodies.USERS_TASK_PAGES)
-    def list_user_tasks(self, by: Caller, user: Ref, query: Any) -> None:
-        self.do("list_user_tasks", by, user, query)
-
-    @rule(by=CALLERS, query=bodies.USER_SEARCHES)
-    def search_users(self, by: Caller, query: Any) -> None:
-        self.do("search_users", by, query)
-
-    @rule(by=CALLERS, query=bodies.TASK_SEARCHES)
-    def search_tasks(self, by: Caller, query: Any) -> None:
-        self.do("search_tasks", by, query)
-
-    @rule(by=CALLERS, query=bodies.TASK_FILTERS)
-    def filter_tasks(self, by: Caller, query: Any) -> None:
-        self.do("filter_tasks", by, query)
-
-    @rule()
-    def sync(self) -> None:
-        self.duet_now.installation.sync()
+    @rule(action=st.sampled_from(["force", "force", "force", "backup", "restore"]))
+    def sync(self, action: str) -> None:
+        self.duet_now.sync(action)
 
 
 def test_the_service_and_the_model_agree(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,15 +3,12 @@
 import re
 import subprocess
 
-import pytest
-
 from tests.conftest import Install
 from tests.support import ROOT
 
 TOUR = re.search(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 
-@pytest.mark.usefixtures("curl")
 def test_the_tour_works_from_an_empty_installation(install: Install) -> None:
     assert TOUR is not None
     commands = [line for line in re.split(r"\n(?=curl|#|$)", TOUR[1]) if line.startswith("curl")]

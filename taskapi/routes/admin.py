@@ -1,34 +1,39 @@
 """The owner's view of the two stores, and the ways to bring them together."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from flask import Blueprint, Response, g
 
 from schemas.common import NOTHING
 from schemas.queries import SYNC
-from taskapi import auth, policy
+from taskapi import policy
 from taskapi.config import Settings
 from taskapi.http import answer, query
 from taskapi.policy import Action
+from taskapi.routes.shared import shared
 from taskapi.store.link import Store
 from taskapi.sync import backup, passes, restore, status
 
 bp = Blueprint("admin", __name__)
-ACTIONS: Final[dict[str, Callable[[Settings, Store], dict[str, Any]]]] = {
-    "force": passes.force,
-    "restore": restore.force,
-    "backup": backup.force,
+ACTIONS: Final[dict[tuple[str, str], Callable[[Settings, Store], dict[str, Any]]]] = {
+    ("force", "false"): passes.force,
+    ("force", "true"): partial(passes.force, reseed=True),
+    ("restore", "false"): restore.force,
+    ("backup", "false"): backup.force,
 }
+"""What `action` and `reseed` ask for."""
 
 
 @bp.post("/admin/sync")
 def sync() -> Response:
     """Sync now, restore Redis from PostgreSQL, or write a backup file."""
     policy.require(Action.ADMINISTER, g.caller)
-    action = query(SYNC)["action"]
-    shared = auth.service()
-    return answer({"action": action, **ACTIONS[action](shared.settings, shared.store)})
+    asked = query(SYNC)
+    ours = shared()
+    act = ACTIONS[asked["action"], asked["reseed"]]
+    return answer({"action": asked["action"], **act(ours.settings, ours.store)})
 
 
 @bp.get("/admin/status")
@@ -36,8 +41,8 @@ def show_status() -> Response:
     """Show how both stores and the sync are."""
     policy.require(Action.ADMINISTER, g.caller)
     query(NOTHING)
-    shared = auth.service()
-    return answer(status.status(shared.settings, shared.store))
+    ours = shared()
+    return answer(status.status(ours.settings, ours.store))
 
 
 @bp.get("/admin/stats")
@@ -45,5 +50,5 @@ def show_stats() -> Response:
     """Show what each store holds."""
     policy.require(Action.ADMINISTER, g.caller)
     query(NOTHING)
-    shared = auth.service()
-    return answer(status.stats(shared.settings, shared.store))
+    ours = shared()
+    return answer(status.stats(ours.settings, ours.store))

@@ -2,7 +2,8 @@
 
 from flask import Blueprint, Response, jsonify
 
-from taskapi import auth, http
+from taskapi import http
+from taskapi.routes.shared import shared
 from taskapi.sync import status
 
 bp = Blueprint("health", __name__)
@@ -12,8 +13,8 @@ bp = Blueprint("health", __name__)
 def show() -> Response:
     """Tell whether requests are served, for anybody; bare, without the envelope."""
     http.query()
-    shared = auth.service()
-    found = status.health(shared.settings, shared.store)
+    ours = shared()
+    found = status.health(ours.settings, ours.store)
     response = jsonify(found)
     response.status_code = 503 if found["status"] == "unhealthy" else 200
     return response

@@ -11,10 +11,12 @@ from taskapi import batches, policy
 from taskapi.errors import Invalid
 from taskapi.http import answer, answer_json, answer_list, answer_page, body, query
 from taskapi.policy import Action, Caller
-from taskapi.store import queries, search, statistics
+from taskapi.routes.shared import shared
+from taskapi.store import queries, statistics
 from taskapi.store import tasks as store
 from taskapi.store.codec import Entity, fragment
 from taskapi.store.keys import Kind
+from taskapi.sync import search
 
 bp = Blueprint("tasks", __name__)
 
@@ -81,8 +83,8 @@ def search_tasks() -> Response:
     """Find tasks by a part of their title or information."""
     policy.require(Action.SEARCH_TASKS, g.caller)
     asked = query(SEARCH)
-    scope = queries.tasks(g.session.keys, policy.reach(g.caller))
-    found = search.tasks(g.session, scope, asked["q"], asked["after"], asked["limit"])
+    index, reach = shared().index, policy.reach(g.caller)
+    found = search.tasks(g.session, index, reach, asked["q"], asked["after"], asked["limit"])
     return answer_list("results", *found, asked, query=asked["q"])
 
 

@@ -42,7 +42,8 @@ def search_users() -> Response:
     """Find users by a part of their name, e-mail or number."""
     policy.require(Action.LIST_USERS, g.caller)
     asked = query(SEARCH)
-    found = search.users(g.session, _visible_users(), asked["q"], asked["after"], asked["limit"])
+    matches = search.scan(g.session, _visible_users(), asked["q"], asked["after"])
+    found = search.first(matches, asked["limit"])
     return answer_list("results", *found, asked, query=asked["q"])
 
 

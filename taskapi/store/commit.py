@@ -7,12 +7,16 @@ import orjson
 from taskapi.errors import NewEpoch, NotReady, Stale, Unavailable
 from taskapi.store import codec, scripts
 from taskapi.store.codec import NEW_ID, NEW_VERSION, NOW, Entity
-from taskapi.store.indexes import Write, reindex
+from taskapi.store.indexes import Write, merged, reindex
 from taskapi.store.keys import Kind
 from taskapi.store.session import Guard, Session
 
 PRESENT: Final = True
 ABSENT: Final = False
+CLOSING_SECONDS: Final = 3
+FEW: Final = 1000
+SECONDS_EACH: Final = 0.001
+"""A commit of many entities holds Redis up for about 10 us each; this allows for a slow one."""
 
 
 class Written(NamedTuple):
@@ -41,21 +45,37 @@ class Commit:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._keys = session.keys
-        self._guards: list[Guard] = list(session.rights)
+        self._guards: dict[Guard, None] = dict.fromkeys(session.rights)
         self._commands: list[Write] = []
+        self._task_writes: list[Write] = []
         self._created: Kind | None = None
 
     def guard(self, key: str, field: str, value: str | bool) -> None:
         """Refuse unless the hash field has this value, is PRESENT or is ABSENT."""
-        self._guards.append((key, field, value))
+        self._guards[(key, field, value)] = None
 
     def guard_size(self, key: str, size: int) -> None:
         """Refuse unless the sorted set has this many members."""
-        self._guards.append((key, False, size))
+        self._guards[(key, False, size)] = None
 
     def guard_unchanged(self, kind: Kind, entity: Entity) -> None:
         """Refuse if the entity has changed or gone since it was read."""
         self.guard(self._keys.entity(kind, entity["id"]), "version", str(entity["version"]))
+
+    def guard_not_closing(self, user_id: int, group_id: int) -> None:
+        """Refuse while the user, or the group, of a task is about to go: see `close`."""
+        for kind, entity_id in ((Kind.USER, user_id), (Kind.GROUP, group_id)):
+            self.guard(self._keys.closing(kind, entity_id), "until", ABSENT)
+
+    def close(self, kind: Kind, entity_id: int) -> None:
+        """Hold up writes of tasks there, so that deciding about all of them can come to an end.
+
+        Once done, at the latest after some seconds, they are decided anew.
+        """
+        key = self._keys.closing(kind, entity_id)
+        write = ("EVALSHA", scripts.WRITE, 1, key, "until", "gone")
+        self._session.link.trip(write, ("EXPIRE", key, CLOSING_SECONDS))
+        self.add("UNLINK", key)
 
     def add(self, *command: str) -> None:
         """Do a command too."""
@@ -75,10 +95,11 @@ class Commit:
     def delete(self, kind: Kind, old: Entity) -> None:
         """Remove an entity, provided that it is still `old`, and leave a tombstone."""
         self.guard_unchanged(kind, old)
-        self._commands.extend(reindex(self._keys, kind, old, None))
-        self.add("UNLINK", self._keys.entity(kind, old["id"]))
-        self._mark(kind, str(old["id"]))
-        self.add("ZADD", self._keys.tombs, NEW_VERSION, f"{kind}:{old['id']}")
+        writes, mark = self._writes(kind), f"{kind}:{old['id']}"
+        writes += reindex(self._keys, kind, old, None)
+        writes.append(("UNLINK", self._keys.entity(kind, old["id"])))
+        writes.append(("ZADD", self._keys.dirty, NEW_VERSION, mark))
+        writes.append(("ZADD", self._keys.tombs, NEW_VERSION, mark))
 
     def run(self, *, frees_memory: bool = False) -> Stamp:
         """Do it all.
@@ -100,13 +121,14 @@ class Commit:
                 "epoch": self._session.epoch,
                 "op": link.operation_field,
                 "n": link.next_number(),
-                "guards": self._guards,
+                "guards": list(self._guards),
                 "next": f"next:{self._created}" if self._created else False,
-                "commands": self._commands,
+                "commands": [*merged(self._task_writes), *self._commands],
             }
         )
         script = scripts.COMMIT_WHEN_FULL if frees_memory else scripts.COMMIT
-        (reply,) = link.trip(("EVALSHA", script, 1, self._keys.meta, argument))
+        seconds = len(self._guards) * SECONDS_EACH if len(self._guards) > FEW else None
+        (reply,) = link.trip(("EVALSHA", script, 1, self._keys.meta, argument), seconds=seconds)
         word, *stamp = reply.decode().split(" ")
         if word != "OK":
             refusal, *message = _REFUSALS[word]
@@ -116,14 +138,15 @@ class Commit:
     def _put(self, kind: Kind, old: Entity | None, new: Entity) -> str:
         new |= {"updated_at": NOW, "version": NEW_VERSION}
         template = codec.template(kind, new)
-        key = self._keys.entity(kind, new["id"])
-        self.add("HSET", key, "json", template, "version", NEW_VERSION)
-        self._commands.extend(reindex(self._keys, kind, old, new))
-        self._mark(kind, str(new["id"]))
+        writes, key = self._writes(kind), self._keys.entity(kind, new["id"])
+        writes.append(("HSET", key, "json", template, "version", NEW_VERSION))
+        writes += reindex(self._keys, kind, old, new)
+        writes.append(("ZADD", self._keys.dirty, NEW_VERSION, f"{kind}:{new['id']}"))
         return template
 
-    def _mark(self, kind: Kind, entity_id: str) -> None:
-        self.add("ZADD", self._keys.dirty, NEW_VERSION, f"{kind}:{entity_id}")
+    def _writes(self, kind: Kind) -> list[Write]:
+        """Return the list to add to: tasks come first, before what they hang on goes."""
+        return self._task_writes if kind is Kind.TASK else self._commands
 
 
 _REFUSALS: Final[dict[str, tuple[type[Exception], ...] | tuple[type[Exception], str]]] = {

@@ -65,6 +65,7 @@ def delete(session: Session, group: Entity) -> Deleted:
     """Delete a group with its tasks and memberships."""
     keys, group_id = session.keys, group["id"]
     commit = Commit(session)
+    commit.close(Kind.GROUP, group_id)
     sizes = session.read(*(("ZCARD", key) for key in _sets(session, group_id)))
     for key, size in zip(_sets(session, group_id), sizes, strict=True):
         commit.guard_size(key, size)

@@ -1,7 +1,9 @@
 """Which index commands follow from a change of an entity: the one place that knows."""
 
 import unicodedata
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 from taskapi.store import codec
 from taskapi.store.codec import Entity
@@ -12,12 +14,36 @@ Write = tuple[str, ...]
 
 def fold(text: str) -> str:
     """Return what is equal for texts that differ in case or composition only."""
+    if text.isascii():
+        return text.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
 def reindex(keys: Keys, kind: Kind, old: Entity | None, new: Entity | None) -> Iterator[Write]:
     """Yield the commands that turn the indexes of `old` into those of `new`; None is absent."""
     return _BY_KIND[kind](keys, old, new)
+
+
+def merged(writes: Iterable[Write]) -> list[Write]:
+    """Return commands that do what `writes` do, with fewer calls.
+
+    Only for writes whose order does not matter: those of different tasks.
+    """
+    joined: dict[tuple[str, ...], list[str]] = {}
+    sums: Counter[tuple[str, ...]] = Counter()
+    others: list[Write] = []
+    for write in writes:
+        if write[0] == "HINCRBY":
+            sums[write[:3]] += int(write[3])
+        elif write[0] in _FIXED_WORDS:
+            fixed = _FIXED_WORDS[write[0]]
+            joined.setdefault(write[:fixed], []).extend(write[fixed:])
+        else:
+            others.append(write)
+    others += [(*head, str(delta)) for head, delta in sums.items()]
+    for head, words in joined.items():
+        others += [(*head, *words[i : i + _MOST]) for i in range(0, len(words), _MOST)]
+    return others
 
 
 def _user(keys: Keys, old: Entity | None, new: Entity | None) -> Iterator[Write]:
@@ -80,4 +106,8 @@ def _task(keys: Keys, old: Entity | None, new: Entity | None) -> Iterator[Write]
             yield ("HINCRBY", keys.group_counts(after), user_id, "1")
 
 
+_FIXED_WORDS: Final = {"ZADD": 2, "ZREM": 2, "UNLINK": 1}
+"""Commands that take many members or keys, and how many words come before those."""
+_MOST: Final = 1000
+"""Words in one command, even because ZADD takes pairs; Lua can unpack some 8000."""
 _BY_KIND = {Kind.USER: _user, Kind.GROUP: _group, Kind.TASK: _task}

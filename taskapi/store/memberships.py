@@ -44,6 +44,7 @@ def remove(session: Session, group_id: int, user: Entity) -> Relocation:
     require_not_administering(user, {group_id})
     remaining = [i for i in user["group_ids"] if i != group_id]
     commit = Commit(session)
+    commit.close(Kind.USER, user["id"])
     relocation = relocate(session, commit, user, [group_id], remaining)
     commit.guard(session.keys.entity(Kind.USER, user["id"]), *duties(user))
     commit.update(Kind.USER, user, {"group_ids": remaining})

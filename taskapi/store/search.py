@@ -1,16 +1,22 @@
-"""Substring search, whatever the case, by a scan in chunks that hold up nobody else."""
+"""Substring search, whatever the case: the entities themselves decide what matches."""
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
 
 from taskapi.store import queries
 from taskapi.store.codec import Entity
 from taskapi.store.indexes import fold
-from taskapi.store.queries import Scope
+from taskapi.store.keys import Kind
+from taskapi.store.queries import CHUNK, Scope
 from taskapi.store.session import Session
 
-USER_FIELDS = ("full_name", "email", "number")
-TASK_FIELDS = ("title", "information")
+FIELDS: Final = {
+    Kind.USER: ("full_name", "email", "number"),
+    Kind.TASK: ("title", "information"),
+}
+"""What is searched of each kind."""
+MOST_DIRTY: Final = 20_000
+"""Marks read at once, about 4 ms of Redis' time; with more of them, a scan is as good."""
 
 
 class Found(NamedTuple):
@@ -21,34 +27,40 @@ class Found(NamedTuple):
     next_after: int | None
 
 
-def users(session: Session, scope: Scope, text: str, after: int, limit: int | None) -> Found:
-    """Return the users in scope whose name, e-mail or number contains the text."""
-    found, next_after = _first(_matches(session, scope, USER_FIELDS, text, after), limit)
-    return Found(found, len(found), next_after)
-
-
-def tasks(session: Session, scope: Scope, text: str, after: int, limit: int | None) -> Found:
-    """Return the tasks in scope whose title or information contains the text."""
-    found, next_after = _first(_matches(session, scope, TASK_FIELDS, text, after), limit)
-    shown = [{"user_id": task["user_id"], "task": task} for task in found]
-    return Found(shown, len(shown), next_after)
-
-
-def _matches(
-    session: Session, scope: Scope, fields: tuple[str, ...], text: str, after: int
-) -> Iterator[Entity]:
-    wanted = fold(text)
+def scan(session: Session, scope: Scope, text: str, after: int) -> Iterator[Entity]:
+    """Yield what matches of everything in scope above `after`, read in short chunks."""
     for chunk in queries.chunks(session, scope, after):
-        for entity in chunk:
-            if any(wanted in fold(entity[name]) for name in fields):
-                yield entity
+        yield from _matching(chunk, scope.kind, text)
 
 
-def _first(matches: Iterator[Entity], limit: int | None) -> tuple[list[Entity], int | None]:
+def check(session: Session, scope: Scope, ids: list[int], text: str) -> Iterator[Entity]:
+    """Yield those of the tasks with these ids that are in scope and match, as they are now."""
+    for start in range(0, len(ids), CHUNK):
+        known = Scope(scope.kind, ids=tuple(ids[start : start + CHUNK]), within=scope.sources)
+        for chunk in queries.chunks(session, known):
+            yield from _matching(chunk, scope.kind, text)
+
+
+def dirty_tasks(session: Session) -> list[int] | None:
+    """Return the ids that PostgreSQL may not have as they are, ascending; None for too many."""
+    (marks,) = session.read(("ZRANGE", session.keys.dirty, 0, MOST_DIRTY))
+    if len(marks) > MOST_DIRTY:
+        return None
+    return sorted(int(mark[2:]) for mark in marks if mark.startswith(b"t:"))
+
+
+def first(matches: Iterator[Entity], limit: int | None) -> Found:
     """Return at most `limit` matches, and the id of the last one if more follow."""
     found: list[Entity] = []
     for entity in matches:
         if len(found) == limit:
-            return found, found[-1]["id"]
+            return Found(found, limit, found[-1]["id"])
         found.append(entity)
-    return found, None
+    return Found(found, len(found), None)
+
+
+def _matching(entities: Iterable[Entity], kind: Kind, text: str) -> Iterator[Entity]:
+    wanted = fold(text)
+    for entity in entities:
+        if any(wanted in fold(entity[name]) for name in FIELDS[kind]):
+            yield entity

@@ -12,6 +12,7 @@ def create(session: Session, user: Entity, fields: Entity) -> Written:
     """Create a task of a user, who and whose group still have to exist and be as they were."""
     commit = Commit(session)
     commit.guard_unchanged(Kind.USER, user)
+    commit.guard_not_closing(user["id"], fields["group_id"])
     _require_group(session, commit, fields["group_id"])
     text = commit.create(Kind.TASK, {**fields, "user_id": user["id"]})
     stamp = commit.run()
@@ -30,8 +31,10 @@ def update(
     texts, is_changed = [], False
     for task, user in pairs:
         effective = {name: value for name, value in changes.items() if task[name] != value}
+        commit.guard_not_closing(task["user_id"], task["group_id"])
         if "group_id" in effective:
             commit.guard_unchanged(Kind.USER, user)
+            commit.guard_not_closing(task["user_id"], effective["group_id"])
             _require_group(session, commit, effective["group_id"])
         is_changed = is_changed or bool(effective)
         texts.append(
@@ -48,6 +51,7 @@ def delete(session: Session, tasks: Sequence[Entity]) -> None:
     """Delete tasks in one step."""
     commit = Commit(session)
     for task in tasks:
+        commit.guard_not_closing(task["user_id"], task["group_id"])
         commit.delete(Kind.TASK, task)
     commit.run(frees_memory=True)
 

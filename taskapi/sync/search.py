@@ -1,0 +1,129 @@
+"""Search with PostgreSQL as the index: exact for every write acknowledged before it began.
+
+PostgreSQL trails, so it only names candidates; those that changed since its last sync are
+candidates too, and what Redis holds decides. Without PostgreSQL the whole scope is scanned.
+"""
+
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from taskapi.config import Settings
+from taskapi.errors import DatabaseUnreachable
+from taskapi.store import queries, search
+from taskapi.store.codec import Entity
+from taskapi.store.indexes import fold
+from taskapi.store.queries import Reach, Scope
+from taskapi.store.search import Found
+from taskapi.store.session import Session
+from taskapi.sync.postgres import Database
+
+ANSWER_MS: Final = 1000
+"""How long PostgreSQL may take before a scan of Redis is tried instead."""
+AWAY_SECONDS: Final = 5.0
+"""How long it is left alone after it did not answer."""
+SLACK: Final = 14
+"""Candidates asked for beyond the page, since some will have changed."""
+
+_CANDIDATES: Final = """
+SELECT epoch::text,
+       ARRAY(SELECT id
+               FROM tasks
+              WHERE folded LIKE %s
+                AND id > %s
+                AND (%s OR user_id = %s OR group_id = ANY(%s::bigint[]))
+              ORDER BY id
+              LIMIT %s)
+  FROM sync_state
+"""
+
+
+class Candidates(NamedTuple):
+    """Ids that may match, ascending, and up to which id there are no others; None for all."""
+
+    ids: list[int]
+    horizon: int | None
+
+
+class Index:
+    """PostgreSQL as a search index, one connection for each thread that searches."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._local = threading.local()
+        self._away_until = 0.0
+
+    def ask(self, reach: Reach, epoch: str, text: str, after: int, most: int) -> Candidates | None:
+        """Return candidates above `after`; None when PostgreSQL cannot tell."""
+        values = (
+            *(_pattern(text), after, reach.is_everything),
+            *(reach.user_id, list(reach.group_ids), most),
+        )
+        try:
+            found = self._rows(_CANDIDATES, values)
+        except DatabaseUnreachable:
+            self._local.database = None
+            self._away_until = time.monotonic() + AWAY_SECONDS
+            return None
+        if not found or found[0][0] != epoch:
+            return None
+        ids: list[int] = found[0][1]
+        return Candidates(ids, ids[-1] if len(ids) == most else None)
+
+    def _rows(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        database: Database | None = getattr(self._local, "database", None)
+        if database is None:
+            if time.monotonic() < self._away_until:
+                raise DatabaseUnreachable("PostgreSQL did not answer a moment ago.")
+            database = Database(self._settings)
+            database.execute(f"SET statement_timeout = {ANSWER_MS}")
+            self._local.database = database
+        found = database.rows(statement, values)
+        database.commit()
+        return found
+
+
+def tasks(
+    view: Session, index: Index, reach: Reach, text: str, after: int, limit: int | None
+) -> Found:
+    """Return the tasks within reach whose title or information contains the text."""
+    scope = queries.tasks(view.keys, reach)
+    found = search.first(_matches(view, index, scope, reach, text, after, limit), limit)
+    shown = [{"user_id": task["user_id"], "task": task} for task in found.results]
+    return found._replace(results=shown)
+
+
+def _matches(
+    view: Session,
+    index: Index,
+    scope: Scope,
+    reach: Reach,
+    text: str,
+    after: int,
+    limit: int | None,
+) -> Iterator[Entity]:
+    """Yield all matches above `after`, in order of id; the dirty set is read before PostgreSQL."""
+    changed = search.dirty_tasks(view)
+    most = queries.CHUNK if limit is None else limit + SLACK
+    while changed is not None:
+        named = index.ask(reach, view.epoch, text, after, most)
+        if named is None:
+            break
+        begin = bisect_right(changed, after)
+        end = None if named.horizon is None else bisect_right(changed, named.horizon)
+        candidates = sorted({*named.ids, *changed[begin:end]})
+        yield from search.check(view, scope, candidates, text)
+        if named.horizon is None:
+            return
+        after = named.horizon
+    yield from search.scan(view, scope, text, after)
+
+
+def _pattern(text: str) -> str:
+    """Return the LIKE pattern of what contains the text, its own wildcards taken literally."""
+    folded = fold(text)
+    for sign in "\\%_":
+        folded = folded.replace(sign, f"\\{sign}")
+    return f"%{folded}%"

@@ -1,0 +1,104 @@
+"""Settings are read once, wholly, and every mistake is named at once."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from taskapi.config import ConfigError, load
+from tests.support import ROOT
+
+GUIDES_DATABASE = "postgresql://airflow:EKQH9jQX7gAfV7pLwVmsbLbF3XfY6n4S@localhost:5433/airflow"
+UNUSABLE = {
+    "OWNER_PASSWORD": ("short", "x" * 129),
+    "OWNER_EMAIL": ("nobody", "ä@example.com"),
+    "SERVER_PORT": ("0", "65536", "http", "٣"),
+    "PORT": ("-1",),
+    "REDIS_PORT": ("none",),
+    "REDIS_URL": ("http://localhost", "redis://localhost:99999"),
+    "DB_PORT": ("1.5",),
+    "DATABASE_URL": ("mysql://localhost/x",),
+    "SYNC_INTERVAL": ("15", "m", "0s", "-1m", "1d", "15m30"),
+    "TRUSTED_PROXIES": ("one", "17"),
+    "MAX_BODY_BYTES": ("1k", "1"),
+    "KEY_PREFIX": ("a:b", "{x}", "x" * 65),
+    "BACKUP_KEEP": ("0",),
+    "WEB_CONCURRENCY": ("0",),
+}
+
+
+def test_without_variables_the_guides_defaults_hold() -> None:
+    settings = load({})
+    assert settings.owner_password == "admin1234"
+    assert settings.owner_email == "admin@gmail.com"
+    assert (settings.server_host, settings.server_port) == ("127.0.0.1", 7890)
+    assert settings.redis_url == "redis://localhost:6380/0"
+    assert settings.database_url == GUIDES_DATABASE
+    assert settings.sync_interval_seconds == 900
+    assert settings.backup_dir == Path(".data/backups").absolute()
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    assert load({"SERVER_PORT": "", "PORT": "8000", "REDIS_URL": ""}).server_port == 8000
+
+
+def test_parts_make_urls_with_their_signs_escaped() -> None:
+    settings = load(
+        {
+            **{"REDIS_HOST": "cache", "REDIS_PORT": "1", "REDIS_PASSWORD": "a/b@c"},
+            **{"DB_HOST": "db", "DB_PORT": "2", "POSTGRES_DB": "d", "POSTGRES_USER": "u"},
+            "POSTGRES_PASSWORD": "p#w",
+        }
+    )
+    assert settings.redis_url == "redis://:a%2Fb%40c@cache:1/0"
+    assert settings.database_url == "postgresql://u:p%23w@db:2/d"
+
+
+def test_the_servers_port_wins_over_the_platforms() -> None:
+    assert load({"SERVER_PORT": "1000", "PORT": "2000"}).server_port == 1000
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("15m", 900), ("1h30m", 5400)])
+def test_durations_are_written_as_in_go(text: str, seconds: float) -> None:
+    assert load({"SYNC_INTERVAL": text}).sync_interval_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in UNUSABLE.items() for value in values]
+)
+def test_what_cannot_be_used_is_named(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name}\b.*: set [^\n]*$"):
+        load({name: value})
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load({name: values[0] for name, values in UNUSABLE.items() if name != "PORT"})
+    named = {re.split(r"\W", line)[0] for line in str(caught.value).splitlines()}
+    assert named == UNUSABLE.keys() - {"PORT"}
+
+
+@pytest.mark.parametrize("name", ["OWNER_PASSWORD", "REDIS_URL", "DATABASE_URL"])
+def test_a_mistake_does_not_repeat_a_secret(name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load({name: "pw-77"})
+    assert "pw-77" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])
+def test_the_default_password_is_for_loopback_only(host: str) -> None:
+    with pytest.raises(ConfigError, match="OWNER_PASSWORD"):
+        load({"SERVER_HOST": host})
+    assert load({"SERVER_HOST": host, "OWNER_PASSWORD": "one of our own"}).server_host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "::1"])
+def test_the_default_password_is_fine_on_loopback(host: str) -> None:
+    assert load({"SERVER_HOST": host}).is_default_password
+
+
+def test_the_example_file_and_the_readme_name_every_variable() -> None:
+    known = set(re.findall(r'"([A-Z]+(?:_[A-Z]+)*)"', (ROOT / "taskapi/config.py").read_text()))
+    for name in (".env.example", "README.md"):
+        missing = [variable for variable in known if variable not in (ROOT / name).read_text()]
+        assert not missing, name
