@@ -11,6 +11,7 @@ from taskapi import logs
 from taskapi.config import ConfigError, is_loopback, load
 from taskapi.errors import TaskApiError
 from taskapi.ports import PortError, check_free
+from taskapi.store.server import Evicting
 from taskapi.sync import bootstrap
 
 try:
@@ -52,6 +53,8 @@ def on_starting(arbiter: Arbiter) -> None:
     logs.configure()
     try:
         bootstrap.prepare(_settings)
+    except Evicting as error:
+        sys.exit(str(error))
     except TaskApiError as error:
         arbiter.log.warning("%s The sync worker will try again.", error)
 

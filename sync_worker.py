@@ -17,13 +17,16 @@ import schedule
 
 from taskapi import logs
 from taskapi.config import ConfigError, Settings, load
-from taskapi.errors import TaskApiError
+from taskapi.errors import Stale, TaskApiError
+from taskapi.store import meta, quarantine, server
 from taskapi.sync import bootstrap, passes, status
 
 log = logging.getLogger("taskapi")
 
 LONGEST_PAUSE_SECONDS: Final = 60
 """Between two tries of what fails."""
+QUARANTINE_SECONDS: Final = 24 * 60 * 60
+"""How long what PostgreSQL refused is left alone before it is tried again."""
 
 
 class Worker:
@@ -36,13 +39,15 @@ class Worker:
         self._schedule = schedule.Scheduler()
         self._is_prepared = False
         self._failures = 0
+        self._run = ""
+        self._release_at = 0.0
 
     def run(self) -> None:
         """Work until told to stop; the last pass is part of it."""
         Thread(target=self._beat, daemon=True).start()
         self._sync()
         while not self.stop.wait(min(status.BEAT_SECONDS, self._schedule.idle_seconds or 0)):
-            if self._is_emptied():
+            if self._has_another_redis():
                 self._sync()
             self._schedule.run_pending()
         self._sync()
@@ -55,27 +60,47 @@ class Worker:
             if self.stop.wait(status.BEAT_SECONDS):
                 return
 
-    def _is_emptied(self) -> bool:
+    def _has_another_redis(self) -> bool:
+        """Whether Redis has been emptied, replaced or restarted since the last pass."""
         with suppress(TaskApiError):
-            return not self._failures and not bootstrap.is_ready(self._store)
+            is_other = meta.read(self._store).run != self._run
+            return not self._failures and (is_other or not bootstrap.is_ready(self._store))
         return False
 
     def _sync(self) -> None:
         """Make both stores ready and do a pass; plan the next, sooner after a failure."""
         pause = int(self._settings.sync_interval_seconds)
         try:
-            if not (self._is_prepared and bootstrap.is_ready(self._store)):
-                bootstrap.prepare(self._settings, self._store)
-                self._is_prepared = True
-            passes.run(self._settings, self._store)
+            self._pass()
             self._failures = 0
+        except server.Evicting as error:
+            self._fail(error)
+            if not self._is_prepared:
+                sys.exit(str(error))
         except Exception as error:  # the worker's one guard: it goes on, whatever happens
-            is_expected = isinstance(error, TaskApiError)
-            log.error("Error Sync failed: %s", error, exc_info=None if is_expected else error)
-            self._failures += 1
+            self._fail(error)
+        if self._failures:
             pause = min(2**self._failures, LONGEST_PAUSE_SECONDS, pause)
         self._schedule.clear()
         self._schedule.every(pause).seconds.do(self._sync)
+
+    def _pass(self) -> None:
+        if not (self._is_prepared and bootstrap.is_ready(self._store)):
+            bootstrap.prepare(self._settings, self._store)
+            self._is_prepared = True
+        self._run = meta.read(self._store).run
+        if time.monotonic() >= self._release_at:
+            quarantine.release(self._store)
+            self._release_at = time.monotonic() + QUARANTINE_SECONDS
+        passes.run(self._settings, self._store)
+
+    def _fail(self, error: Exception) -> None:
+        is_expected = isinstance(error, TaskApiError | Stale)
+        text = str(error) or "Redis was restored or restarted meanwhile."
+        log.error("Error Sync failed: %s", text, exc_info=None if is_expected else error)
+        self._failures += 1
+        with suppress(TaskApiError):
+            meta.tell(self._store, {"last_error": text, "failures": self._failures})
 
 
 def main() -> None:

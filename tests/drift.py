@@ -7,7 +7,8 @@ from typing import Any
 import psycopg2
 from psycopg2.extras import RealDictCursor
 
-from tests.fsck import KINDS, Store, entities, load
+from tests.fsck import KINDS, Store, entities, fsck, load
+from tests.support import Installation
 
 ROWS = {
     "user": """
@@ -23,6 +24,14 @@ ROWS = {
     "tombstone": "SELECT kind::text || ':' || id AS mark FROM tombstones",
     "orphan": "SELECT * FROM memberships WHERE user_id NOT IN (SELECT id FROM users)",
 }
+
+
+def check_stores(installation: Installation) -> None:
+    """After a pass: indexes fit the entities, and PostgreSQL has what Redis has."""
+    settings = installation.settings
+    found = fsck(settings.redis_url, settings.key_prefix)
+    found += drift(settings.redis_url, settings.key_prefix, settings.database_url)
+    assert not found, "\n".join(found)
 
 
 def drift(url: str, prefix: str, database_url: str) -> list[str]:

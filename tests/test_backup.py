@@ -196,3 +196,10 @@ def test_an_empty_redis_is_not_saved(installation: Installation, api: Api) -> No
     empty_redis(installation)
     refused(api("POST", "/admin/sync?action=backup", by="owner"), 503)
     assert not installation.settings.backup_dir.exists()
+
+
+def test_a_restore_does_not_wait_for_a_dead_backup(installation: Installation, api: Api) -> None:
+    dead = Pin(passes.open_store(installation.settings))
+    ok(api("POST", "/admin/sync?action=restore", by="owner"))
+    with pytest.raises(Unavailable):
+        dead.renew()

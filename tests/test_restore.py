@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import pytest
@@ -241,3 +243,74 @@ def test_other_installations_in_the_same_redis_are_left_alone(install: Install) 
     ours = install(KEY_PREFIX=name[:-1] + ".")
     ok(ours.client()("POST", "/admin/sync?action=restore", by="owner"))
     assert (entities(longer), entities(shorter)) == before_restore
+
+
+def test_a_long_restore_tells_how_far_it_is(
+    api: Api, task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restore, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(restore, "OFTEN", 1)
+    monkeypatch.setattr(loading, "BATCH", 1)
+    seen = []
+
+    def look() -> None:
+        seen.append(ok(api("GET", "/admin/status", by="owner"))["restore_progress"])
+
+    before(monkeypatch, Loader, "open_doors", look)
+    ok(api("POST", "/admin/sync?action=restore", by="owner"))
+    assert seen == ["9 of 9"]
+    assert ok(api("GET", "/admin/status", by="owner"))["restore_progress"] is None
+    assert ok(api("GET", path_of(task), by="owner")) == task
+
+
+def test_what_postgresql_refused_is_in_the_file_that_a_restore_leaves(
+    installation: Installation, api: Api, task: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sql(installation, "ALTER TABLE tasks ADD CHECK (title <> 'Poison')")
+    new_task(api, task["user_id"], task["group_id"], title="Poison")
+    ok(api("POST", "/admin/sync?action=restore", by="owner"))
+    assert "Sync restores without 1 change" in capsys.readouterr().out
+    (file,) = installation.settings.backup_dir.glob("*-before-restore-*")
+    assert b'"title":"Poison"' in gzip.decompress(file.read_bytes())
+    check(installation)
+
+
+def test_under_traffic_nobody_sees_half_of_a_restore(
+    installation: Installation, api: Api, task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers see all tasks or a 503, and writers' acknowledged tasks are all there afterwards."""
+    monkeypatch.setattr(loading, "BATCH", 1)
+    stop, odd, made = Event(), [], []
+    tasks = f"/users/{task['user_id']}/tasks"
+
+    def read() -> None:
+        while not stop.is_set():
+            answer = api("GET", tasks, by="owner")
+            if answer.status == 200:
+                odd.extend({*range(2, 5)} - {each["id"] for each in answer.data["tasks"]})
+            elif answer.status != 503:
+                odd.append(answer.status)
+
+    def write() -> None:
+        while not stop.is_set():
+            body = {"title": "Under fire", "group_id": task["group_id"]}
+            answer = api("POST", tasks, by="owner", json=body)
+            if answer.status == 201:
+                made.append(answer.data["task"]["id"])
+            elif answer.status != 503:
+                odd.append(answer.status)
+
+    with ThreadPoolExecutor(3) as pool:
+        pool.submit(read)
+        pool.submit(write)
+        try:
+            for _ in range(4):
+                restore.force(installation.settings, passes.open_store(installation.settings))
+        finally:
+            stop.set()
+    assert not odd
+    shown = {each["id"] for each in ok(api("GET", tasks, by="owner"))["tasks"]}
+    assert {*made} <= shown
+    assert len({*made}) == len(made) > 0
+    installation.sync()
+    check(installation)

@@ -9,7 +9,7 @@ import pytest
 from taskapi.config import load
 from taskapi.errors import AlreadyRunning, DatabaseUnreachable, NewEpoch, NotReady
 from taskapi.store import changes
-from taskapi.sync import passes, state
+from taskapi.sync import passes, push, state
 from taskapi.sync.postgres import Database
 from tests.client import Api
 from tests.conftest import Install
@@ -297,7 +297,7 @@ def test_long_passes_say_how_far_they_are(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(passes, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(push, "PROGRESS_SECONDS", 0.0)
     populate(api)
     capsys.readouterr()
     installation.sync()

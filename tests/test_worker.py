@@ -135,3 +135,18 @@ def test_mistakes_in_the_settings_are_said_before_anything_begins(
     said = log_of(installation).read_text()
     assert "SYNC_INTERVAL='often'" in said
     assert "Traceback" not in said
+
+
+def test_its_start_tries_again_what_postgresql_refused(
+    installation: Installation, api: Api, start: Start
+) -> None:
+    sql(installation, "ALTER TABLE groups ADD CONSTRAINT poison CHECK (name <> 'Poison')")
+    new_group(api, name="Poison")
+    installation.sync()
+    assert status(api)["quarantined_count"] == 2  # and its admin
+    sql(installation, "ALTER TABLE groups DROP CONSTRAINT poison")
+    installation.sync()
+    assert dirty(installation)
+    start(installation)
+    eventually(lambda: not dirty(installation))
+    assert status(api)["quarantined"] == []

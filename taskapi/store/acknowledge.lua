@@ -1,26 +1,51 @@
--- Forget marks and tombstones that PostgreSQL has.
+-- Forget marks, and their tombstones, that PostgreSQL has: a step of the work.
 --
--- Every mark in the range was read in this pass. One whose entity has changed since carries a
--- version above the range, because versions only grow, and stays. Marks above a backup's pin stay.
+-- Every mark up to `last` was read in this pass. One whose entity has changed since carries a
+-- version above it, because versions only grow, and stays. So do marks above a backup's pin, and
+-- those in quarantine. The last step forgets operations of an hour ago too, which nobody repeats.
 --
 -- KEYS[1]  meta
--- ARGV[1]  JSON: root    what all keys begin with
---                epoch   the epoch of the pass
---                after, last  the range of versions: above the first, up to the second
---                keep    marks that PostgreSQL did not get
--- Result   OK, or EPOCH: the store was restored since, nothing was done
+-- ARGV[1]  JSON: root        what all keys begin with
+--                epoch, run  of the pass
+--                last        the version up to which PostgreSQL has everything
+--                skip        how many marks stay that steps before this one have looked at
+--                limit       at most so many marks are looked at
+-- Result   {1 if more follows, how many marks stay}, or {-1}: restored or restarted since, so
+--          that the store is another than the one that was read
 local q = cjson.decode(ARGV[1])
-if redis.call('HGET', KEYS[1], 'epoch') ~= q.epoch then return 'EPOCH' end
+local epoch, run, version = unpack(redis.call('HMGET', KEYS[1], 'epoch', 'run', 'version'))
+if epoch ~= q.epoch or (run or '') ~= q.run then return { -1 } end
+local dirty, tombs, quarantine = q.root .. 'dirty', q.root .. 'tombs', q.root .. 'quarantine'
 local pin = redis.call('GET', q.root .. 'pin')
 local last = pin and tonumber(pin) < tonumber(q.last) and pin or q.last
+local has_quarantine = redis.call('EXISTS', quarantine) == 1
 
-for _, name in ipairs({ 'dirty', 'tombs' }) do
-  local key, kept = q.root .. name, {}
-  for _, member in ipairs(q.keep) do
-    kept[member] = redis.call('ZSCORE', key, member) or nil
-  end
-  redis.call('ZREMRANGEBYSCORE', key, '(' .. q.after, last)
-  for member, score in pairs(kept) do redis.call('ZADD', key, score, member) end
+local function is_quarantined(mark, score)
+  local entry = has_quarantine and redis.call('HGET', quarantine, mark)
+  return entry and cjson.decode(entry).version == score
 end
+
+local found = redis.call('ZRANGEBYSCORE', dirty, '-inf', last, 'WITHSCORES', 'LIMIT', q.skip, q.limit)
+local done, buried, kept = {}, {}, q.skip
+for i = 1, #found, 2 do
+  local mark, score = found[i], found[i + 1]
+  if is_quarantined(mark, score) then
+    kept = kept + 1
+  else
+    done[#done + 1] = mark
+    if redis.call('ZSCORE', tombs, mark) == score then buried[#buried + 1] = mark end
+  end
+end
+if #done > 0 then redis.call('ZREM', dirty, unpack(done)) end
+if #buried > 0 then redis.call('ZREM', tombs, unpack(buried)) end
+if #found == 2 * q.limit then return { 1, kept } end
+
 redis.call('HSET', KEYS[1], 'synced', q.last)
-return 'OK'
+local meta = redis.call('HGETALL', KEYS[1])
+for i = 1, #meta, 2 do
+  local given = string.sub(meta[i], 1, 3) == 'op:' and string.match(meta[i + 1], ' OK %S+ (%d+) ')
+  if given and tonumber(given) < tonumber(version) - 3600 * 1000000 then
+    redis.call('HDEL', KEYS[1], meta[i])
+  end
+end
+return { 0, kept }

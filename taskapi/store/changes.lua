@@ -6,9 +6,10 @@
 --                kind   the kind of its members; false: members are marks, <k>:<id> -> version
 --                after  only scores above this one
 --                limit  about how many; marks of one version always come together
--- Result   {last score, 1 if more follows, how many users, groups and tasks there are,
+--                skip   whether to leave out marks in quarantine
+-- Result   {last score or nothing, 1 if more follows, how many users, groups and tasks there are,
 --          users' JSON joined by commas, their secrets, groups' JSON, tasks' JSON, deleted <k>:<id>:<version> joined by commas,
---          marks that fit neither an entity nor a tombstone, joined by commas}
+--          marks that fit neither an entity nor a tombstone, in the same form}
 local q = cjson.decode(ARGV[1])
 local NOUNS = { u = 'user:', g = 'group:', t = 'task:' }
 local out = { u = {}, g = {}, t = {} }
@@ -35,20 +36,29 @@ local function read(kind, id, member, score)
   elseif not json and redis.call('ZSCORE', q.root .. 'tombs', member) == score then
     table.insert(deleted, member .. ':' .. score)
   elseif not q.kind then
-    table.insert(odd, member)
+    table.insert(odd, member .. ':' .. score)
   end
+end
+
+local quarantine = q.root .. 'quarantine'
+local skips = q.skip and redis.call('EXISTS', quarantine) == 1
+local function is_skipped(mark, score)
+  local entry = skips and redis.call('HGET', quarantine, mark)
+  return entry and cjson.decode(entry).version == score
 end
 
 local found, follows = page()
 for i = 1, #found, 2 do
   local member, score = found[i], found[i + 1]
   if q.kind then read(q.kind, member, member, score)
-  else read(string.sub(member, 1, 1), string.sub(member, 3), member, score) end
+  elseif not is_skipped(member, score) then
+    read(string.sub(member, 1, 1), string.sub(member, 3), member, score)
+  end
 end
 local sizes = {}
 for i, name in ipairs({ 'users', 'groups', 'tasks' }) do
   sizes[i] = redis.call('ZCARD', q.root .. name)
 end
-return { found[#found] or q.after, follows, sizes, table.concat(out.u, ','), secrets,
+return { found[#found] or '', follows, sizes, table.concat(out.u, ','), secrets,
   table.concat(out.g, ','), table.concat(out.t, ','), table.concat(deleted, ','),
   table.concat(odd, ',') }

@@ -3,6 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -13,6 +14,7 @@ from taskapi.store import meta, scripts
 from taskapi.store.codec import Entity, decode_list
 from taskapi.store.keys import Kind
 from taskapi.store.link import Store
+from taskapi.store.meta import Meta
 
 CHUNK: Final = 2000
 """Entities read in one call, about 8 ms of Redis' time."""
@@ -22,12 +24,15 @@ PIN_SECONDS: Final = 60
 """How long a pin outlives a backup that died."""
 
 
-class Deleted(NamedTuple):
-    """What is left of a deleted entity."""
+class Mark(NamedTuple):
+    """An entity's name and version, which is all that is left of a deleted one."""
 
     kind: str
     id: int
     version: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class Chunk:
     Attributes:
         users: each with its password hash as `secret`.
         odd: marks that fit neither an entity nor a tombstone.
-        last: the score up to which everything was read.
+        last: the score up to which everything was read, empty where there was nothing at all.
         is_last: nothing followed at that instant.
         sizes: how many entities of each kind there were at that instant.
     """
@@ -45,25 +50,39 @@ class Chunk:
     users: list[Entity]
     groups: list[Entity]
     tasks: list[Entity]
-    deleted: list[Deleted]
-    odd: list[str]
+    deleted: list[Mark]
+    odd: list[Mark]
     last: str = ""
     is_last: bool = True
     sizes: dict[Kind, int] = field(default_factory=dict)
 
     @property
-    def is_empty(self) -> bool:
-        """Whether there was nothing to read."""
-        return not (self.users or self.groups or self.tasks or self.deleted or self.odd)
+    def marks(self) -> list[Mark]:
+        """The names of all that is to be written."""
+        parts = zip(Kind, (self.users, self.groups, self.tasks), strict=True)
+        alive = [Mark(kind, e["id"], e["version"]) for kind, part in parts for e in part]
+        return alive + self.deleted
+
+    def split(self) -> "tuple[Chunk, Chunk]":
+        """Return two smaller chunks with the same content, of a chunk with more than one entity."""
+        half, before = len(self.marks) // 2, 0
+        first, second = Chunk([], [], [], [], []), Chunk([], [], [], [], [])
+        for name in ("users", "groups", "tasks", "deleted"):
+            part: list[Any] = getattr(self, name)
+            cut = max(0, half - before)
+            getattr(first, name).extend(part[:cut])
+            getattr(second, name).extend(part[cut:])
+            before += len(part)
+        return first, second
 
 
-def changed(store: Store) -> Iterator[Chunk]:
+def changed(store: Store, *, with_quarantine: bool = False) -> Iterator[Chunk]:
     """Yield what changed and PostgreSQL may not have, oldest change first.
 
     What changes meanwhile is read again, so all chunks together are the state at the last one;
     there is a last one, because reading is faster than writing.
     """
-    yield from _walk(store, store.keys.dirty, None)
+    yield from _walk(store, store.keys.dirty, None, skips=not with_quarantine)
 
 
 def everything(store: Store) -> Iterator[Chunk]:
@@ -88,26 +107,49 @@ def count(store: Store) -> dict[Kind, int]:
     return {kind: found[kind.encode()] for kind in Kind}
 
 
-def acknowledge(store: Store, epoch: str, lasts: list[str], keep: list[str]) -> None:
-    """Forget the marks of chunks that PostgreSQL has committed, but for those to `keep`.
+def mark_everything(store: Store) -> None:
+    """Have PostgreSQL get everything again."""
+    for chunk in everything(store):
+        words = [word for mark in chunk.marks for word in (mark.version, str(mark))]
+        if words:
+            store.link.trip(("ZADD", store.keys.dirty, "NX", *words))
 
-    Args:
-        lasts: where each chunk ended, in order.
+
+def size(store: Store) -> int:
+    """Return how many entities are marked."""
+    (found,) = store.link.trip(("ZCARD", store.keys.dirty))
+    return int(found)
+
+
+def marked(store: Store, *marks: Mark) -> list[Mark]:
+    """Return those that are marked, with the versions they are marked with."""
+    (scores,) = store.link.trip(("ZMSCORE", store.keys.dirty, *map(str, marks)))
+    pairs = zip(marks, scores, strict=True)
+    return [mark._replace(version=int(score)) for mark, score in pairs if score is not None]
+
+
+def oldest(store: Store) -> float | None:
+    """Return when the oldest change was made that PostgreSQL may not have, in seconds."""
+    (found,) = store.link.trip(("ZRANGE", store.keys.dirty, 0, 0, "WITHSCORES"))
+    return float(found[1]) / 1_000_000 if found else None
+
+
+def acknowledge(store: Store, redis: Meta, last: str) -> None:
+    """Forget the marks up to version `last`, all of which PostgreSQL has or has in quarantine.
 
     Raises:
-        NewEpoch: the store was restored meanwhile; nothing more is forgotten.
+        NewEpoch: the store was restored, or restarted, since it was described as `redis`; nothing
+            more is forgotten.
     """
-    for after, last in zip(["-inf", *lasts], lasts, strict=False):
-        query = {
-            "root": store.keys.root,
-            "epoch": epoch,
-            "after": after,
-            "last": last,
-            "keep": keep,
-        }
-        (reply,) = _call(store, scripts.ACKNOWLEDGE, query)
-        if reply != b"OK":
+    query = {"root": store.keys.root, "epoch": str(redis.epoch), "run": redis.run, "last": last}
+    follows, kept = 1, 0
+    while follows:
+        step = {**query, "skip": kept, "limit": CHUNK}
+        (reply,) = _call(store, scripts.ACKNOWLEDGE, step)
+        follows, *rest = reply
+        if follows < 0:
             raise NewEpoch
+        (kept,) = rest
 
 
 class Pin:
@@ -116,11 +158,13 @@ class Pin:
     It runs out when it is not renewed, so that a backup that died holds nothing up for long.
     """
 
-    def __init__(self, store: Store) -> None:
-        """Raises AlreadyRunning when there is one."""
+    def __init__(self, store: Store, *, takes_over: bool = False) -> None:
+        """Raises AlreadyRunning when there is one, unless its owner is known to be dead or done."""
         self._store, self._key = store, store.keys.pin
         self.version = str(meta.read(store).version)
-        (reply,) = store.link.trip(("SET", self._key, self.version, "NX", "EX", PIN_SECONDS))
+        condition = () if takes_over else ("NX",)
+        set_pin = ("SET", self._key, self.version, *condition, "EX", PIN_SECONDS)
+        (reply,) = store.link.trip(set_pin)
         if reply is None:
             raise AlreadyRunning("A backup is being written: try again in a minute.")
 
@@ -135,19 +179,18 @@ class Pin:
         self._store.link.trip(("DEL", self._key))
 
 
-def _walk(store: Store, key: str, kind: Kind | None) -> Iterator[Chunk]:
-    after, is_last = "-inf", False
-    while not is_last:
-        query = {
-            "root": store.keys.root,
-            "set": key,
-            "kind": kind or False,
-            "after": after,
-            "limit": CHUNK,
-        }
-        (reply,) = _call(store, scripts.CHANGES, query)
-        chunk = _chunk(*reply)
-        after, is_last = chunk.last, chunk.is_last
+def _walk(store: Store, key: str, kind: Kind | None, *, skips: bool = False) -> Iterator[Chunk]:
+    def read(after: str) -> Chunk:
+        query = {"root": store.keys.root, "set": key, "kind": kind or False, "after": after}
+        (reply,) = _call(store, scripts.CHANGES, {**query, "limit": CHUNK, "skip": skips})
+        return _chunk(*reply)
+
+    with ThreadPoolExecutor(1) as reader:  # Redis works on one chunk, we on the one before
+        chunk = reader.submit(read, "-inf").result()
+        while not chunk.is_last:
+            following = reader.submit(read, chunk.last)
+            yield chunk
+            chunk = following.result()
         yield chunk
 
 
@@ -169,14 +212,18 @@ def _chunk(  # in the order of the script's result
     people = decode_list(users)
     for user, secret in zip(people, secrets, strict=True):
         user["secret"] = secret.decode()
-    gone = (mark.split(":") for mark in deleted.decode().split(",") if mark)
     return Chunk(
         users=people,
         groups=decode_list(groups),
         tasks=decode_list(tasks),
-        deleted=[Deleted(kind, int(key_id), int(version)) for kind, key_id, version in gone],
-        odd=odd.decode().split(",") if odd else [],
+        deleted=_marks(deleted),
+        odd=_marks(odd),
         last=last.decode(),
         is_last=not follows,
         sizes=dict(zip(Kind, sizes, strict=True)),
     )
+
+
+def _marks(joined: bytes) -> list[Mark]:
+    words = (mark.split(":") for mark in joined.decode().split(",") if mark)
+    return [Mark(kind, int(key_id), int(version)) for kind, key_id, version in words]

@@ -4,8 +4,9 @@
 |------------------|--------|----------------------------------------------------------------------|
 | meta             | hash   | epoch, state, installation, version (last given), next:<k> (last id  |
 |                  |        | given), op:<process>.<thread> (last operation's result), synced      |
-|                  |        | (version up to which PostgreSQL has all), loader and loaded (the     |
-|                  |        | restore that runs, and its last batch)                               |
+|                  |        | (version up to which PostgreSQL has all), run (which start of which  |
+|                  |        | server this is), raised (the start whose ids go on above those lost),|
+|                  |        | loader and loaded (the last restore, its batch)                      |
 | user:<id>        | hash   | json (the answer's object), version, administers (group ids)         |
 | group:<id>       | hash   | json, version                                                        |
 | task:<id>        | hash   | json, version                                                        |
@@ -22,8 +23,10 @@
 | counts:<gid>     | hash   | user id -> number of tasks in the group                              |
 | dirty            | zset   | <k>:<id> -> version that PostgreSQL has yet to get                   |
 | tombs            | zset   | <k>:<id> -> version of its delete, until PostgreSQL has it           |
+| quarantine       | hash   | <k>:<id> -> what PostgreSQL refused: version, SQLSTATE, reason, time |
 | sync             | hash   | what the worker tells of its passes                                  |
 | pin              | string | version whose marks a running backup still needs; expires            |
+| closing:<k>:<id> | hash   | there while a user or group is about to go or lose tasks; expires   |
 | failures:<who>   | string | failed log-ins of an account and address, or of an address; expires  |
 """
 
@@ -60,6 +63,7 @@ class Keys:
         self.emails, self.names, self.full_names = p + "emails", p + "names", p + "full_names"
         self.users, self.groups, self.tasks = p + "users", p + "groups", p + "tasks"
         self.dirty, self.tombs, self.counts = p + "dirty", p + "tombs", p + "counts"
+        self.quarantine = p + "quarantine"
 
     def entity(self, kind: Kind, key_id: int | str) -> str:
         return f"{self.root}{kind.noun}:{key_id}"
@@ -78,6 +82,9 @@ class Keys:
 
     def group_counts(self, group_id: int | str) -> str:
         return f"{self.root}counts:{group_id}"
+
+    def closing(self, kind: Kind, entity_id: int) -> str:
+        return f"{self.root}closing:{kind}:{entity_id}"
 
     def failures(self, who: str) -> str:
         return f"{self.root}failures:{who}"

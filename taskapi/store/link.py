@@ -3,6 +3,7 @@
 import itertools
 import secrets
 import threading
+from collections.abc import Sequence
 from typing import Any, Final
 
 import redis
@@ -12,7 +13,7 @@ from redis.retry import Retry
 
 from taskapi.errors import StoreFull, StoreUnreachable
 from taskapi.store.keys import Keys
-from taskapi.store.scripts import SOURCES
+from taskapi.store.scripts import ARRIVE, SOURCES, WRITE
 
 Command = tuple[Any, ...]
 CONNECT_SECONDS: Final = 0.4
@@ -33,6 +34,11 @@ REFUSALS: Final = {
     "WRONGPASS": (StoreUnreachable, "Redis refused the service's password."),
     "NOPERM": (StoreUnreachable, "Redis refused the service's rights."),
 }
+LOST_IDS: Final = 10_000
+LOST_VERSIONS: Final = 10_000_000
+"""Left out where Redis may have given some out that nobody remembers; versions are microseconds."""
+FSYNC_MS: Final = 1500
+"""Within which appendfsync everysec writes what it has to the disk."""
 UNREACHABLE: Final = "Redis does not answer: try again in a moment."
 
 
@@ -47,10 +53,17 @@ def refusal(error: driver.RedisError) -> Exception:
 
 
 class Link:
-    """A connection that only one thread uses, its operations numbered."""
+    """A connection that only one thread uses, its operations numbered.
 
-    def __init__(self, pool: redis.ConnectionPool, process: str, thread: int) -> None:
-        self._connection: Any = pool.make_connection()
+    Attributes:
+        server: which start of which server it was last connected to, and whether that is safe:
+            keeps on disk what it acknowledged.
+    """
+
+    def __init__(self, pool: redis.ConnectionPool, process: str, thread: int, meta: str) -> None:
+        self.server, self._meta = "", meta
+        self._connection: Any = pool.connection_class(**pool.connection_kwargs)
+        self._connection.register_connect_callback(self._arrive)
         self._numbers = itertools.count(1)
         self.operation_field = f"op:{process}.{thread}"
 
@@ -58,23 +71,26 @@ class Link:
         """Return a number above all that this link gave before."""
         return next(self._numbers)
 
-    def trip(self, *commands: Command) -> list[Any]:
+    def trip(self, *commands: Command, seconds: float | None = None) -> list[Any]:
         """Send all commands at once and return their replies.
 
         A connection that breaks is tried once more, so only commands go in that may run twice:
         reads, and commits, which carry an operation number.
 
+        Args:
+            seconds: how long to wait for each reply, where that is more than usual.
+
         Raises:
             StoreUnreachable, StoreFull: Redis cannot serve now.
         """
         try:
-            replies = self._exchange(commands)
+            replies = self._exchange(commands, seconds)
         except (driver.ConnectionError, driver.TimeoutError) as error:
             if isinstance(error, driver.AuthenticationError | driver.BusyLoadingError):
                 raise refusal(error) from error
-            replies = self._again(commands)
+            replies = self._again(commands, seconds)
         if any(isinstance(reply, driver.NoScriptError) for reply in replies):
-            replies = self._again([_with_source(command) for command in commands])
+            replies = self._again([_with_source(command) for command in commands], seconds)
         for reply in replies:
             if isinstance(reply, driver.RedisError):
                 raise refusal(reply) from reply
@@ -84,25 +100,59 @@ class Link:
         """Give the connection back to the system."""
         self._connection.disconnect()
 
-    def _again(self, commands: Any) -> list[Any]:
+    def _again(self, commands: Sequence[Command], seconds: float | None) -> list[Any]:
         try:
-            return self._exchange(commands)
+            return self._exchange(commands, seconds)
         except driver.RedisError as error:
             raise refusal(error) from error
 
-    def _exchange(self, commands: Any) -> list[Any]:
+    def _exchange(self, commands: Sequence[Command], seconds: float | None) -> list[Any]:
         connection = self._connection
         connection.send_packed_command(connection.pack_commands(commands))
-        return [self._reply() for _ in commands]
+        patience = {} if seconds is None else {"timeout": seconds}
+        return [self._reply(patience) for _ in commands]
 
-    def _reply(self) -> Any:
+    def _arrive(self, connection: Any) -> None:
+        """Before anything else on a new connection, ids go on above all that may have been lost."""
         try:
-            return self._connection.read_response()
+            connection.send_command("INFO", "server", "persistence", "replication")
+            info = connection.read_response().decode()
+            connection.send_command("CONFIG", "GET", "appendfsync")
+            policy = self._reply({})  # where CONFIG is forbidden: unsafe
+            is_safe = policy == [b"appendfsync", b"always"] and _is_durable(info)
+            self.server = f"{value_of(info, 'run_id')} {'safe' if is_safe else 'unsafe'}"
+            skipped = (self.server, LOST_IDS, LOST_VERSIONS)
+            connection.send_command("EVAL", SOURCES[ARRIVE], 1, self._meta, *skipped)
+            if connection.read_response() == b"WAIT":
+                connection.send_command("WAITAOF", 1, 0, FSYNC_MS)
+                self._reply({"timeout": 2 * FSYNC_MS / 1000})  # without such a file: no matter
+                connection.send_command("EVAL", SOURCES[WRITE], 1, self._meta, "run", self.server)
+                connection.read_response()
+        except (driver.ConnectionError, driver.TimeoutError):
+            connection.disconnect()
+            raise
+        except driver.ResponseError as error:
+            connection.disconnect()
+            raise refusal(error) from error
+
+    def _reply(self, patience: dict[str, float]) -> Any:
+        try:
+            return self._connection.read_response(**patience)
         except driver.ResponseError as error:
             return error
         except driver.ConnectionError as error:
             self._connection.disconnect()
             raise error
+
+
+def _is_durable(info: str) -> bool:
+    """Whether all of this server's own past is on its disk; a replica's may lack the last of it."""
+    return value_of(info, "aof_enabled") == "1" and value_of(info, "second_repl_offset") == "-1"
+
+
+def value_of(info: str, name: str) -> str:
+    """Return a value of what Redis answers to INFO, empty where it has none of that name."""
+    return info.partition(f"\n{name}:")[2].partition("\r")[0]
 
 
 def _with_source(command: Command) -> Command:
@@ -133,5 +183,7 @@ class Store:
         """This thread's own link, made on first use."""
         found: Link | None = getattr(self._local, "link", None)
         if found is None:
-            found = self._local.link = Link(self._pool, self._process, next(self._threads))
+            found = self._local.link = Link(
+                self._pool, self._process, next(self._threads), self.keys.meta
+            )
         return found

@@ -4,10 +4,11 @@
 -- ARGV[1]  the restore's own token
 -- ARGV[2]  number of the batch, from 1
 -- ARGV[3]  JSON: Redis commands
--- Result   OK, or LOST: another restore has begun since
+-- Result   OK, or LOST: another restore has begun since, or Redis was restarted
 local state, loader, done = unpack(redis.call('HMGET', KEYS[1], 'state', 'loader', 'loaded'))
-if state ~= 'restoring' or loader ~= ARGV[1] then return 'LOST' end
+if loader ~= ARGV[1] then return 'LOST' end
 if tonumber(done) >= tonumber(ARGV[2]) then return 'OK' end
-for _, command in ipairs(cjson.decode(ARGV[3])) do redis.call(unpack(command)) end
+if state ~= 'restoring' then return 'LOST' end
 redis.call('HSET', KEYS[1], 'loaded', ARGV[2])
+for _, command in ipairs(cjson.decode(ARGV[3])) do redis.call(unpack(command)) end
 return 'OK'

@@ -1,9 +1,9 @@
 """Filling a store anew, closed to everybody while it lasts."""
 
+import itertools
 import secrets
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from typing import Final
 
 import orjson
@@ -11,8 +11,8 @@ import orjson
 from taskapi.errors import NewEpoch
 from taskapi.store import codec, meta, scripts
 from taskapi.store.codec import Entity
-from taskapi.store.indexes import Write, reindex
-from taskapi.store.keys import Kind
+from taskapi.store.indexes import Write, merged, reindex
+from taskapi.store.keys import Keys, Kind
 from taskapi.store.link import Store
 from taskapi.store.meta import State
 
@@ -22,7 +22,7 @@ SCAN: Final = 1000
 
 
 class Loader:
-    """One restore of a store. A second one begun meanwhile stops the first."""
+    """One restore of a store. A second one begun meanwhile stops the first, whatever it does."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._keys = store, store.keys
@@ -30,7 +30,8 @@ class Loader:
 
     def close_doors(self) -> None:
         """From now on nobody reads or writes but this loader."""
-        meta.write(self._store, state=State.RESTORING, loader=self._token, loaded="0")
+        run = self._store.link.server
+        meta.write(self._store, state=State.RESTORING, loader=self._token, loaded="0", run=run)
 
     def clear(self) -> None:
         """Remove all entities, indexes and marks, but what the store knows of itself."""
@@ -40,7 +41,7 @@ class Loader:
             scan = ("SCAN", cursor, "MATCH", _literally(self._keys.root) + "*", "COUNT", SCAN)
             ((cursor, found),) = self._store.link.trip(scan)
             if doomed := set(found) - spared:
-                self._store.link.trip(("UNLINK", *doomed))
+                self.run([("UNLINK", *(key.decode() for key in doomed))])
             if cursor == b"0":
                 return
 
@@ -56,29 +57,25 @@ class Loader:
         rest, count = iter(entities), 0
         with ThreadPoolExecutor(1) as sender:  # Redis works on one batch, we on the next
             sent = sender.submit(lambda: None)
-            while batch := list(islice(rest, BATCH)):
+            while batch := list(itertools.islice(rest, BATCH)):
                 count += len(batch)
-                commands = [command for entity in batch for command in self._commands(kind, entity)]
+                each = (commands(self._keys, kind, None, entity) for entity in batch)
+                writes = merged(itertools.chain.from_iterable(each))
                 sent.result()
                 self._batches += 1
-                sent = sender.submit(self._send, self._batches, orjson.dumps(commands))
+                sent = sender.submit(self._send, self._batches, orjson.dumps(writes))
             sent.result()
         return count
 
-    def open_doors(
-        self, *, epoch: int, installation: str, version: int, ids: dict[Kind, int]
-    ) -> None:
-        """Serve what was loaded, as another epoch."""
-        meta.write(
-            self._store,
-            epoch=str(epoch),
-            installation=installation,
-            version=str(version),
-            synced=str(version),
-            state=State.READY,
-            **{f"next:{kind}": str(last) for kind, last in ids.items()},
-        )
-        self._store.link.trip(("HDEL", self._keys.meta, "loader", "loaded"))
+    def run(self, commands: list[Write]) -> None:
+        """Do commands, all or none; raises NewEpoch when another restore has begun."""
+        self._batches += 1
+        self._send(self._batches, orjson.dumps(commands))
+
+    def open_doors(self, **fields: str) -> None:
+        """Serve again what is in the store now, after setting fields of its description."""
+        words = itertools.chain(*fields.items())
+        self.run([("HSET", self._keys.meta, *words, "state", State.READY)])
 
     def _send(self, number: int, commands: bytes) -> None:
         call = ("EVALSHA", scripts.LOAD, 1, self._keys.meta, self._token, number, commands)
@@ -86,14 +83,16 @@ class Loader:
         if reply != b"OK":
             raise NewEpoch
 
-    def _commands(self, kind: Kind, entity: Entity) -> Iterator[Write]:
-        key = self._keys.entity(kind, entity["id"])
-        yield ("HSET", key, "json", codec.template(kind, entity), "version", str(entity["version"]))
-        yield from reindex(self._keys, kind, None, entity)
-        if kind is Kind.USER:
-            yield ("SET", self._keys.secret(entity["id"]), entity["secret"])
-            if entity["administers"]:
-                yield ("HSET", key, "administers", orjson.dumps(entity["administers"]).decode())
+
+def commands(keys: Keys, kind: Kind, old: Entity | None, new: Entity) -> Iterator[Write]:
+    """Yield what makes `old` into `new`, whose version stays what it is."""
+    key = keys.entity(kind, new["id"])
+    yield ("HSET", key, "json", codec.template(kind, new), "version", str(new["version"]))
+    yield from reindex(keys, kind, old, new)
+    if kind is Kind.USER:
+        yield ("SET", keys.secret(new["id"]), new["secret"])
+        if new["administers"]:
+            yield ("HSET", key, "administers", orjson.dumps(new["administers"]).decode())
 
 
 def _literally(text: str) -> str:

@@ -1,14 +1,16 @@
 """What a store says of itself: whose it is, in which state, and how its copy fares."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from taskapi.store import scripts
 from taskapi.store.keys import Kind
-from taskapi.store.link import Store
+from taskapi.store.link import Command, Store
 
-_FIELDS: Final = ("epoch", "state", "installation", "version", "synced")
+_FIELDS: Final = ("epoch", "state", "installation", "run", "version", "synced")
 _NEXT: Final = tuple(f"next:{kind}" for kind in Kind)
 
 
@@ -25,6 +27,7 @@ class Meta:
     """A store's description; every field is empty or zero in an empty store.
 
     Attributes:
+        run: which start of which server it was last met on.
         version: the last one given out.
         synced: the version up to which PostgreSQL has everything.
         ids: the last id given out, of each kind.
@@ -33,6 +36,7 @@ class Meta:
     epoch: int
     state: str
     installation: str
+    run: str
     version: int
     synced: int
     ids: dict[Kind, int]
@@ -41,11 +45,14 @@ class Meta:
 def read(store: Store) -> Meta:
     """Return the store's description."""
     (reply,) = store.link.trip(("HMGET", store.keys.meta, *_FIELDS, *_NEXT))
-    epoch, state, installation, version, synced, *ids = (v.decode() if v else "" for v in reply)
+    epoch, state, installation, run, version, synced, *ids = (
+        value.decode() if value else "" for value in reply
+    )
     return Meta(
         epoch=int(epoch or 0),
         state=state,
         installation=installation,
+        run=run,
         version=int(version or 0),
         synced=int(synced or 0),
         ids={kind: int(value or 0) for kind, value in zip(Kind, ids, strict=True)},
@@ -53,8 +60,8 @@ def read(store: Store) -> Meta:
 
 
 def write(store: Store, **fields: str) -> None:
-    """Set fields of the store's description."""
-    store.link.trip(_hset(store.keys.meta, fields))
+    """Set fields of the store's description, when Redis is full too."""
+    store.link.trip(_write(store.keys.meta, fields))
 
 
 def sizes(store: Store) -> dict[Kind, int]:
@@ -69,7 +76,7 @@ def tell(store: Store, fields: Mapping[str, object]) -> None:
     gone = [name for name, value in fields.items() if value is None]
     kept = {name: str(value) for name, value in fields.items() if value is not None}
     commands = [("HDEL", store.keys.sync, *gone)] if gone else []
-    store.link.trip(*commands, *([_hset(store.keys.sync, kept)] if kept else []))
+    store.link.trip(*commands, *([_write(store.keys.sync, kept)] if kept else []))
 
 
 def glance(store: Store) -> tuple[str, dict[str, str]]:
@@ -81,5 +88,5 @@ def glance(store: Store) -> tuple[str, dict[str, str]]:
     return state.decode() if epoch and state else "", dict(zip(told[::2], told[1::2], strict=True))
 
 
-def _hset(key: str, fields: Mapping[str, str]) -> tuple[str, ...]:
-    return ("HSET", key, *(word for pair in fields.items() for word in pair))
+def _write(key: str, fields: Mapping[str, str]) -> Command:
+    return ("EVALSHA", scripts.WRITE, 1, key, *itertools.chain(*fields.items()))

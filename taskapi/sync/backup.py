@@ -48,10 +48,11 @@ def force(settings: Settings, store: Store) -> dict[str, Any]:
     }
 
 
-def write(settings: Settings, store: Store, occasion: str = "backup") -> Report:
+def write(settings: Settings, store: Store, *, is_before_restore: bool = False) -> Report:
     """Write one file with the state of Redis at one instant, readable by its owner only.
 
-    The newest files of the same `occasion` are kept, as many as the settings say.
+    The newest files of its sort are kept, as many as the settings say. One before a restore, whose
+    doors are shut, pushes another aside that may be at work.
 
     Raises:
         AlreadyRunning: another backup is being written.
@@ -61,9 +62,10 @@ def write(settings: Settings, store: Store, occasion: str = "backup") -> Report:
     before = meta.read(store)
     if not before.epoch:
         raise NotReady("Redis is empty: there is nothing to save.")
-    pin = Pin(store)
+    pin = Pin(store, takes_over=is_before_restore)
+    sort = "before-restore" if is_before_restore else "backup"
     try:
-        return _write(settings, store, pin, before, f"{settings.key_prefix}-{occasion}")
+        return _write(settings, store, pin, before, f"{settings.key_prefix}-{sort}")
     except OSError as error:
         raise Unavailable(f"The backup cannot be written: {error.strerror}.") from error
     finally:
@@ -93,17 +95,26 @@ def _write(settings: Settings, store: Store, pin: Pin, before: Meta, stem: str) 
 
 def _fill(raw: IO[bytes], store: Store, pin: Pin, before: Meta) -> dict[str, int]:
     """Write a first line that says what this is, entities, and a last line that proves it whole."""
+    digest = hashlib.sha256()
+    copied = itertools.chain(
+        changes.everything(store), changes.changed(store, with_quarantine=True)
+    )
     with gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=LEVEL) as file:
-        file.write(_line(taskapi_backup=FORMAT, installation=before.installation))
-        for chunk in itertools.chain(changes.everything(store), changes.changed(store)):
-            file.writelines(_lines(chunk))
+        first = _line(taskapi_backup=FORMAT, installation=before.installation)
+        file.write(first)
+        digest.update(first)
+        for chunk in copied:
+            lines = b"".join(_lines(chunk))
+            file.write(lines)
+            digest.update(lines)
             pin.renew()
         after = meta.read(store)
         if (after.epoch, after.state) != (before.epoch, before.state):
             raise NotReady("Redis was restored while the backup was written: try again.")
         saved = {kind.plural: size for kind, size in chunk.sizes.items()}
         ids = {kind.plural: last for kind, last in after.ids.items()}
-        file.write(_line(saved=saved, version=after.version, epoch=after.epoch, ids=ids))
+        told = {"saved": saved, "version": after.version, "epoch": after.epoch, "ids": ids}
+        file.write(_line(**told, sha256=digest.hexdigest()))
     return saved
 
 

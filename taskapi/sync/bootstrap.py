@@ -7,7 +7,7 @@ from typing import Final
 from taskapi.config import Settings
 from taskapi.errors import AlreadyRunning, NotReady
 from taskapi.passwords import hash_password
-from taskapi.store import meta
+from taskapi.store import meta, server
 from taskapi.store.changes import Chunk
 from taskapi.store.codec import Entity
 from taskapi.store.keys import Kind
@@ -28,9 +28,11 @@ def prepare(settings: Settings, store: Store | None = None) -> None:
     that belongs to another PostgreSQL is closed for changes, which the log says.
 
     Raises:
+        Evicting: Redis is set up to drop data.
         Unavailable: a store is away, or another process is still at it.
     """
     store = store or passes.open_store(settings)
+    server.require_keeping(store)
     try:
         _create(settings, store)
         with Database(settings) as guard:

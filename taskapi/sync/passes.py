@@ -6,17 +6,17 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from taskapi.config import Settings
-from taskapi.store import changes, meta
-from taskapi.store.keys import Kind
+from taskapi.errors import Conflict, NotReady
+from taskapi.store import changes, meta, quarantine
 from taskapi.store.link import WORKER_REPLY_SECONDS, Store
-from taskapi.sync import rows, state
+from taskapi.store.meta import Meta, State
+from taskapi.sync import rewind, rows, state
 from taskapi.sync.postgres import Database
+from taskapi.sync.push import Tally, push
 
 log = logging.getLogger("taskapi")
 
 FORCE_SECONDS: Final = 30.0
-PROGRESS_SECONDS: Final = 5.0
-"""How often a long pass says how far it is."""
 
 
 @dataclass(frozen=True)
@@ -26,28 +26,6 @@ class Report:
     written: dict[str, int]
     deleted: dict[str, int]
     duration_seconds: float
-
-
-class _Tally:
-    """What a pass has done so far."""
-
-    def __init__(self) -> None:
-        self.written = {kind.plural: 0 for kind in Kind}
-        self.deleted = dict(self.written)
-        self.lasts: list[str] = []
-        self.keep: list[str] = []
-        self._said = time.monotonic()
-
-    def add(self, chunk: changes.Chunk, done: rows.Written) -> None:
-        """Count a chunk, and say so when it has been quiet for long."""
-        for table in self.written:
-            self.written[table] += done.written[table]
-            self.deleted[table] += done.deleted[table]
-        self.lasts.append(chunk.last)
-        self.keep += chunk.odd + done.refused
-        if time.monotonic() > self._said + PROGRESS_SECONDS:
-            self._said = time.monotonic()
-            log.info("Sync at work written=%s deleted=%s", self.written, self.deleted)
 
 
 def run(settings: Settings, store: Store | None = None, wait_seconds: float = 0.0) -> Report:
@@ -68,18 +46,24 @@ def run(settings: Settings, store: Store | None = None, wait_seconds: float = 0.
     begin = time.perf_counter()
     with Database(settings) as db:
         db.lock(wait_seconds)
-        epoch = state.check(db, store).epoch
-        tally = push(db, store, epoch)
-    report = Report(tally.written, tally.deleted, round(time.perf_counter() - begin, 3))
-    meta.tell(store, {"last_sync": time.time(), "last_duration": report.duration_seconds})
-    log.info("Sync done written=%s deleted=%s %.3fs", *asdict(report).values())
-    return report
+        redis = state.check(db, store)
+        rewind.heal(db, store, redis)
+        tally = push(db, store, meta.read(store))
+    return _report(store, tally, begin)
 
 
-def force(settings: Settings, store: Store) -> dict[str, Any]:
-    """Do a pass because the owner says so; raises as `run` does."""
-    report = run(settings, store, FORCE_SECONDS)
-    return {"message": "PostgreSQL has every change made so far.", **asdict(report)}
+def force(settings: Settings, store: Store, reseed: bool = False) -> dict[str, Any]:
+    """Do a pass because the owner says so; raises as `run` does.
+
+    Args:
+        reseed: write everything that Redis has, into a PostgreSQL that lost what it had.
+    """
+    if reseed:
+        report, message = _reseed(settings, store), "PostgreSQL has everything that Redis has."
+    else:
+        report = run(settings, store, FORCE_SECONDS)
+        message = "PostgreSQL has every change made so far."
+    return {"message": message, **asdict(report)}
 
 
 def open_store(settings: Settings) -> Store:
@@ -87,18 +71,47 @@ def open_store(settings: Settings) -> Store:
     return Store(settings.redis_url, settings.key_prefix, WORKER_REPLY_SECONDS)
 
 
-def push(db: Database, store: Store, epoch: int) -> _Tally:
-    """Write what changed, commit, and only then forget the marks. The lock is the caller's."""
-    tally = _Tally()
-    for chunk in changes.changed(store):
-        if chunk.is_empty:
-            break
-        if not tally.lasts:
-            rows.prepare(db)
-        tally.add(chunk, rows.write(db, chunk))
-    if tally.lasts:
-        db.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        state.advance(db, int(tally.lasts[-1]), meta.read(store).ids)
-    db.commit()
-    changes.acknowledge(store, str(epoch), tally.lasts, tally.keep)
-    return tally
+def _reseed(settings: Settings, store: Store) -> Report:
+    """Write everything again, as another epoch, in one transaction; killed, it can be repeated.
+
+    Raises:
+        Conflict: PostgreSQL has something that Redis does not know of.
+    """
+    begin = time.perf_counter()
+    with Database(settings) as db:
+        db.lock(FORCE_SECONDS)
+        db.create_tables()
+        redis = meta.read(store)
+        if not redis.epoch or redis.state == State.RESTORING:
+            raise NotReady("Redis is empty or being restored: there is nothing to write.")
+        _require_older(db, redis)
+        meta.write(store, state=State.FENCED, epoch=str(redis.epoch + 1), synced="0")
+        quarantine.release(store)
+        changes.mark_everything(store)
+        rows.clear(db)
+        state.found(db, redis.installation, redis.epoch + 1)
+        tally = push(db, store, meta.read(store))
+        state.check(db, store)
+    return _report(store, tally, begin)
+
+
+def _require_older(db: Database, redis: Meta) -> None:
+    copy = state.find(db)
+    has_rows = any(rows.count(db).values())
+    if copy is None and has_rows:
+        raise Conflict("PostgreSQL has data of unknown origin: empty it first.", code="not_empty")
+    is_ours = copy is None or copy.installation == redis.installation
+    if copy and not (is_ours and copy.epoch <= redis.epoch and copy.version <= redis.version):
+        raise Conflict(
+            "PostgreSQL has changes that Redis does not know of: restore from it, or empty it "
+            "first.",
+            code="not_empty",
+        )
+
+
+def _report(store: Store, tally: Tally, begin: float) -> Report:
+    report = Report(tally.written, tally.deleted, round(time.perf_counter() - begin, 3))
+    words = {"last_sync": time.time(), "last_duration": report.duration_seconds}
+    meta.tell(store, {**words, "last_error": None, "failures": None})
+    log.info("Sync done written=%s deleted=%s %.3fs", *asdict(report).values())
+    return report

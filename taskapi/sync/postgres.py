@@ -35,11 +35,24 @@ AWAY: Final = "PostgreSQL does not answer: check that it runs and that DATABASE_
 REFUSES: Final = "PostgreSQL refuses to write at this moment: see its log."
 
 
+class RowsRefused(DatabaseUnreachable):
+    """PostgreSQL works, but does not take what was written.
+
+    Attributes:
+        sqlstate: PostgreSQL's code, empty where the client refused.
+    """
+
+    def __init__(self, sqlstate: str, reason: str) -> None:
+        super().__init__(f"PostgreSQL refuses what Redis has: {reason}.")
+        self.sqlstate, self.reason = sqlstate, reason
+
+
 class Database:
     """One connection. Used as a context, it commits at the end, or rolls back after an error.
 
     Raises:
         DatabaseUnreachable: anywhere, when PostgreSQL is away or cannot write now.
+        RowsRefused: anywhere, for values and references that it does not take.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -94,6 +107,17 @@ class Database:
         with _translated():
             self._connection.commit()
 
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what is done in here, and only that, when PostgreSQL refuses some of it."""
+        self.execute("SAVEPOINT part")
+        try:
+            yield
+        except RowsRefused:
+            self.execute("ROLLBACK TO part; RELEASE part")
+            raise
+        self.execute("RELEASE part")
+
     def lock(self, wait_seconds: float = 0.0) -> None:
         """Be the only one that moves data between the stores until this transaction ends.
 
@@ -121,9 +145,9 @@ class Database:
         self.execute("SAVEPOINT search")
         try:
             self.execute(_SEARCH)
-        except psycopg2.Error as error:
+        except DatabaseUnreachable:
             self.execute("ROLLBACK TO search")
-            log.info("Searches go without index: pg_trgm is not available (%s).", error.pgcode)
+            log.info("Searches go without index: pg_trgm is not available.")
 
 
 @contextmanager
@@ -132,7 +156,10 @@ def _translated() -> Iterator[None]:
         yield
     except refusals.LockNotAvailable:
         raise
-    except refusals.ReadOnlySqlTransaction as error:
-        raise DatabaseUnreachable(REFUSES) from error
+    except (psycopg2.DataError, psycopg2.IntegrityError) as error:
+        reason = error.diag.message_primary or str(error)
+        raise RowsRefused(error.pgcode or "", reason) from error
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-        raise DatabaseUnreachable(AWAY if error.args else REFUSES) from error
+        raise DatabaseUnreachable(REFUSES if error.pgcode else AWAY) from error
+    except psycopg2.Error as error:
+        raise DatabaseUnreachable(REFUSES) from error

@@ -8,19 +8,23 @@ from typing import Any, Final
 
 from taskapi.config import Settings
 from taskapi.errors import Conflict, Unavailable
-from taskapi.store import meta
+from taskapi.store import meta, quarantine
+from taskapi.store.codec import Entity
 from taskapi.store.keys import Kind
-from taskapi.store.link import Store
+from taskapi.store.link import LOST_IDS, Store
 from taskapi.store.loading import Loader
 from taskapi.store.meta import Meta, State
 from taskapi.sync import backup, passes, rows, state
 from taskapi.sync.postgres import Database
+from taskapi.sync.push import push
 from taskapi.sync.state import Copy
 
 log = logging.getLogger("taskapi")
 
-LOST_IDS: Final = 10_000
-"""Ids left out where Redis may have given some out that nobody remembers."""
+PROGRESS_SECONDS: Final = 1.0
+"""How often a restore says how far it is."""
+OFTEN: Final = 1000
+"""Entities between two looks at the clock."""
 
 
 def force(settings: Settings, store: Store) -> dict[str, Any]:
@@ -57,21 +61,47 @@ def fill(settings: Settings, store: Store) -> dict[str, int]:
                 _read_through(db)
         epoch = state.begin_epoch(db, redis.epoch)
         loader.clear()
-        db.freeze()
-        sizes = rows.count(db)
-        loaded = {kind: loader.load(kind, rows.read(db, kind)) for kind in Kind}
-        if not sizes == loaded == meta.sizes(store):
-            raise Unavailable("The restore did not load what PostgreSQL has: try again.")
+        loaded = _load(store, db, loader)
     loader.open_doors(
-        epoch=epoch,
+        epoch=str(epoch),
         installation=copy.installation,
-        version=max(copy.version, redis.version),
-        ids=_ids(copy, redis),
+        version=str(max(copy.version, redis.version)),
+        synced=str(copy.version),
+        **{f"next:{kind}": str(last) for kind, last in _ids(copy, redis).items()},
     )
-    meta.tell(store, {"since": time.time()})
+    meta.tell(store, {"since": time.time(), "restored": None, "fenced": None})
     report = {kind.plural: count for kind, count in loaded.items()}
     log.info("Sync restored loaded=%s epoch=%d", report, epoch)
     return report
+
+
+def _load(store: Store, db: Database, loader: Loader) -> dict[Kind, int]:
+    """Load everything of one state of PostgreSQL, and see that it is all there."""
+    db.freeze()
+    sizes, progress = rows.count(db), _Progress(store)
+    progress.total = sum(sizes.values())
+    loaded = {kind: loader.load(kind, progress.watch(rows.read(db, kind))) for kind in Kind}
+    if not sizes == loaded == meta.sizes(store):
+        raise Unavailable("The restore did not load what PostgreSQL has: try again.")
+    return loaded
+
+
+class _Progress:
+    """Tells the status how far a restore is."""
+
+    def __init__(self, store: Store) -> None:
+        self.total = 0
+        self._store, self._done, self._said = store, 0, time.monotonic()
+
+    def watch(self, entities: Iterator[Entity]) -> Iterator[Entity]:
+        """Yield the entities, counting them."""
+        for entity in entities:
+            yield entity
+            self._done += 1
+            if not self._done % OFTEN and time.monotonic() > self._said + PROGRESS_SECONDS:
+                self._said = time.monotonic()
+                meta.tell(self._store, {"restored": f"{self._done} of {self.total}"})
+                log.info("Sync at work restored %d of %d", self._done, self.total)
 
 
 @contextmanager
@@ -88,12 +118,14 @@ def _open_again(store: Store, redis: Meta) -> Iterator[None]:
 def _save(settings: Settings, store: Store, db: Database, redis: Meta) -> Copy:
     """Bring what only Redis has to safety: into PostgreSQL where it belongs, and into a file."""
     copy = _copy(db)
-    if _is_of(redis, copy):
-        passes.push(db, store, redis.epoch)
+    if state.is_of(redis, copy):
+        push(db, store, meta.read(store))
         copy = _copy(db)
+        if refused := len(quarantine.read(store)):
+            log.error("Sync restores without %d change(s) that PostgreSQL refused", refused)
     is_half_filled = redis.state == State.RESTORING and redis.epoch != copy.epoch
     if redis.epoch and not is_half_filled:
-        backup.write(settings, store, "before-restore")
+        backup.write(settings, store, is_before_restore=True)
     return copy
 
 
@@ -106,10 +138,6 @@ def _copy(db: Database) -> Copy:
     return copy
 
 
-def _is_of(redis: Meta, copy: Copy) -> bool:
-    return (redis.installation, redis.epoch) == (copy.installation, copy.epoch)
-
-
 def _read_through(db: Database) -> None:
     """Make sure, before anything is cleared, that everything can be read."""
     for kind in Kind:
@@ -120,5 +148,5 @@ def _read_through(db: Database) -> None:
 
 def _ids(copy: Copy, redis: Meta) -> dict[Kind, int]:
     """Return the last ids given out, leaving some out where Redis no longer knows."""
-    lost = 0 if copy.epoch == 0 or _is_of(redis, copy) else LOST_IDS
+    lost = 0 if copy.epoch == 0 or state.is_of(redis, copy) else LOST_IDS
     return {kind: max(copy.ids[kind] + lost, redis.ids[kind]) for kind in Kind}

@@ -5,11 +5,11 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from taskapi.store.changes import Chunk
+from taskapi.store.changes import Chunk, Mark
 from taskapi.store.codec import FIELDS, Entity
 from taskapi.store.indexes import fold
 from taskapi.store.keys import Kind
-from taskapi.sync.postgres import Database
+from taskapi.sync.postgres import Database, RowsRefused
 
 _STAGES: Final = """
 CREATE TEMP TABLE new_users  (LIKE users)  ON COMMIT DROP;
@@ -19,16 +19,16 @@ CREATE TEMP TABLE new_memberships (LIKE memberships) ON COMMIT DROP;
 CREATE TEMP TABLE new_tombstones  (LIKE tombstones)  ON COMMIT DROP;
 """
 _UPSERT: Final = """
-INSERT INTO {table} AS old
-SELECT *
+INSERT INTO {table} AS old ({columns})
+SELECT {columns}
   FROM new_{table} AS new
  WHERE NOT EXISTS (SELECT FROM tombstones WHERE kind = '{kind}' AND id = new.id)
     ON CONFLICT (id) DO UPDATE
-   SET ({columns}) = ROW(excluded.*)
+   SET ({columns}) = ROW({excluded})
  WHERE excluded.version > old.version
 """
 _REFUSED: Final = """
-SELECT '{kind}:' || new.id
+SELECT '{kind}', new.id, new.version
   FROM new_{table} AS new
   LEFT JOIN {table} AS old USING (id)
  WHERE old.version IS DISTINCT FROM new.version
@@ -67,23 +67,25 @@ _SELECT: Final = {
                ARRAY(SELECT group_id FROM memberships WHERE user_id = users.id ORDER BY 1),
                email, number, work_times, {_STAMPS}, password_hash,
                ARRAY(SELECT id FROM groups WHERE admin_id = users.id ORDER BY 1)
-          FROM users ORDER BY id""",
-    Kind.GROUP: f"SELECT id, name, admin_id, {_STAMPS} FROM groups ORDER BY id",
+          FROM users WHERE version > {{above}} ORDER BY id""",
+    Kind.GROUP: f"""
+        SELECT id, name, admin_id, {_STAMPS}
+          FROM groups WHERE version > {{above}} ORDER BY id""",
     Kind.TASK: f"""
         SELECT id, title, status, priority, to_char(deadline, 'YYYY-MM-DD'), information,
                user_id, group_id, {_STAMPS}
-          FROM tasks ORDER BY id""",
+          FROM tasks WHERE version > {{above}} ORDER BY id""",
 }
 _NULL: Final = r"\N"
 _NAMES: Final = {**FIELDS, Kind.USER: (*FIELDS[Kind.USER], "secret", "administers")}
 
 
 class Written(NamedTuple):
-    """What became of a chunk: rows by table, and marks of what PostgreSQL deleted or has newer."""
+    """What became of a chunk: rows by table, and what PostgreSQL deleted or has newer."""
 
     written: dict[str, int]
     deleted: dict[str, int]
-    refused: list[str]
+    refused: list[Mark]
 
 
 def prepare(db: Database) -> None:
@@ -92,14 +94,18 @@ def prepare(db: Database) -> None:
 
 
 def write(db: Database, chunk: Chunk) -> Written:
-    """Bring a chunk into the tables, where it is newer than what they have."""
+    """Bring a chunk into the tables, where it is newer than what they have.
+
+    Raises:
+        RowsRefused: something of it is not what the tables can hold.
+    """
     done = Written({}, {}, [])
     _stage(db, chunk)
     for kind, entities in _parts(chunk):
         plan = _FOR[kind]
         done.written[plan.table] = db.execute(plan.upsert) if entities else 0
         if done.written[plan.table] < len(entities):
-            done.refused.extend(mark for (mark,) in db.rows(plan.refused))
+            done.refused.extend(Mark(*row) for row in db.rows(plan.refused))
     if chunk.users:
         db.execute(_MEMBERSHIPS)
     if chunk.deleted:
@@ -110,11 +116,22 @@ def write(db: Database, chunk: Chunk) -> Written:
     return done
 
 
-def read(db: Database, kind: Kind) -> Iterator[Entity]:
-    """Yield all entities of a kind; users with `secret` and `administers`."""
+def read(db: Database, kind: Kind, above: int = -1) -> Iterator[Entity]:
+    """Yield the entities of a kind above a version; users with `secret` and `administers`."""
     names = _NAMES[kind]
-    for row in db.stream(_SELECT[kind]):
+    for row in db.stream(_SELECT[kind].format(above=above)):
         yield dict(zip(names, row, strict=True))
+
+
+def tombstones(db: Database, above: int) -> list[Mark]:
+    """Return what was deleted above a version."""
+    found = db.rows("SELECT kind::text, id, version FROM tombstones WHERE version > %s", (above,))
+    return [Mark(*row) for row in found]
+
+
+def clear(db: Database) -> None:
+    """Remove everything, which is done when the transaction is."""
+    db.execute("TRUNCATE sync_state, users, groups, memberships, tasks, tombstones")
 
 
 def count(db: Database) -> dict[Kind, int]:
@@ -134,7 +151,7 @@ def _stage(db: Database, chunk: Chunk) -> None:
     for kind, entities in _parts(chunk):
         if entities:
             plan = _FOR[kind]
-            db.copy(f"new_{plan.table}", plan.columns, [*map(plan.line, entities)])
+            db.copy(f"new_{plan.table}", plan.columns, _lines(plan, entities))
     pairs = [f"{user['id']}\t{group}\n" for user in chunk.users for group in user["group_ids"]]
     if pairs:
         db.copy("new_memberships", "user_id, group_id", pairs)
@@ -143,30 +160,33 @@ def _stage(db: Database, chunk: Chunk) -> None:
         db.copy("new_tombstones", "kind, id, version", lines)
 
 
+def _lines(plan: "_Plan", entities: list[Entity]) -> list[str]:
+    try:
+        return [*map(plan.line, entities)]
+    except (ValueError, TypeError, AttributeError, LookupError) as error:
+        raise RowsRefused("", f"it cannot be written as a row ({error!r})") from error
+
+
 def _user(user: Entity) -> str:
+    times = orjson.dumps(user["work_times"]).decode()
     name, email, number = user["full_name"], user["email"], user["number"]
-    return (
-        f"{user['id']}\t{_text(name)}\t{user['role']}\t{_text(email)}\t{_text(number)}"
-        f"\t{_text(orjson.dumps(user['work_times']).decode())}{_stamps(user)}"
-        f"\t{_text(user['secret'])}\t{_text(fold(email))}"
-        f"\t{_text(fold(name))}\\n{_text(fold(email))}\\n{_text(fold(number))}\n"
-    )
+    texts = (name, email, number, times, user["secret"], fold(email))
+    folded = fold(f"{name}\n{email}\n{number}")
+    return f"{user['id']}\t{user['role']}{_stamps(user)}{_texts(*texts, folded)}"
 
 
 def _group(group: Entity) -> str:
     name = group["name"]
-    return (
-        f"{group['id']}\t{_text(name)}\t{group['admin_id']}{_stamps(group)}\t{_text(fold(name))}\n"
-    )
+    return f"{group['id']}\t{group['admin_id']}{_stamps(group)}{_texts(name, fold(name))}"
 
 
 def _task(task: Entity) -> str:
     title, information = task["title"], task["information"]
+    folded = fold(f"{title}\n{information}")
     return (
-        f"{task['id']}\t{_text(title)}\t{task['status']}\t{task['priority']}"
-        f"\t{task['deadline'] or _NULL}\t{_text(information)}"
+        f"{task['id']}\t{task['status']}\t{task['priority']}\t{task['deadline'] or _NULL}"
         f"\t{task['user_id']}\t{task['group_id']}{_stamps(task)}"
-        f"\t{_text(fold(title))}\\n{_text(fold(information))}\n"
+        f"{_texts(title, information, folded)}"
     )
 
 
@@ -174,18 +194,19 @@ def _stamps(entity: Entity) -> str:
     return f"\t{entity['created_at']}\t{entity['updated_at']}\t{entity['version']}"
 
 
-def _text(value: str) -> str:
-    """Return a text as COPY reads it."""
-    value = value.replace("\\", "\\\\").replace("\t", "\\t")
-    return value.replace("\n", "\\n").replace("\r", "\\r")
+def _texts(*values: str) -> str:
+    """Return the last fields of a line as COPY reads them; NUL, which no text has, parts them."""
+    text = "\0".join(("", *values)).replace("\\", "\\\\").replace("\t", "\\t")
+    return text.replace("\n", "\\n").replace("\r", "\\r").replace("\0", "\t") + "\n"
 
 
 class _Plan:
-    """What writing one kind takes."""
+    """What writing one kind takes: its columns in the order of a line, texts last."""
 
     def __init__(self, kind: Kind, columns: str, line: Callable[[Entity], str]) -> None:
         self.table, self.columns, self.line = f"{kind.noun}s", columns, line
-        names = {"table": self.table, "kind": kind.value, "columns": columns}
+        excluded = ", ".join(f"excluded.{column}" for column in columns.split(", "))
+        names = {"table": self.table, "kind": kind.value, "columns": columns, "excluded": excluded}
         self.upsert, self.refused = _UPSERT.format(**names), _REFUSED.format(**names)
         self.delete = _DELETE.format(**names)
 
@@ -193,17 +214,17 @@ class _Plan:
 _FOR: Final = {
     Kind.USER: _Plan(
         Kind.USER,
-        "id, full_name, role, email, number, work_times, created_at, updated_at, version,"
-        " password_hash, email_key, folded",
+        "id, role, created_at, updated_at, version,"
+        " full_name, email, number, work_times, password_hash, email_key, folded",
         _user,
     ),
     Kind.GROUP: _Plan(
-        Kind.GROUP, "id, name, admin_id, created_at, updated_at, version, name_key", _group
+        Kind.GROUP, "id, admin_id, created_at, updated_at, version, name, name_key", _group
     ),
     Kind.TASK: _Plan(
         Kind.TASK,
-        "id, title, status, priority, deadline, information, user_id, group_id,"
-        " created_at, updated_at, version, folded",
+        "id, status, priority, deadline, user_id, group_id, created_at, updated_at, version,"
+        " title, information, folded",
         _task,
     ),
 }

@@ -13,16 +13,21 @@ from taskapi.sync.postgres import Database
 _COLUMNS: Final = "installation::text, epoch, last_version, last_user, last_group, last_task"
 
 
+FOREIGN: Final = (
+    "Redis and PostgreSQL hold different histories, so changes are refused. Check which stores are "
+    "configured; action=restore makes Redis what PostgreSQL has."
+)
+BEHIND: Final = (
+    "PostgreSQL has lost what it had of Redis, so changes are refused. Check which stores are "
+    "configured; action=force&reseed=true writes all of Redis into PostgreSQL, action=restore "
+    "makes Redis what PostgreSQL has."
+)
+
+
 class Fenced(Conflict):
     """Redis and PostgreSQL are not of one history; nobody writes until the owner has decided."""
 
     code = "fenced"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "Redis and PostgreSQL hold different histories, so changes are refused. Check which "
-            "stores are configured; action=restore makes Redis what PostgreSQL has."
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +60,41 @@ def check(db: Database, store: Store) -> Meta:
 
     Raises:
         NotReady: Redis is empty or being restored.
-        Fenced: it belongs to another installation or another time.
+        Fenced: it belongs to another installation or another time, or PostgreSQL lost something.
     """
     redis, copy = meta.read(store), find(db)
     if not redis.epoch or redis.state == State.RESTORING:
         raise NotReady("Redis is empty or being restored: there is nothing to sync yet.")
-    if copy is None or (redis.installation, redis.epoch) != (copy.installation, copy.epoch):
+    if why := _difference(redis, copy):
         meta.write(store, state=State.FENCED)
-        raise Fenced
+        meta.tell(store, {"fenced": why})
+        raise Fenced(why)
     if redis.state == State.FENCED:
         meta.write(store, state=State.READY)
+        meta.tell(store, {"fenced": None})
     return redis
 
 
-def found(db: Database, epoch: int = 0) -> None:
-    """Write the description of a new installation."""
-    db.execute("INSERT INTO sync_state (epoch) VALUES (%s)", (epoch,))
+def is_of(redis: Meta, copy: Copy) -> bool:
+    """Whether the two are of one history, wherever in it each of them is."""
+    return (redis.installation, redis.epoch) == (copy.installation, copy.epoch)
+
+
+def _difference(redis: Meta, copy: Copy | None) -> str:
+    if copy is None:
+        return BEHIND
+    if redis.installation != copy.installation or redis.epoch < copy.epoch:
+        return FOREIGN
+    return BEHIND if redis.epoch > copy.epoch or redis.synced > copy.version else ""
+
+
+def found(db: Database, installation: str | None = None, epoch: int = 0) -> None:
+    """Write the description of an installation, by default a new one."""
+    db.execute(
+        "INSERT INTO sync_state (installation, epoch)"
+        " VALUES (coalesce(%s::uuid, gen_random_uuid()), %s)",
+        (installation, epoch),
+    )
 
 
 def advance(db: Database, version: int, ids: dict[Kind, int]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from taskapi.config import Settings
 from taskapi.errors import DatabaseUnreachable, Unavailable
-from taskapi.store import changes, meta
+from taskapi.store import changes, meta, quarantine, server
 from taskapi.store.keys import Kind
 from taskapi.store.link import Store
 from taskapi.store.meta import State
@@ -17,11 +17,14 @@ from taskapi.sync.postgres import Database
 BEAT_SECONDS: Final = 5.0
 """How often the worker says that it lives and whether PostgreSQL answers."""
 FRESH_SECONDS: Final = 3 * BEAT_SECONDS
+MOST_SHOWN: Final = 100
+"""Of what is in quarantine."""
 
 _STATES: Final = {
     "": "The store is empty: it will be restored.",
     State.RESTORING: "The store is being restored.",
-    State.FENCED: "The stores hold different histories: changes are refused.",
+    State.FENCED: "The stores hold different histories: changes are refused until the owner has "
+    "decided; /admin/status says what to do.",
 }
 _REDIS: Final = "Redis does not answer."
 _POSTGRES: Final = "PostgreSQL does not answer: changes wait in Redis."
@@ -56,12 +59,26 @@ def status(settings: Settings, store: Store) -> dict[str, Any]:
         "pending_changes": None,
         "redis_status": "error",
         "postgres_status": "connected" if has_postgres else "error",
+        "dirty_counts": None,
+        "oldest_unsynced_seconds": None,
+        "quarantined": None,
+        "quarantined_count": None,
+        "restore_progress": None,
+        "last_error": None,
+        "consecutive_failures": None,
+        "last_duration_seconds": None,
+        "warnings": [],
     }
     try:
-        state, words = meta.glance(store)
-        dirty = changes.count(store)
+        return found | _of_redis(settings, store, has_postgres)
     except Unavailable:
         return found
+
+
+def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str, Any]:
+    state, words = meta.glance(store)
+    dirty, oldest, refused = changes.count(store), changes.oldest(store), quarantine.read(store)
+    found: dict[str, Any] = {}
     if "last_sync" in words:
         last = float(words["last_sync"])
         found["last_sync"] = _timestamp(last)
@@ -72,7 +89,26 @@ def status(settings: Settings, store: Store) -> dict[str, Any]:
         "dirty_types": [kind.plural for kind in Kind if dirty[kind]],
         "pending_changes": any(dirty.values()),
         "redis_status": "connected",
+        "dirty_counts": {kind.plural: dirty[kind] for kind in Kind},
+        "oldest_unsynced_seconds": round(max(0.0, time.time() - oldest), 1) if oldest else 0.0,
+        "quarantined": refused[:MOST_SHOWN],
+        "quarantined_count": len(refused),
+        "restore_progress": words.get("restored"),
+        "last_error": words.get("last_error"),
+        "consecutive_failures": int(words.get("failures", 0)),
+        "last_duration_seconds": float(words["last_duration"])
+        if "last_duration" in words
+        else None,
+        "warnings": _warnings(store, state, words),
     }
+
+
+def _warnings(store: Store, state: str, words: dict[str, str]) -> list[str]:
+    """Return sentences on what needs the owner's attention."""
+    found = server.warnings(store)
+    if state in _STATES:
+        found.insert(0, words.get("fenced", _STATES[state]))
+    return found
 
 
 def stats(settings: Settings, store: Store) -> dict[str, Any]:

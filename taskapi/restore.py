@@ -1,0 +1,29 @@
+"""`python -m taskapi.restore FILE`: bring an empty installation back from a backup file.
+
+Both stores have to be empty, or new. The file is read as a whole before anything is written.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from taskapi import logs
+from taskapi.config import ConfigError, load
+from taskapi.errors import TaskApiError
+from taskapi.sync import comeback
+
+
+def main(arguments: list[str]) -> str | None:
+    """Return None when it is done, else the sentence that says why not."""
+    if len(arguments) != 1:
+        return "Usage: python -m taskapi.restore FILE"
+    logs.configure()
+    try:
+        comeback.bring_back(load(os.environ), Path(arguments[0]))
+    except (ConfigError, TaskApiError) as error:
+        return str(error)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

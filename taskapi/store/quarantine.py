@@ -1,0 +1,69 @@
+"""What PostgreSQL refused: skipped as long as it stays what it is, and shown to the owner."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from taskapi.store import scripts
+from taskapi.store.changes import Mark
+from taskapi.store.keys import Kind
+from taskapi.store.link import Store
+
+MISSING_PARENT: Final = "23503"
+"""PostgreSQL's foreign_key_violation."""
+
+
+class Refusal(NamedTuple):
+    """Why PostgreSQL does not have an entity as it is now; `sqlstate` is empty where we refused."""
+
+    mark: Mark
+    sqlstate: str
+    reason: str
+
+
+def add(store: Store, refusals: Iterable[Refusal]) -> None:
+    """Skip these from now on, until they change."""
+    since = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    fields: list[Any] = []
+    for mark, sqlstate, reason in refusals:
+        entry = {"version": str(mark.version), "sqlstate": sqlstate, "reason": reason}
+        fields += [str(mark), orjson.dumps({**entry, "since": since})]
+    if fields:
+        store.link.trip(("EVALSHA", scripts.WRITE, 1, store.keys.quarantine, *fields))
+
+
+def read(store: Store) -> list[dict[str, Any]]:
+    """Return what is in quarantine: type, id, version, sqlstate, reason, since."""
+    return [
+        {"type": Kind(mark[:1]).noun, "id": int(mark[2:]), **entry}
+        for mark, entry in _entries(store).items()
+    ]
+
+
+def review(store: Store) -> None:
+    """Let go of what has changed since, and with it of all that may have missed it."""
+    entries = _entries(store)
+    if not entries:
+        return
+    (scores,) = store.link.trip(("ZMSCORE", store.keys.dirty, *entries))
+    changed = {
+        mark
+        for (mark, entry), score in zip(entries.items(), scores, strict=True)
+        if score is None or float(score) != float(entry["version"])
+    }
+    orphans = {mark for mark, entry in entries.items() if entry["sqlstate"] == MISSING_PARENT}
+    if changed:
+        store.link.trip(("HDEL", store.keys.quarantine, *changed | orphans))
+
+
+def release(store: Store) -> None:
+    """Have everything tried again."""
+    store.link.trip(("UNLINK", store.keys.quarantine))
+
+
+def _entries(store: Store) -> dict[str, dict[str, str]]:
+    (found,) = store.link.trip(("HGETALL", store.keys.quarantine))
+    pairs = zip(found[::2], found[1::2], strict=True)
+    return {mark.decode(): orjson.loads(entry) for mark, entry in pairs}
