@@ -94,15 +94,15 @@ def test_a_provider_that_hides_its_settings_is_served(
 def test_a_full_redis_refuses_writes_and_does_everything_else(
     installation: Installation, api: Api, setting: Any
 ) -> None:
-    group = new_group(api)
-    user = new_user(api, group["id"])
+    group, doomed = new_group(api), new_group(api)
+    user = new_user(api, group["id"], doomed["id"])
     task, other = (new_task(api, user["id"], group["id"]) for _ in range(2))
-    ok(api("GET", "/groups", by=login(user)))
     setting("maxmemory", "1")
     refused(api("POST", "/groups", by="owner", json={"name": "No", "admin_id": 1}), 503)
     refused(api("PUT", path_of(task), by="owner", json={"title": "No"}), 503)
     ok(api("GET", f"/users/{user['id']}", by=login(user)))
     ok(api("DELETE", path_of(task), by="owner"))
+    ok(api("DELETE", f"/groups/{doomed['id']}", by="owner"))
     installation.sync()
     assert not dirty(installation)
     assert status(api)["last_sync"]

@@ -14,6 +14,7 @@ from taskapi.errors import NewEpoch
 from taskapi.store import changes
 from taskapi.store.link import LOST_IDS
 from taskapi.store.loading import Loader
+from taskapi.sync import passes
 from tests.client import Api
 from tests.drift import drift
 from tests.fsck import fsck
@@ -233,4 +234,18 @@ def test_a_heal_that_dies_is_finished_by_the_next_start(
     refused(site.api("GET", "/users", by="owner"), 503)
     site.installation.prepare()
     assert ok(site.api("GET", f"/users/{user['id']}", by="owner"))
+    assert site.is_whole()
+
+
+def test_a_restore_whose_redis_restarts_has_to_begin_again(site: Site) -> None:
+    new_group(site.api)
+    store = passes.open_store(site.installation.settings)
+    assert store.link.trip(("PING",))
+    loader = Loader(store)
+    loader.close_doors()
+    site.restart()
+    with pytest.raises(NewEpoch):
+        loader.clear()
+    site.installation.prepare()
+    site.installation.sync()
     assert site.is_whole()

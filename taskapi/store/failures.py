@@ -4,6 +4,7 @@ import hashlib
 from typing import Final
 
 from taskapi.errors import TooManyFailures
+from taskapi.store import scripts
 from taskapi.store.keys import Keys
 from taskapi.store.link import Command
 from taskapi.store.session import Session
@@ -39,11 +40,9 @@ class Bucket:
 
     def count(self, session: Session) -> None:
         """Count an attempt before its password is looked at; TooManyFailures past the last."""
-        account, _, address, _ = session.link.trip(
-            ("INCR", self._account_key),
-            ("EXPIRE", self._account_key, WINDOW_SECONDS, "NX"),
-            ("INCR", self._address_key),
-            ("EXPIRE", self._address_key, WINDOW_SECONDS, "NX"),
+        keys = (self._account_key, self._address_key)
+        ((account, address),) = session.link.trip(
+            ("EVALSHA", scripts.TALLY, 2, *keys, 1, WINDOW_SECONDS)
         )
         if account > ACCOUNT_MOST:
             raise self._held_up(session, self._account_key)
@@ -52,7 +51,10 @@ class Bucket:
 
     def forgive(self, session: Session) -> None:
         """Take back what `count` counted for a right password, and all failures of the account."""
-        session.link.trip(("UNLINK", self._account_key), ("DECR", self._address_key))
+        session.link.trip(
+            ("UNLINK", self._account_key),
+            ("EVALSHA", scripts.TALLY, 1, self._address_key, -1, WINDOW_SECONDS),
+        )
 
     def clear(self, session: Session, counts: list[bytes | None]) -> None:
         """Forget the account's failures, if there are any."""

@@ -21,7 +21,10 @@ _ALL = (
     _load("load.lua"),
     _load("write.lua", " flags=allow-oom"),
     _load("arrive.lua", " flags=allow-oom"),
+    _load("tally.lua", " flags=allow-oom"),
 )
-COMMIT, COMMIT_WHEN_FULL, PAGE, CHANGES, ACKNOWLEDGE, LOAD, WRITE, ARRIVE = (sha for sha, _ in _ALL)
+COMMIT, COMMIT_WHEN_FULL, PAGE, CHANGES, ACKNOWLEDGE, LOAD, WRITE, ARRIVE, TALLY = (
+    sha for sha, _ in _ALL
+)
 SOURCES: Final = dict(_ALL)
 """SHA-1 of each script -> its source, for a Redis that does not know it yet."""
