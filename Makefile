@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt clean
+.PHONY: help run test check bench fmt clean soak mutants
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,15 @@ check: .venv/.dev ## Run everything CI runs: format, lint, types, tests
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --cov --cov-fail-under=95
+
+bench: .venv/.dev ## Measure speed beside the limits of the stack, with wrk; a part: ONLY=read
+	$(BIN)/python -m bench $(ONLY)
+
+soak: .venv/.dev ## Kill and cut everything under clients for MINUTES=10, and count what was lost
+	$(BIN)/python -m tests.faults.chaos $(or $(MINUTES),10) $(SEED)
+
+mutants: .venv/.dev ## Take each safeguard out and see whether its test notices
+	$(BIN)/python -m tests.mutants
 
 fmt: .venv/.dev ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format

@@ -1,0 +1,206 @@
+"""Concurrent clients, and everything killed and cut around them; then the comparison.
+
+`python -m tests.faults.chaos MINUTES [SEED]` does it for long and prints the figures.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+from taskapi.store import scripts
+from tests.faults.checks import faults
+from tests.faults.clients import Client
+from tests.faults.ledger import KINDS, Entity, Key, Ledger, Verdict, judge
+from tests.faults.proxy import Loss, Proxy
+from tests.faults.site import Service, Site, running
+from tests.making import ok
+
+CLIENTS = 6
+PAUSE_SECONDS = 0.1, 0.8
+"""Between two faults; also how long a cut or a slow network lasts."""
+SLOW_SECONDS = 0.05
+COMMIT, ACKNOWLEDGE = scripts.COMMIT.encode(), scripts.ACKNOWLEDGE.encode()
+Do = Callable[[], object]
+
+
+@dataclass
+class Figures:
+    """What a run did, and what was wrong in the end."""
+
+    seed: int
+    seconds: float
+    requests: int
+    ledger: Ledger
+    caused: Counter[str]
+    verdict: Verdict
+    wrong: list[str]
+    faults: list[str]
+
+    @property
+    def complaints(self) -> list[str]:
+        return [*self.verdict.all, *self.wrong, *self.faults]
+
+    def __str__(self) -> str:
+        caused = "".join(f"  {what}: {times}\n" for what, times in sorted(self.caused.items()))
+        return (
+            f"seed {self.seed}, {self.seconds:.0f} s, {CLIENTS} clients, {self.requests} requests\n"
+            f"{self.ledger.acknowledged} writes acknowledged, "
+            f"{self.ledger.unanswered} without an answer\n"
+            f"{self.caused.total()} faults:\n{caused}"
+            f"lost {len(self.verdict.lost)}, resurrected {len(self.verdict.resurrected)}, "
+            f"duplicated {len(self.verdict.duplicated)}, half done {len(self.verdict.torn)}, "
+            f"wrong answers {len(self.wrong)}, differences between the stores {len(self.faults)}\n"
+        )
+
+
+class Chaos:
+    """Breaks one thing at a time, and mends it again."""
+
+    def __init__(self, site: Site, service: Service, choices: random.Random) -> None:
+        self._site, self._service, self._random = site, service, choices
+        self.caused: Counter[str] = Counter()
+        redis, postgres = site.to_valkey, site.to_postgres
+        self._faults: dict[str, Do] = {
+            "web worker killed": service.kill_web_worker,
+            "gunicorn killed": service.kill_gunicorn,
+            "sync worker killed": service.kill_sync_worker,
+            "Valkey killed": self._and_then(site.valkey.kill, site.valkey.start),
+            "PostgreSQL killed": self._and_then(site.postgres.kill, site.postgres.start),
+            "network to Redis cut": self._and_then(redis.cut, redis.mend),
+            "network to PostgreSQL cut": self._and_then(postgres.cut, postgres.mend),
+            "network to Redis slow": self._and_then(lambda: _slow(redis), redis.mend),
+            "network to PostgreSQL slow": self._and_then(lambda: _slow(postgres), postgres.mend),
+            "reply to a commit lost": lambda: redis.lose(COMMIT, Loss.REPLY),
+            "commit lost": lambda: redis.lose(COMMIT, Loss.REQUEST),
+            "commit without a reply": lambda: redis.lose(COMMIT, Loss.SILENCE, times=2),
+            "acknowledgement lost": lambda: redis.lose(ACKNOWLEDGE, Loss.REPLY, times=2),
+            "reply to COMMIT lost": lambda: postgres.lose(b"COMMIT\0", Loss.REPLY),
+            "restore forced": lambda: self._force("restore"),
+            "sync forced": lambda: self._force("force"),
+            "backup forced": lambda: self._force("backup"),
+        }
+
+    def run(self, seconds: float) -> None:
+        """Break things for so long, each as often as any other."""
+        deadline = time.monotonic() + seconds
+        order: list[str] = []
+        while time.monotonic() < deadline:
+            if not order:
+                order = self._random.sample(sorted(self._faults), len(self._faults))
+            what = order.pop()
+            self._faults[what]()
+            self.caused[what] += 1
+            self._pause()
+            self._service.start()
+
+    def _and_then(self, harm: Do, mend: Do) -> Do:
+        def do() -> None:
+            harm()
+            self._pause()
+            mend()
+
+        return do
+
+    def _pause(self) -> None:
+        time.sleep(self._random.uniform(*PAUSE_SECONDS))
+
+    def _force(self, action: str) -> None:
+        """Ask as the owner, while clients go on and other faults happen."""
+        path = f"/admin/sync?action={action}"
+        threading.Thread(target=_try, args=(self._service, path), daemon=True).start()
+
+
+def _try(service: Service, path: str) -> None:
+    with suppress(OSError, HTTPException):
+        service.api("POST", path, by="owner")
+
+
+def _slow(proxy: Proxy) -> None:
+    proxy.delay_seconds = SLOW_SECONDS
+
+
+def run(folder: Path, seconds: float, seed: int) -> Figures:
+    """Let clients work under fire for so long; then compare what they were promised."""
+    choices = random.Random(seed)
+    with running(folder, SYNC_INTERVAL="1s") as (site, service):
+        clients = [Client(service.api, n, random.Random(f"{seed}-{n}")) for n in range(CLIENTS)]
+        chaos, stop = Chaos(site, service, choices), threading.Event()
+        begin = time.monotonic()
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            working = [pool.submit(client.run, stop) for client in clients]
+            try:
+                chaos.run(seconds)
+            finally:
+                stop.set()
+            for each in working:
+                each.result()  # a client that died would make the figures look better than they are
+        spent = time.monotonic() - begin
+        _settle(site, service)
+        ledger = _merged([client.ledger for client in clients])
+        wrong = [line for client in clients for line in client.wrong]
+        requests = sum(client.requests for client in clients)
+        verdict = judge(ledger, _everything(service))
+        differences = faults(site.installation)
+    wrong += service.surprises()
+    return Figures(seed, spent, requests, ledger, chaos.caused, verdict, wrong, differences)
+
+
+def _settle(site: Site, service: Service) -> None:
+    """Mend everything and let the next passes do their work."""
+    for proxy in (site.to_valkey, site.to_postgres):
+        proxy.mend()
+    service.until(service.is_healthy)
+    service.until(lambda: service.api("POST", "/admin/sync", by="owner").status == 200)
+    service.until(lambda: _is_clean(service))
+
+
+def _is_clean(service: Service) -> bool:
+    status = ok(service.api("GET", "/admin/status", by="owner"))
+    return not status["pending_changes"]
+
+
+def _everything(service: Service) -> dict[Key, Entity]:
+    """All entities but the System Owner, who belongs to no client."""
+    lists = zip(KINDS, ("/users", "/groups", "/tasks/filter"), strict=True)
+    return {
+        (kind, entity["id"]): entity
+        for kind, path in lists
+        for entity in ok(service.api("GET", path, by="owner"))[f"{kind}s"]
+        if (kind, entity["id"]) != ("user", 1)
+    }
+
+
+def _merged(ledgers: list[Ledger]) -> Ledger:
+    whole = Ledger()
+    for ledger in ledgers:
+        both = whole.known.keys() & ledger.known.keys()
+        whole.duplicated += [f"{key} was given out twice" for key in both] + ledger.duplicated
+        whole.known |= ledger.known
+        whole.opened |= ledger.opened
+        whole.unborn |= ledger.unborn
+        whole.acknowledged += ledger.acknowledged
+        whole.unanswered += ledger.unanswered
+    return whole
+
+
+def main(minutes: str, seed: str = "") -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        figures = run(Path(folder), float(minutes) * 60, int(seed or secrets.randbelow(10**6)))
+    sys.stdout.write(str(figures))
+    sys.exit("\n".join(figures.complaints) or None)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

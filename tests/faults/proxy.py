@@ -1,0 +1,124 @@
+"""A TCP proxy between the service and a store: it cuts, delays, hangs, or loses one message."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from enum import Enum
+
+CHUNK = 1 << 16
+
+
+class Loss(Enum):
+    """Which half of an exchange gets lost; the connection breaks either way."""
+
+    REQUEST = "the server never gets it"
+    REPLY = "the server does it, the client never hears"
+    SILENCE = "the server does it, and the connection hangs"
+
+
+class Proxy:
+    """Passes everything on to a port of this machine, until it is told otherwise."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.delay_seconds = 0.0
+        self.is_cut = False
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._losses: list[tuple[bytes, Loss]] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Break every connection, and each new one at once, until `mend`."""
+        self.is_cut = True
+        with self._lock:
+            for end in list(self._open):
+                self._drop(end)
+
+    def mend(self) -> None:
+        """Pass everything on again."""
+        self.is_cut, self.delay_seconds = False, 0.0
+        with self._lock:
+            self._losses.clear()
+
+    def lose(self, words: bytes, loss: Loss, times: int = 1) -> None:
+        """Lose the next exchanges whose request contains these words."""
+        with self._lock:
+            self._losses += [(words, loss)] * times
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether everything that was to be lost has been."""
+        return not self._losses
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, socket.socket() as server:
+            for end in (client, server):
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            try:
+                server.connect(("127.0.0.1", self._target))
+            except OSError:
+                return
+            pair = {client, server}
+            with self._lock:
+                self._open |= pair
+            if self.is_cut:
+                self._drop(client)
+            lost: list[Loss] = []
+            back = threading.Thread(target=self._pump, args=(server, client, lost), daemon=True)
+            back.start()
+            self._pump(client, server, lost, is_request=True)
+            back.join()
+            with self._lock:
+                self._open -= pair
+
+    def _pump(
+        self, source: socket.socket, sink: socket.socket, lost: list[Loss], is_request: bool = False
+    ) -> None:
+        """Pass one direction on; `lost` says, once it does, that the answer must not arrive."""
+        with contextlib.suppress(OSError):
+            while data := source.recv(CHUNK):
+                if is_request and self._is_lost(data, lost):
+                    break
+                if self.delay_seconds:
+                    time.sleep(self.delay_seconds)
+                if lost and not is_request:
+                    if lost[0] is Loss.REPLY:
+                        break
+                    continue
+                sink.sendall(data)
+        self._drop(source)
+        self._drop(sink)
+
+    def _is_lost(self, data: bytes, lost: list[Loss]) -> bool:
+        """Note what happens to this request; True when it ends here."""
+        with self._lock:
+            found = next((loss for loss in self._losses if loss[0] in data), None)
+            if not found:
+                return False
+            self._losses.remove(found)
+        if found[1] is not Loss.REQUEST:
+            lost.append(found[1])
+        return found[1] is Loss.REQUEST
+
+    @staticmethod
+    def _drop(end: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)

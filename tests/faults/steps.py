@@ -1,0 +1,76 @@
+"""The steps of a pass, a restore, a backup or a request: each exchange with a store is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg2
+from psycopg2 import extensions
+
+from taskapi.store import scripts
+from taskapi.store.link import Link
+
+Act = Callable[[], Any]
+Patch = Callable[[Any, str, Any], None]
+_SCRIPTS = {value: name.lower() for name, value in vars(scripts).items() if isinstance(value, str)}
+
+
+def watch(patch: Patch, after: Callable[[str], None]) -> None:
+    """Have `after` called after every step from now on, with the step's name."""
+
+    class Cursor(extensions.cursor):
+        def execute(self, query: Any, values: Any = None) -> None:
+            super().execute(query, values)
+            after(f"SQL {' '.join(str(query).split())[:60]}")
+
+        def copy_expert(self, sql: Any, file: Any, size: int = 8192) -> None:
+            super().copy_expert(sql, file, size)
+            after(f"SQL {sql[:60]}")
+
+    class Connection(extensions.connection):
+        def commit(self) -> None:
+            super().commit()
+            after("SQL COMMIT")
+
+    connect, trip = psycopg2.connect, Link.trip
+
+    def watched_connect(*args: Any, **kwargs: Any) -> Any:
+        connection = connect(*args, connection_factory=Connection, **kwargs)
+        connection.cursor_factory = Cursor
+        after("SQL connected")
+        return connection
+
+    def watched_trip(self: Link, *commands: Any, **options: Any) -> Any:
+        replies = trip(self, *commands, **options)
+        after(f"Redis {_name(commands[0])}")
+        return replies
+
+    patch(psycopg2, "connect", watched_connect)
+    patch(Link, "trip", watched_trip)
+
+
+def _name(command: Any) -> str:
+    if command[0] == "EVALSHA":
+        return _SCRIPTS[command[1]]
+    return " ".join(str(word).rpartition(":")[2] for word in command[:3])
+
+
+_OTHERS = ThreadPoolExecutor(1)
+"""Where intruders act: as other clients do, not inside the request that they cross."""
+
+
+class Intruder:
+    """Does something once, after a step: the n-th of those whose names begin with `kind`."""
+
+    def __init__(self, patch: Patch, step: int, act: Act, kind: str = "") -> None:
+        self._left, self._act, self._kind = step, act, kind
+        self.where = ""
+        watch(patch, self._after)
+
+    def _after(self, name: str) -> None:
+        self._left -= name.startswith(self._kind)
+        if self._left == 0 and not self.where:
+            self.where = name
+            _OTHERS.submit(self._act).result()

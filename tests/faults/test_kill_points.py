@@ -1,0 +1,172 @@
+"""kill -9 after every single step; the next start and pass make everything good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import count
+
+import pytest
+
+from tests.client import Api
+from tests.faults.checks import settle
+from tests.faults.victim import Victim
+from tests.making import everything, new_group, new_task, new_user, ok, path_of
+from tests.stores import connect, root, sql
+from tests.support import Installation
+
+MANY = 10_050
+SMALL_CHUNKS = {"store__changes__CHUNK": 4}
+SMALL_BATCHES = {"store__loading__BATCH": 2}
+
+
+@pytest.fixture(scope="module")
+def victim() -> Iterator[Victim]:
+    with closing(Victim()) as victim:
+        yield victim
+
+
+_fresh = count()
+
+
+class World:
+    """A few people and groups that always change and never become more."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._home = new_group(api)["id"]
+        self._admin = new_user(api, self._home, role="group_admin")["id"]
+        self._user = new_user(api, self._home)["id"]
+        self._group = new_group(api, self._admin)["id"]
+
+    def change_little(self) -> None:
+        """Do what a pass has few steps for."""
+        ok(self._api("PUT", f"/users/{self._user}", by="owner", json={"number": str(next(_fresh))}))
+
+    def change(self) -> None:
+        """Do something of everything that a pass can find: new, changed, moved and deleted."""
+        api = self._api
+        ok(api("DELETE", f"/groups/{self._group}", by="owner"))
+        self._group = new_group(api, self._admin)["id"]
+        ok(api("POST", f"/groups/{self._group}/users", by="owner", json={"user_id": self._user}))
+        kept, gone, moved = (new_task(api, self._user, self._group) for _ in range(3))
+        ok(api("DELETE", path_of(gone), by="owner"))
+        ok(api("PUT", path_of(moved), by="owner", json={"group_id": self._home}))
+        ok(api("PUT", f"{path_of(kept)}/done", by="owner"))
+        ok(api("PUT", f"/users/{self._user}", by="owner", json={"number": str(kept["id"])}))
+        for task in ok(api("GET", f"/groups/{self._home}/tasks", by="owner"))["tasks"][:-2]:
+            ok(api("DELETE", path_of(task), by="owner"))
+
+
+def everywhere(
+    victim: Victim, installation: Installation, api: Api, act: str, **limits: int
+) -> Iterator[str]:
+    """Yield after each death the step it came after, until the victim gets through."""
+    world = World(api)
+    for _ in range(3):  # from then on, each pass has the same steps
+        world.change()
+        installation.sync()
+    for step in count(1):
+        world.change() if act == "pass" else world.change_little()
+        seen = everything(api)
+        where = victim(installation, step, act, **limits)
+        yield where
+        assert everything(api) == seen, f"after {where}"
+        if where == "done":
+            return
+
+
+def a_minute_passes(installation: Installation) -> None:
+    """What a backup that died had pinned is free again."""
+    with connect(installation) as connection:
+        connection.delete(f"{root(installation)}pin")
+
+
+def check_named(steps: list[str], *names: str) -> None:
+    """The steps that a reader would name are among those that were reached."""
+    assert steps[-1] == "done", steps
+    missing = [name for name in names if not any(name in step for step in steps)]
+    assert not missing, steps
+
+
+def test_a_pass_may_die_anywhere(victim: Victim, installation: Installation, api: Api) -> None:
+    steps = []
+    for where in everywhere(victim, installation, api, "pass", **SMALL_CHUNKS):
+        steps.append(where)
+        settle(installation)
+    check_named(steps, "pg_advisory_xact_lock", "changes", "COPY new_users", "COPY new_tasks")
+    check_named(steps, "INTO users", "INTO groups", "INTO tasks", "DELETE FROM tasks")
+    check_named(steps, "SET CONSTRAINTS", "UPDATE sync_state", "COMMIT", "acknowledge")
+
+
+def test_a_restore_may_die_anywhere(victim: Victim, installation: Installation, api: Api) -> None:
+    steps = []
+    for where in everywhere(victim, installation, api, "restore", **SMALL_BATCHES):
+        steps.append(where)
+        installation.prepare()
+        settle(installation)
+    check_named(steps, "COMMIT", "SET pin", "SELECT id, title", "SET epoch", "SCAN", "load")
+
+
+def test_a_start_that_restores_may_die_anywhere(
+    victim: Victim, installation: Installation, api: Api
+) -> None:
+    World(api).change()
+    installation.sync()
+    seen, steps = everything(api), []
+    for step in count(1):
+        with connect(installation) as connection:
+            connection.unlink(*connection.scan_iter(root(installation) + "*"))
+        steps.append(victim(installation, step, "start", **SMALL_BATCHES))
+        is_open = api("GET", "/users", by="owner").status != 503
+        assert not is_open or everything(api) == seen
+        installation.prepare()
+        assert everything(api) == seen
+        settle(installation)
+        if steps[-1] == "done":
+            break
+    check_named(steps, "SET epoch", "load")
+
+
+def test_a_backup_may_die_anywhere(victim: Victim, installation: Installation, api: Api) -> None:
+    steps = []
+    for where in everywhere(victim, installation, api, "backup", **SMALL_CHUNKS):
+        steps.append(where)
+        a_minute_passes(installation)
+        ok(api("POST", "/admin/sync?action=backup", by="owner"))
+        settle(installation)
+        assert not list(installation.settings.backup_dir.glob("*.partial"))
+    check_named(steps, "SET pin", "changes", "DEL pin")
+
+
+def test_a_group_of_many_tasks_is_deleted_whole_or_not_at_all(
+    victim: Victim, installation: Installation, api: Api
+) -> None:
+    path = f"/groups/{fill_group(installation, api)}"
+    steps = []
+    while not steps or api("GET", path, by="owner").status == 200:
+        assert tasks_count(installation) == MANY, steps[-1:]
+        steps.append(victim(installation, len(steps) + 1, "DELETE", path))
+    assert tasks_count(installation) == 0
+    check_named([*steps, victim(installation, 0, "pass")], "page", "commit")
+    settle(installation)
+
+
+def fill_group(installation: Installation, api: Api) -> int:
+    """A new group of MANY tasks; its id."""
+    group = new_group(api)
+    installation.sync()
+    rows = "SELECT n, 'Task', false, 2, NULL, '', 1, %s, now(), now(), %s, 'task' "
+    sql(
+        installation,
+        f"INSERT INTO tasks {rows} FROM generate_series(1, {MANY}) AS n;"
+        f"UPDATE sync_state SET last_task = {MANY}",
+        *(group["id"], group["version"]),
+    )
+    ok(api("POST", "/admin/sync?action=restore", by="owner"))
+    return int(group["id"])
+
+
+def tasks_count(installation: Installation) -> int:
+    with connect(installation) as connection:
+        return int(connection.zcard(f"{root(installation)}tasks"))

@@ -1,0 +1,112 @@
+"""PostgreSQL refuses, is full, or dies half way: changes wait in Redis, and nothing is lost."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from itertools import count
+
+import psycopg2
+import pytest
+
+from taskapi.errors import DatabaseUnreachable, TaskApiError
+from tests.client import Api
+from tests.faults.checks import settle
+from tests.faults.steps import Intruder
+from tests.making import everything, new_group, new_task, new_user, ok, path_of, refused
+from tests.stores import dirty
+from tests.support import Installation
+
+LIMITS = ["SET default_transaction_read_only = on", "CONNECTION LIMIT 0"]
+
+
+@contextlib.contextmanager
+def limited(installation: Installation, limit: str) -> Iterator[None]:
+    """Its database under a limit, as an administrator would set it."""
+    _alter(installation, limit)
+    try:
+        yield
+    finally:
+        _alter(installation, "RESET ALL")
+        _alter(installation, "CONNECTION LIMIT -1")
+
+
+def _alter(installation: Installation, what: str) -> None:
+    connection = psycopg2.connect(installation._server)
+    with contextlib.closing(connection):
+        connection.autocommit = True
+        connection.cursor().execute(f"ALTER DATABASE {installation.name} {what}")
+
+
+def change(api: Api) -> None:
+    group = new_group(api)
+    user = new_user(api, group["id"])
+    gone, _ = (new_task(api, user["id"], group["id"]) for _ in range(2))
+    ok(api("DELETE", path_of(gone), by="owner"))
+
+
+@pytest.mark.parametrize("limit", LIMITS, ids=["read-only", "out of connections"])
+def test_changes_wait_while_postgresql_takes_none(
+    installation: Installation, api: Api, limit: str
+) -> None:
+    change(api)
+    marked = dirty(installation)
+    with limited(installation, limit):
+        with pytest.raises(DatabaseUnreachable) as caught:
+            installation.sync()
+        assert "PostgreSQL" in str(caught.value)
+        refused(api("POST", "/admin/sync", by="owner"), 503)
+        refused(api("POST", "/admin/sync?action=restore", by="owner"), 503)
+        change(api)
+        assert marked.keys() < dirty(installation).keys()
+    settle(installation)
+    assert not dirty(installation)
+
+
+def test_postgresql_may_end_any_step_of_a_pass(installation: Installation, api: Api) -> None:
+    """Its administrator, or a crash, ends the connection; the next pass does everything."""
+    change(api)
+    for step in count(1):
+        task = new_task(api, 1, 1)
+        ok(api("DELETE", path_of(task), by="owner"))
+        with pytest.MonkeyPatch.context() as patch:
+            intruder = Intruder(patch.setattr, step, lambda: end_connections(installation), "SQL")
+            with contextlib.suppress(DatabaseUnreachable):
+                installation.sync()
+        if not intruder.where:
+            break
+        settle(installation)
+    assert step > 15
+
+
+def test_postgresql_may_end_any_step_of_a_restore(installation: Installation, api: Api) -> None:
+    change(api)
+    seen = everything(api)
+    for step in count(1):
+        with pytest.MonkeyPatch.context() as patch:
+            intruder = Intruder(patch.setattr, step, lambda: end_connections(installation), "SQL")
+            answer = api("POST", "/admin/sync?action=restore", by="owner")
+            assert answer.status in (200, 503), (intruder.where, answer.body)
+        installation.prepare()
+        assert everything(api) == seen
+        if not intruder.where:
+            break
+        settle(installation)
+    assert step > 15
+
+
+def end_connections(installation: Installation) -> None:
+    connection = psycopg2.connect(installation._server)
+    with contextlib.closing(connection):
+        connection.cursor().execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+            (installation.name,),
+        )
+
+
+def test_statements_that_take_too_long_are_an_outage(installation: Installation, api: Api) -> None:
+    change(api)
+    with limited(installation, "SET statement_timeout = 1"), contextlib.suppress(TaskApiError):
+        installation.sync()
+    settle(installation)
+    assert not dirty(installation)

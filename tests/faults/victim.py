@@ -1,0 +1,103 @@
+"""A process whose children kill themselves after a given step: `python -m tests.faults.victim`.
+
+It reads orders, a line of JSON each, and answers each with a line: the step after which the child
+died, or "done" when it did not get that far, or what went wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from importlib import import_module
+from typing import Any
+
+from taskapi import create_app
+from taskapi.config import Settings, load
+from taskapi.sync import backup, bootstrap, passes, restore
+from tests.client import Api, in_process
+from tests.faults.steps import watch
+from tests.support import ROOT, Installation
+
+
+class Victim:
+    """The process, seen from a test."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.victim"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(
+        self, installation: Installation, step: int, act: str, *words: str, **limits: int
+    ) -> str:
+        """Do something in a child that dies after `step`; `limits` are constants to lower."""
+        assert self._process.stdin
+        assert self._process.stdout
+        order = {"env": installation.env, "step": step, "act": [act, *words], "limits": limits}
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline().strip()
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+def main() -> None:
+    for line in sys.stdin:
+        if not (child := os.fork()):
+            os._exit(_live(json.loads(line)))
+        os.waitpid(child, 0)
+
+
+def _live(order: dict[str, Any]) -> int:
+    left = order["step"]
+
+    def after(name: str) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            _say(name)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    for place, value in order["limits"].items():
+        module, _, name = place.rpartition("__")
+        setattr(import_module(f"taskapi.{module.replace('__', '.')}"), name, value)
+    watch(setattr, after)
+    try:
+        _act(load(order["env"]), *order["act"])
+    except Exception as error:
+        _say(f"{type(error).__name__}: {error}")
+        return 1
+    _say("done")
+    return 0
+
+
+def _act(settings: Settings, act: str, *words: str) -> None:
+    match act:
+        case "pass":
+            passes.run(settings, wait_seconds=10)
+        case "start":
+            bootstrap.prepare(settings)
+        case "restore":
+            restore.force(settings, passes.open_store(settings))
+        case "backup":
+            backup.force(settings, passes.open_store(settings))
+        case method:
+            api = Api(in_process(create_app(settings)), settings.owner_password)
+            answer = api(method, *words, by="owner")
+            assert answer.status < 300, answer.body
+
+
+def _say(text: str) -> None:
+    os.write(1, f"{text}\n".encode())
+
+
+if __name__ == "__main__":
+    main()
