@@ -1,0 +1,51 @@
+"""python -m bench [--quick] [PART...]: measure all parts, or some, and print one table."""
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import takewhile
+from pathlib import Path
+from typing import Final
+
+from bench import copies, load, progress, requests, scale, search, storm, table
+from bench.sites import Stage
+from bench.sizes import QUICK, Sizes
+from bench.table import Row
+
+PARTS: Final[dict[str, Callable[[Stage, Sizes], Iterator[Row]]]] = {
+    "read": requests.read,
+    "write": requests.write,
+    "scale": scale.scale,
+    "sync": copies.sync,
+    "restore": copies.restored,
+    "memory": copies.memory,
+    "search": search.search,
+    "login": storm.storm,
+}
+
+
+def main(arguments: list[str]) -> None:
+    """Run the parts named, or all; raises SystemExit when one cannot run."""
+    flags = list(takewhile(lambda word: word.startswith("--"), arguments))
+    parts = arguments[len(flags) :] or list(PARTS)
+    if not (set(flags) <= {"--quick"} and set(parts) <= set(PARTS)):
+        sys.exit(f"usage: python -m bench [--quick] [{'|'.join(PARTS)}]...")
+    load.require()
+    rows = _measure(parts, QUICK if flags else Sizes())
+    path = table.save(rows, progress.seconds())
+    sys.stdout.write(f"\n{table.show(rows)}\n{table.machine()}\n{path}\n")
+
+
+def _measure(parts: list[str], sizes: Sizes) -> list[Row]:
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, Stage(Path(folder)) as stage:
+        stage.start()
+        for part in parts:
+            for row in PARTS[part](stage, sizes):
+                rows.append(row)
+                progress.say(table.line(row))
+    return rows
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

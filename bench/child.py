@@ -1,0 +1,35 @@
+"""A pass or a restore in a process of its own, to see the memory that it needs.
+
+python -m bench.child sync|restore
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from taskapi.config import load
+from taskapi.sync import passes, restore
+
+
+def main(action: str) -> None:
+    """Do it as the environment says, and tell the rows, the seconds and the peak of memory."""
+    settings = load(os.environ)
+    store = passes.open_store(settings)
+    begin = time.perf_counter()
+    if action == "sync":
+        rows = sum(passes.run(settings, store).written.values())
+    else:
+        rows = sum(restore.force(settings, store)["loaded"].values())
+    seconds = time.perf_counter() - begin
+    sys.stdout.write(json.dumps({"rows": rows, "seconds": seconds, "peak_mib": _peak_mib()}))
+
+
+def _peak_mib() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,17 @@
+"""What a run is doing at this moment, for whoever waits."""
+
+import sys
+import time
+
+_begin = time.monotonic()
+
+
+def say(text: str) -> None:
+    """Show a line on standard error, with the seconds since the start."""
+    sys.stderr.write(f"[{seconds():4.0f} s] {text}\n")
+    sys.stderr.flush()
+
+
+def seconds() -> float:
+    """Return how long the run has lasted."""
+    return time.monotonic() - _begin

@@ -1,0 +1,39 @@
+-- What wrk sends, and how it reports. Arguments after `--`:
+--   method path body  the request; {task} {user} {n} {tasks} in path and body stand for
+--                     a task's id, its user's id, a number never used before, many tasks' ids
+--   skip              how many requests earlier runs have sent
+--   first step count  the ids of the tasks: first, first + step, ...; count of them, then again
+--   users             as many users have the tasks in turn, from id 2 on
+--   many              how many ids {tasks} is
+local method, path, body, skip, first, step, count, users, many, is_fixed
+
+function init(args)
+  method, path, body = args[1], args[2], args[3]
+  skip, first, step = tonumber(args[4]), tonumber(args[5]), tonumber(args[6])
+  count, users, many = tonumber(args[7]), tonumber(args[8]), tonumber(args[9])
+  if body ~= '' then wrk.headers['Content-Type'] = 'application/json' else body = nil end
+  if not string.find(path .. (body or ''), '{%l+}') then is_fixed = wrk.format(method, path, nil, body) end
+end
+
+local function task(n) return string.format('%d', first + step * (n % count)) end
+
+function request()
+  if is_fixed then return is_fixed end
+  local id = task(skip)
+  local values = { task = id, user = string.format('%d', 2 + (id - 1) % users), n = skip }
+  if many > 1 then
+    local ids = {}
+    for i = 1, many do ids[i] = task(skip * many + i) end
+    values.tasks = table.concat(ids, ',')
+  end
+  skip = skip + 1
+  return wrk.format(method, string.gsub(path, '{(%l+)}', values), nil,
+    body and string.gsub(body, '{(%l+)}', values))
+end
+
+function done(summary, latency)
+  local e = summary.errors
+  io.write(string.format('RESULT %d %d %d %d %d %d\n', summary.requests, summary.duration,
+    latency:percentile(50), latency:percentile(99), e.status,
+    e.connect + e.read + e.write + e.timeout))
+end

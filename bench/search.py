@@ -1,0 +1,110 @@
+"""Search in PostgreSQL's index, and in PostgreSQL without it, while a thousand tasks are dirty."""
+
+import statistics
+import time
+from collections.abc import Iterator
+
+import psycopg2
+
+from bench import copies, seed
+from bench.load import Operation, Sample, Tasks
+from bench.progress import say
+from bench.sites import OWNER, Site, Stage
+from bench.sizes import Sizes
+from bench.table import Row
+from taskapi.sync import bootstrap, passes
+
+DIRTY = 1000
+INDEXED_MOST_MS = 5
+SCAN_MOST = 1.2
+BLOCKED_MOST_MS = 10
+SLOW_US = 500
+PATH = f"/tasks/search?q={seed.NEEDLE}&limit=50"
+_SCAN = "SELECT id FROM tasks WHERE folded LIKE %s ORDER BY id LIMIT 50"
+
+
+def search(stage: Stage, sizes: Sizes) -> Iterator[Row]:
+    """Measure searches for a rare word, one at a time."""
+    blocked: list[float] = []
+    for tasks in (sizes.middle, sizes.large):
+        site = stage.site(tasks)
+        _fill_database(site)
+        if stage.has_trigrams:
+            yield _indexed(stage, site, sizes, blocked)
+            copies.drop_search(site)
+        yield _scanned(stage, site, sizes, blocked)
+    if not stage.has_trigrams:
+        yield Row("search with pg_trgm: not measured, Debian's postgresql-15 is missing", 0, "")
+    row = Row("Redis' longest command during searches", max(blocked), "ms")
+    yield row.aiming(f"<= {BLOCKED_MOST_MS} ms", max(blocked) <= BLOCKED_MOST_MS)
+
+
+def _fill_database(site: Site) -> None:
+    """Bring everything into PostgreSQL, its search index made afterwards, and change some."""
+    (count,) = site.sql("SELECT count(*) FROM tasks")
+    if count == (0,):
+        copies.in_child(site, "sync")
+    copies.drop_search(site)
+    passes.run(site.settings, site.store)
+    say(f"indexing {site.crowd.tasks} tasks")
+    bootstrap.prepare(site.settings)
+    site.sql("VACUUM ANALYZE tasks")
+
+
+def _indexed(stage: Stage, site: Site, sizes: Sizes, blocked: list[float]) -> Row:
+    found = _measure(stage, site, sizes.rounds, blocked)
+    row = Row.of(f"GET /tasks/search with pg_trgm, {site.crowd.tasks} tasks", found)
+    return row.aiming(f"p50 <= {INDEXED_MOST_MS} ms", found.p50_ms <= INDEXED_MOST_MS)
+
+
+def _scanned(stage: Stage, site: Site, sizes: Sizes, blocked: list[float]) -> Row:
+    samples, ratios = [], []
+    for _ in range(sizes.copies):
+        samples.append(_measure(stage, site, 4, blocked))
+        ratios.append(samples[-1].p50_ms / _scan_ms(site))
+    ratio = statistics.median(ratios)
+    found = Sample(*map(statistics.median, zip(*samples, strict=True)))
+    row = Row.of(f"GET /tasks/search without pg_trgm, {site.crowd.tasks} tasks", found)
+    return row.aiming(f"p50 <= {SCAN_MOST} of PostgreSQL's scan", ratio <= SCAN_MOST, ratio)
+
+
+def _measure(stage: Stage, site: Site, seconds: int, blocked: list[float]) -> Sample:
+    """Search for a while; add Redis' longest command meanwhile, in ms, to `blocked`."""
+    say(f"searching {site.crowd.tasks} tasks")
+    _make_dirty(stage, site)
+    operation = Operation(stage.url(site), PATH, OWNER, connections=1)
+    operation.measure()
+    link = site.store.link
+    link.trip(("CONFIG", "SET", "slowlog-log-slower-than", SLOW_US), ("SLOWLOG", "RESET"))
+    found = operation.measure(seconds)
+    (slow,) = link.trip(("SLOWLOG", "GET", 128))
+    blocked.append(max((entry[2] for entry in slow), default=SLOW_US) / 1000)
+    return found
+
+
+def _make_dirty(stage: Stage, site: Site) -> None:
+    """Change tasks through the API until enough wait for the next pass."""
+    (count,) = site.store.link.trip(("ZCARD", site.store.keys.dirty))
+    if count < DIRTY:
+        body = '{"task_ids":[{tasks}],"updates":{"title":"Dirty {n}"}}'
+        spread = Tasks(step=site.crowd.tasks // DIRTY, count=DIRTY)
+        batch = Operation(
+            *(stage.url(site), "/tasks/batch", OWNER, "POST", body, spread, DIRTY),
+            connections=1,
+            skip=time.time_ns() // 1_000_000,  # so that each title is new
+        )
+        batch.measure()
+
+
+def _scan_ms(site: Site, times: int = 5) -> float:
+    """Return what PostgreSQL itself takes for the same question."""
+    connection = psycopg2.connect(site.settings.database_url)
+    taken = []
+    with connection.cursor() as cursor:
+        for _ in range(times):
+            begin = time.perf_counter()
+            cursor.execute(_SCAN, (f"%{seed.NEEDLE}%",))
+            cursor.fetchall()
+            taken.append(1000 * (time.perf_counter() - begin))
+    connection.close()
+    return statistics.median(taken)

@@ -1,0 +1,190 @@
+"""An installation of any size, written by the store's own code.
+
+Users have ids from 2 on, in groups of a hundred, each administered by its first user; tasks go to
+the users in turn. One more user, the reader, has fifty tasks behind all others.
+"""
+
+import itertools
+import random
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import orjson
+
+from taskapi.passwords import hash_password
+from taskapi.store import codec
+from taskapi.store.codec import Entity
+from taskapi.store.indexes import Write, merged, reindex
+from taskapi.store.keys import Keys, Kind
+from taskapi.store.link import Store
+
+PASSWORD: Final = "bench-5521"
+MEMBERS: Final = 100
+OWN: Final = 50
+"""Tasks of the reader."""
+NEEDLE: Final = "zebrafink"
+NEEDLE_EVERY: Final = 10_000
+TITLE_LENGTH: Final = 20
+INFORMATION_LENGTH: Final = 80
+BATCH: Final = 1000
+_NOW: Final = "2026-01-01T00:00:00Z"
+_SYLLABLES: Final = ("ba", "ce", "di", "fo", "gu", "ha", "je", "ki", "lo", "mu", "na", "pe", "qui")
+T = TypeVar("T")
+
+_MARK: Final = """
+local ids, dirty, entity, kind, first, last = unpack(ARGV)
+for _, id in ipairs(redis.call('ZRANGE', ids, first, last)) do
+  redis.call('ZADD', dirty, redis.call('HGET', entity .. id, 'version'), kind .. ':' .. id)
+end
+"""
+
+
+@dataclass(frozen=True)
+class Population:
+    """How many there are; all else follows from that.
+
+    Attributes:
+        base: the version below which everything was made.
+    """
+
+    users: int
+    tasks: int
+    base: int
+
+    @property
+    def reader(self) -> int:
+        return self.users + 2
+
+    @property
+    def groups(self) -> int:
+        return (self.users - 1) // MEMBERS + 1
+
+
+def populate(store: Store, users: int, tasks: int) -> tuple[Population, float]:
+    """Fill a new installation; return who is there, and the bytes of memory that each task took."""
+    total = users + tasks + OWN + users // MEMBERS + 2
+    crowd = Population(users, tasks, time.time_ns() // 1000 - total)
+    _write(store, Kind.GROUP, _groups(crowd))
+    _write(store, Kind.USER, _users(crowd))
+    before = _memory(store)
+    _write(store, Kind.TASK, all_tasks(crowd))
+    taken = _memory(store) - before
+    ids = (users + 2, crowd.groups, tasks + OWN)
+    counted = itertools.chain(*((f"next:{kind}", i) for kind, i in zip(Kind, ids, strict=True)))
+    version = time.time_ns() // 1000
+    store.link.trip(("HSET", store.keys.meta, *counted, "version", version))
+    return crowd, taken / (tasks + OWN)
+
+
+def mark(store: Store) -> None:
+    """Let the next pass write everything."""
+    keys = store.keys
+    for kind, ids in ((Kind.USER, keys.users), (Kind.GROUP, keys.groups), (Kind.TASK, keys.tasks)):
+        (size,) = store.link.trip(("ZCARD", ids))
+        names = (ids, keys.dirty, keys.entity(kind, ""), kind)
+        for start in range(0, size, BATCH):
+            store.link.trip(("EVAL", _MARK, 0, *names, start, start + BATCH - 1))
+
+
+def change_tasks(store: Store, crowd: Population) -> None:
+    """Give every task another title and version, as an update does."""
+    version = time.time_ns() // 1000
+    for batch in batches(all_tasks(crowd)):
+        changed = [(task, {**task, "title": "c" * 20, "version": version}) for task in batch]
+        _send(store, (w for old, new in changed for w in writes(store.keys, Kind.TASK, old, new)))
+    store.link.trip(("HSET", store.keys.meta, "version", version + 1))
+    mark(store)
+
+
+def all_tasks(crowd: Population) -> Iterator[Entity]:
+    """Yield the tasks, ids from 1 on."""
+    titles, informations = _texts(TITLE_LENGTH), _texts(INFORMATION_LENGTH)
+    for i in range(1, crowd.tasks + OWN + 1):
+        user_id = 2 + (i - 1) % crowd.users if i <= crowd.tasks else crowd.reader
+        information = informations[i % len(informations)]
+        if i % NEEDLE_EVERY == 0:
+            information = f"{information[: -len(NEEDLE) - 1]} {NEEDLE}"
+        yield {
+            "id": i,
+            "title": titles[i % len(titles)],
+            "status": i % 2 == 0,
+            "priority": 1 + i % 3,
+            "deadline": None,
+            "information": information,
+            "user_id": user_id,
+            "group_id": _group_of(crowd, user_id),
+            **_stamps(crowd.base + i),
+        }
+
+
+def _users(crowd: Population) -> Iterator[Entity]:
+    secret = hash_password(PASSWORD)
+    for i in range(2, crowd.reader + 1):
+        leads = i < crowd.reader and (i - 2) % MEMBERS == 0
+        yield {
+            "id": i,
+            "full_name": f"Person {i}",
+            "role": "group_admin" if leads else "user",
+            "group_ids": [_group_of(crowd, i)],
+            "email": f"person{i}@example.com",
+            "number": "",
+            "work_times": {"Monday": 8.0},
+            **_stamps(crowd.base),
+            "secret": secret,
+            "administers": [_group_of(crowd, i)] if leads else [],
+        }
+
+
+def _groups(crowd: Population) -> Iterator[Entity]:
+    for i in range(1, crowd.groups + 1):
+        admin_id = 2 + (i - 1) * MEMBERS
+        yield {"id": i, "name": f"Group {i}", "admin_id": admin_id, **_stamps(crowd.base)}
+
+
+def _group_of(crowd: Population, user_id: int) -> int:
+    return 1 if user_id == crowd.reader else (user_id - 2) // MEMBERS + 1
+
+
+def _stamps(version: int) -> Entity:
+    return {"created_at": _NOW, "updated_at": _NOW, "version": version}
+
+
+def _texts(length: int) -> list[str]:
+    """Return texts of made-up words, the same in every run."""
+    chance = random.Random(length)
+    words = ["".join(chance.choices(_SYLLABLES, k=chance.randint(1, 4))) for _ in range(4000)]
+    return [" ".join(chance.choices(words, k=length // 2))[:length].strip() for _ in range(9973)]
+
+
+def writes(keys: Keys, kind: Kind, old: Entity | None, new: Entity) -> Iterator[Write]:
+    """Yield the commands that make `old` into `new`, as a restore writes them."""
+    key = keys.entity(kind, new["id"])
+    yield ("HSET", key, "json", codec.template(kind, new), "version", str(new["version"]))
+    yield from reindex(keys, kind, old, new)
+    if kind is Kind.USER:
+        yield ("SET", keys.secret(new["id"]), new["secret"])
+        if new["administers"]:
+            yield ("HSET", key, "administers", orjson.dumps(new["administers"]).decode())
+
+
+def _write(store: Store, kind: Kind, entities: Iterable[Entity]) -> None:
+    for batch in batches(entities):
+        _send(store, (w for entity in batch for w in writes(store.keys, kind, None, entity)))
+
+
+def batches(items: Iterable[T]) -> Iterator[list[T]]:
+    """Yield the items in lists that are short enough for one round trip."""
+    rest = iter(items)
+    while batch := list(itertools.islice(rest, BATCH)):
+        yield batch
+
+
+def _send(store: Store, writes: Iterable[Write]) -> None:
+    store.link.trip(*merged(writes))
+
+
+def _memory(store: Store) -> int:
+    (text,) = store.link.trip(("INFO", "memory"))
+    return int(text.partition(b"used_memory:")[2].split()[0])

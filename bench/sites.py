@@ -1,0 +1,166 @@
+"""The servers of a run, started by it and gone with it: stores, limit programs, the service."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import IO, Final
+from urllib.parse import urlsplit
+
+import psycopg2
+
+from bench import seed
+from bench.debian import DebianPostgres
+from bench.progress import say
+from taskapi.config import Settings, load
+from taskapi.embedded import Postgres, Valkey, free_port
+from taskapi.leash import leashed
+from taskapi.store.link import Store
+from taskapi.sync import bootstrap, passes
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+OWNER: Final = (1, "owner-bench-7731")
+USERS_MOST: Final = 10_000
+START_SECONDS: Final = 30
+
+
+class Site:
+    """An installation of some size, with a key prefix and a database of its own.
+
+    Attributes:
+        bytes_per_task: what Redis took for each when they were written.
+    """
+
+    def __init__(self, name: str, tasks: int, folder: Path, valkey: Valkey, postgres: Postgres):
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "OWNER_PASSWORD": OWNER[1],
+            "REDIS_URL": valkey.url,
+            "DATABASE_URL": _database(postgres, name),
+            "KEY_PREFIX": name,
+            "DATA_DIR": str(folder / name),
+        }
+        self.settings: Settings = load(self.env)
+        bootstrap.prepare(self.settings)
+        self.store: Store = passes.open_store(self.settings)
+        users = min(tasks, USERS_MOST)
+        self.crowd, self.bytes_per_task = seed.populate(self.store, users, tasks)
+
+    @property
+    def reader(self) -> tuple[int, str]:
+        """The credentials of the user with fifty tasks."""
+        return self.crowd.reader, seed.PASSWORD
+
+    def sql(self, statement: str) -> list[tuple[object, ...]]:
+        """Run a statement in the database, outside of any transaction."""
+        connection = psycopg2.connect(self.settings.database_url)
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+
+class Stage(ExitStack):
+    """Everything that measurements need, made when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self.has_trigrams = DebianPostgres.is_installed()
+        kind = DebianPostgres if self.has_trigrams else Postgres
+        self.valkey = Valkey(folder / "valkey", options=["appendonly no"])
+        self.postgres = kind(folder / "postgres", options=["max_wal_size=4GB"])
+        self._sites: dict[str, Site] = {}
+        self._urls: dict[str, str] = {}
+
+    def start(self) -> None:
+        """Start both stores."""
+        self.enter_context(self.valkey)
+        self.enter_context(self.postgres)
+
+    def site(self, tasks: int, purpose: str = "site") -> Site:
+        """Return an installation with so many tasks."""
+        name = f"{purpose}{tasks}"
+        if name not in self._sites:
+            say(f"seeding {tasks:,} tasks".replace(",", " "))
+            self._sites[name] = Site(name, tasks, self.folder, self.valkey, self.postgres)
+        return self._sites[name]
+
+    def url(self, site: Site) -> str:
+        """Return where the service serves a site, as shipped."""
+        name = site.settings.key_prefix
+        if name not in self._urls:
+            self._urls[name] = self.enter_context(self.serve(site))
+        return self._urls[name]
+
+    def limit_url(self) -> str:
+        """Return where the limit programs answer, under the same gunicorn settings."""
+        if "limit" not in self._urls:
+            address = f"127.0.0.1:{free_port()}"
+            flags = "-k gthread -w 2 --threads 4 --reuse-port --keep-alive 75 --no-control-socket"
+            # A configuration without settings: gunicorn would read the service's own otherwise.
+            words = ["-c", "python:bench", *flags.split(), "-b", address, "bench.limits:app"]
+            env = {"PATH": os.environ["PATH"], "REDIS_URL": self.valkey.url}
+            serving = self._gunicorn("limit", words, env, address, "/r")
+            self._urls["limit"] = self.enter_context(serving)
+        return self._urls["limit"]
+
+    @contextmanager
+    def serve(self, site: Site) -> Iterator[str]:
+        """Run the service, its memory empty, as long as this lasts."""
+        port = free_port()
+        env = site.env | {"SERVER_PORT": str(port)}
+        address = f"127.0.0.1:{port}"
+        with self._gunicorn(site.settings.key_prefix, ["app:app"], env, address, "/health") as url:
+            yield url
+
+    @contextmanager
+    def _gunicorn(
+        self, name: str, words: list[str], env: dict[str, str], address: str, path: str
+    ) -> Iterator[str]:
+        command = leashed([sys.executable, "-m", "gunicorn", *words], "SIGTERM")
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = _start(command, env, log)
+        try:
+            _wait(process, address, path)
+            yield f"http://{address}"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _start(command: list[str], env: dict[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+
+
+def _wait(process: subprocess.Popen[bytes], address: str, path: str) -> None:
+    """Return when the server answers."""
+    for _ in range(START_SECONDS * 50):
+        if process.poll() is not None:
+            break
+        try:
+            connection = HTTPConnection(address, timeout=5)
+            connection.request("GET", path)
+            connection.getresponse()
+            connection.close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    sys.exit(f"{process.args!r} does not answer")
+
+
+def _database(postgres: Postgres, name: str) -> str:
+    connection = psycopg2.connect(postgres.url)
+    try:
+        connection.autocommit = True
+        connection.cursor().execute(f"CREATE DATABASE {name}")
+    finally:
+        connection.close()
+    return urlsplit(postgres.url)._replace(path=f"/{name}").geturl()

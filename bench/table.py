@@ -1,0 +1,99 @@
+"""The one table that a run ends with, for people and as JSON."""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Self
+
+from bench.load import Sample
+
+OUT: Final = Path(__file__).parent / "out"
+_HEADS: Final = ("operation", "value", "unit", "p50 ms", "p99 ms", "ratio", "target", "met")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured operation.
+
+    Attributes:
+        ratio: to the limit, or to the same operation at another size; the operation says which.
+        target: what was asked for; empty where the figure is only reported.
+        is_met: None where there is no target.
+    """
+
+    operation: str
+    value: float
+    unit: str
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    ratio: float | None = None
+    target: str = ""
+    is_met: bool | None = None
+
+    @classmethod
+    def of(cls, operation: str, found: Sample, unit: str = "requests/s", per: int = 1) -> Self:
+        """Return a row of what was sampled, `per` units in each request."""
+        return cls(operation, found.rate * per, unit, found.p50_ms, found.p99_ms)
+
+    def aiming(self, target: str, is_met: bool, ratio: float | None = None) -> Self:
+        """Return the row with what was asked for."""
+        return replace(self, target=target, is_met=is_met, ratio=ratio)
+
+
+def show(rows: Sequence[Row]) -> str:
+    """Return the rows as a table in Markdown."""
+    cells = [_HEADS, *map(_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        " | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True))
+        for line in cells
+    ]
+    lines.insert(1, " | ".join("-" * width for width in widths))
+    return "".join(f"| {line} |\n" for line in lines)
+
+
+def line(row: Row) -> str:
+    """Return one row for whoever waits."""
+    return " ".join(filter(None, _cells(row)))
+
+
+def save(rows: Sequence[Row], seconds: float) -> Path:
+    """Write the rows as JSON, with the date and the machine's size; return the file."""
+    OUT.mkdir(exist_ok=True)
+    now = datetime.now(UTC)
+    run = {
+        "date": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        "duration_seconds": round(seconds),
+        "machine": machine(),
+        "rows": [asdict(row) for row in rows],
+    }
+    path = OUT / f"{now:%Y%m%d-%H%M%S}.json"
+    path.write_text(json.dumps(run, indent=1) + "\n")
+    return path
+
+
+def machine() -> str:
+    """Return what the figures depend on most, and whether others were at work meanwhile."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()},"
+        f" load {os.getloadavg()[0]:.1f}"
+    )
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    met = {None: "", True: "yes", False: "NO"}[row.is_met]
+    return (
+        *(row.operation, _number(row.value), row.unit, _number(row.p50_ms), _number(row.p99_ms)),
+        *("" if row.ratio is None else f"{row.ratio:.2f}", row.target, met),
+    )
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}".replace(",", " ") if value >= 100 else f"{value:.2f}"
