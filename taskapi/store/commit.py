@@ -72,6 +72,7 @@ class Commit:
 
         Once done, at the latest after some seconds, they are decided anew.
         """
+        self._session.require_match()  # what will be refused must not hold up anybody
         key = self._keys.closing(kind, entity_id)
         write = ("EVALSHA", scripts.WRITE, 1, key, "until", "gone")
         self._session.link.trip(write, ("EXPIRE", key, CLOSING_SECONDS))
