@@ -95,6 +95,7 @@ def over_http(address: str) -> Send:
     def send(method: str, path: str, headers: list[tuple[str, str]], data: Any) -> Answer:
         connection = http.client.HTTPConnection(address, timeout=40)
         with contextlib.closing(connection):
+            connection.connect()
             connection.putrequest(method, path, skip_accept_encoding=True)
             for name, value in _framed(headers, method, data):
                 connection.putheader(name, value)
