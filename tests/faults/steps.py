@@ -1,4 +1,8 @@
-"""The steps of a pass, a restore, a backup or a request: each exchange with a store is one."""
+"""The steps of a pass, a restore, a backup or a request: each exchange with a store is one.
+
+Their names begin with the store. A pass reads from one store while it writes to the other, so only
+the steps of one store come in the same order each time.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from psycopg2 import extensions
 from taskapi.store import scripts
 from taskapi.store.link import Link
 
+STORES = ("SQL", "Redis")
 Act = Callable[[], Any]
 Patch = Callable[[Any, str, Any], None]
 _SCRIPTS = {value: name.lower() for name, value in vars(scripts).items() if isinstance(value, str)}

@@ -10,6 +10,7 @@ import pytest
 
 from tests.client import Api
 from tests.faults.checks import settle
+from tests.faults.steps import STORES
 from tests.faults.victim import Victim
 from tests.making import everything, new_group, new_task, new_user, ok, path_of
 from tests.stores import connect, root, sql
@@ -63,17 +64,15 @@ def everywhere(
 ) -> Iterator[str]:
     """Yield after each death the step it came after, until the victim gets through."""
     world = World(api)
-    for _ in range(3):  # from then on, each pass has the same steps
-        world.change()
-        installation.sync()
-    for step in count(1):
-        world.change() if act == "pass" else world.change_little()
-        seen = everything(api)
-        where = victim(installation, step, act, **limits)
-        yield where
-        assert everything(api) == seen, f"after {where}"
-        if where == "done":
-            return
+    for store in STORES:
+        for step in count(1):
+            world.change() if act == "pass" else world.change_little()
+            seen = everything(api)
+            where = victim(installation, step, act, store=store, **limits)
+            yield where
+            assert everything(api) == seen, f"after {where}"
+            if where == "done":
+                break
 
 
 def a_minute_passes(installation: Installation) -> None:
@@ -114,17 +113,18 @@ def test_a_start_that_restores_may_die_anywhere(
     World(api).change()
     installation.sync()
     seen, steps = everything(api), []
-    for step in count(1):
-        with connect(installation) as connection:
-            connection.unlink(*connection.scan_iter(root(installation) + "*"))
-        steps.append(victim(installation, step, "start", **SMALL_BATCHES))
-        is_open = api("GET", "/users", by="owner").status != 503
-        assert not is_open or everything(api) == seen
-        installation.prepare()
-        assert everything(api) == seen
-        settle(installation)
-        if steps[-1] == "done":
-            break
+    for store in STORES:
+        for step in count(1):
+            with connect(installation) as connection:
+                connection.unlink(*connection.scan_iter(root(installation) + "*"))
+            steps.append(victim(installation, step, "start", store=store, **SMALL_BATCHES))
+            is_open = api("GET", "/users", by="owner").status != 503
+            assert not is_open or everything(api) == seen
+            installation.prepare()
+            assert everything(api) == seen
+            settle(installation)
+            if steps[-1] == "done":
+                break
     check_named(steps, "SET epoch", "load")
 
 

@@ -11,7 +11,7 @@ import pytest
 from taskapi.store import changes
 from tests.client import Api
 from tests.faults.checks import settle
-from tests.faults.steps import Intruder
+from tests.faults.steps import STORES, Intruder
 from tests.making import new_group, new_task, new_user, ok, path_of
 from tests.stores import dirty
 from tests.support import Installation
@@ -79,6 +79,7 @@ def delete_what_the_pass_is_about(world: World) -> None:
     world.task = new_task(world.api, world.pair[0]["id"], world.group["id"])
 
 
+@pytest.mark.parametrize("store", STORES)
 @pytest.mark.parametrize(
     "acts",
     [
@@ -87,7 +88,7 @@ def delete_what_the_pass_is_about(world: World) -> None:
     ],
 )
 def test_between_any_two_steps_of_a_pass(
-    installation: Installation, api: Api, acts: list[Callable[[World], None]]
+    installation: Installation, api: Api, acts: list[Callable[[World], None]], store: str
 ) -> None:
     world = World(api)
 
@@ -99,10 +100,10 @@ def test_between_any_two_steps_of_a_pass(
         world.touch()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(changes, "CHUNK", 4)
-            intruder = Intruder(patch.setattr, step, intrude)
+            intruder = Intruder(patch.setattr, step, intrude, store)
             installation.sync()
         if not intruder.where:
             break
         settle(installation)
         assert not dirty(installation), intruder.where
-    assert step > 20
+    assert step > 8

@@ -35,12 +35,22 @@ class Victim:
         )
 
     def __call__(
-        self, installation: Installation, step: int, act: str, *words: str, **limits: int
+        self,
+        installation: Installation,
+        step: int,
+        act: str,
+        *words: str,
+        store: str = "",
+        **limits: int,
     ) -> str:
-        """Do something in a child that dies after `step`; `limits` are constants to lower."""
+        """Do something in a child that dies after `step`, counting those of one store or of both.
+
+        `limits` are constants to lower.
+        """
         assert self._process.stdin
         assert self._process.stdout
-        order = {"env": installation.env, "step": step, "act": [act, *words], "limits": limits}
+        order = {"env": installation.env, "step": step, "store": store, "limits": limits}
+        order["act"] = [act, *words]
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         return self._process.stdout.readline().strip()
@@ -61,7 +71,7 @@ def _live(order: dict[str, Any]) -> int:
 
     def after(name: str) -> None:
         nonlocal left
-        left -= 1
+        left -= name.startswith(order["store"])
         if left == 0:
             _say(name)
             os.kill(os.getpid(), signal.SIGKILL)
