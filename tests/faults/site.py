@@ -9,13 +9,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from taskapi.embedded import Postgres, Valkey
-from tests.client import Answer, Api, Send
+from tests.client import Api, over_http
 from tests.faults.proxy import Proxy
 from tests.support import OWNER_PASSWORD, ROOT, Installation, eventually
 
@@ -54,18 +53,6 @@ def _through(proxy: Proxy, url: str) -> str:
     return parts._replace(netloc=f"{parts.netloc.rpartition(':')[0]}:{proxy.port}").geturl()
 
 
-def _sender(port: int) -> Send:
-    """Sends requests; raises OSError or HTTPException wherever there is no whole answer."""
-
-    def send(method: str, path: str, headers: list[tuple[str, str]], data: Any) -> Answer:
-        with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=40)) as connection:
-            connection.request(method, path, data, dict(headers))
-            response = connection.getresponse()
-            return Answer(response.status, response.headers, response.read())
-
-    return send
-
-
 class Service:
     """The web and the sync process of a site, as an operator's supervisor keeps them."""
 
@@ -73,8 +60,8 @@ class Service:
         self._installation = site.installation
         self._logs = site.installation.folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        port = int(site.installation.env["SERVER_PORT"])
-        self.api = Api(_sender(port), OWNER_PASSWORD)
+        address = f"127.0.0.1:{site.installation.env['SERVER_PORT']}"
+        self.api = Api(over_http(address), OWNER_PASSWORD)
 
     def start(self) -> None:
         """Start what does not run; gunicorn refuses while a killed one's workers linger."""

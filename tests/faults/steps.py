@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import Any
 
 import psycopg2
@@ -71,11 +72,16 @@ class Intruder:
 
     def __init__(self, patch: Patch, step: int, act: Act, kind: str = "") -> None:
         self._left, self._act, self._kind = step, act, kind
+        self._lock = Lock()
         self.where = ""
         watch(patch, self._after)
 
     def _after(self, name: str) -> None:
-        self._left -= name.startswith(self._kind)
-        if self._left == 0 and not self.where:
+        if self.where or not name.startswith(self._kind):
+            return
+        with self._lock:  # a pass works in two threads
+            self._left -= 1
+            is_now = self._left == 0
+        if is_now:
             self.where = name
             _OTHERS.submit(self._act).result()
