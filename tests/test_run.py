@@ -113,7 +113,7 @@ def test_every_way_to_end_it_leaves_no_process_and_loses_no_data(data_dir: Path)
             assert len(children) > 8
             started.process.send_signal(ending)
             assert started.ended() == code
-            eventually(lambda: not any(map(is_alive, children)))  # noqa: B023
+            eventually(lambda: not any(map(is_alive, children)), 60)  # noqa: B023
             assert PASSWORD not in started.output
             assert "Traceback" not in started.output
     with running(data_dir) as started:
