@@ -103,6 +103,21 @@ class Worker:
             meta.tell(self._store, {"last_error": text, "failures": self._failures})
 
 
+def set_on_signals(stop: Event) -> None:
+    """Set the event at SIGTERM or SIGINT, which all threads begun later leave to a thread for that.
+
+    A signal handler could not: one that interrupts a wait for the event waits for it in turn.
+    """
+    numbers = {signal.SIGTERM, signal.SIGINT}
+
+    def listen() -> None:
+        signal.sigwait(numbers)
+        stop.set()
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    Thread(target=listen, daemon=True).start()
+
+
 def main() -> None:
     """Run a worker until SIGTERM or SIGINT."""
     os.environ["TZ"] = "UTC"
@@ -113,8 +128,7 @@ def main() -> None:
     except ConfigError as error:
         sys.exit(str(error))
     worker = Worker(settings)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: worker.stop.set())
+    set_on_signals(worker.stop)
     log.info("Sync worker begins, interval %s", status.duration(settings.sync_interval_seconds))
     worker.run()
     log.info("Sync worker ends")

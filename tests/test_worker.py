@@ -40,6 +40,16 @@ def start() -> Iterator[Start]:
         process.wait()
 
 
+WAITING = """
+import threading, sync_worker
+stop = threading.Event()
+sync_worker.set_on_signals(stop)
+print("ready", flush=True)
+while not stop.wait(0):
+    pass
+"""
+
+
 def log_of(installation: Installation) -> Path:
     return installation.folder / "worker.log"
 
@@ -60,6 +70,22 @@ def test_told_to_stop_it_does_a_last_pass_and_ends_well(
     assert worker.wait(20) == 0
     assert not dirty(installation)
     assert "Sync worker ends" in log_of(installation).read_text()
+
+
+def test_a_signal_in_the_middle_of_a_wait_ends_it() -> None:
+    command = [sys.executable, "-c", WAITING]
+    waiting = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) for _ in range(8)]
+    try:
+        for process in waiting:
+            assert process.stdout
+            with process.stdout as output:
+                assert output.readline() == b"ready\n"
+            process.send_signal(signal.SIGTERM)
+        assert [process.wait(20) for process in waiting] == [0] * len(waiting)
+    finally:
+        for process in waiting:
+            process.kill()
+            process.wait()
 
 
 def test_it_tells_that_it_lives(installation: Installation, api: Api, start: Start) -> None:
