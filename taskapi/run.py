@@ -95,17 +95,15 @@ class Supervisor:
             self._stop(name)
 
     def _stop(self, name: str) -> None:
-        how, deadline = signal.SIGTERM, time.monotonic() + STOP_SECONDS
-        self._signal(name, how)
+        deadline = time.monotonic() + STOP_SECONDS
+        with suppress(ProcessLookupError):
+            os.kill(self._groups[name], signal.SIGTERM)  # it tells its own children, once
         while name in self._groups:
             if not self._take(timeout=max(0.0, deadline - time.monotonic())):
                 self.say(f"{name} did not end within {STOP_SECONDS} s: killed")
-                self._signal(name, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.killpg(self._groups[name], signal.SIGKILL)
                 deadline += STOP_SECONDS
-
-    def _signal(self, name: str, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self._groups[name], number)
 
     def _put(self, kind: str, data: object = None, name: str = "system") -> None:
         self._events.put(Message(kind, data, datetime.now(), name, None))
