@@ -4,11 +4,15 @@ With SO_REUSEPORT, which our gunicorn uses, the kernel lets a second service sha
 """
 
 import errno
+import random
 import socket
 import time
+from typing import Final
 
 PATIENCE_SECONDS = 3  # a service that is just ending
 POLL_SECONDS = 0.05
+QUIET_PORTS: Final = range(10_000, 32_000)
+"""Below those that Linux and others give to outgoing connections, which may take any at any time."""
 
 
 class PortError(Exception):
@@ -16,9 +20,10 @@ class PortError(Exception):
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port of 127.0.0.1 that nobody listens on at this moment, nor is likely to soon."""
+    while _try("127.0.0.1", port := random.choice(QUIET_PORTS)):
+        pass
+    return port
 
 
 def check_free(host: str, port: int) -> None:

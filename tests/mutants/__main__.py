@@ -57,7 +57,7 @@ def _copy(folder: Path) -> Path:
 
 
 def _run(folder: Path, tests: list[str]) -> subprocess.CompletedProcess[str]:
-    options = ["-x", "-q", "-p", "no:cacheprovider", "--show-capture=no"]
+    options = ["-n", "0", "-x", "-q", "-p", "no:cacheprovider", "--show-capture=no"]
     command = [sys.executable, "-m", "pytest", *options, *(f"tests/{test}" for test in tests)]
     return subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=LONGEST_SECONDS, check=False
