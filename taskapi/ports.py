@@ -12,7 +12,7 @@ from typing import Final
 PATIENCE_SECONDS = 3  # a service that is just ending
 POLL_SECONDS = 0.05
 QUIET_PORTS: Final = range(10_000, 32_000)
-"""Below those that Linux and others give to outgoing connections, which may take any at any time."""
+"""Below those that outgoing connections take theirs from, at any time."""
 
 
 class PortError(Exception):
