@@ -8,7 +8,9 @@ import threading
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from flask import Flask, current_app, g, request
+from flask import Request
+from flask.globals import app_ctx
+from werkzeug.datastructures import ETags
 
 from taskapi import policy
 from taskapi.config import Settings
@@ -33,19 +35,13 @@ Reply = list[bytes | None]
 log = logging.getLogger("taskapi")
 
 
-def install(app: Flask, settings: Settings, store: Store) -> None:
-    """Give an application its way to know callers."""
-    app.extensions["authenticator"] = Authenticator(settings, store)
-
-
-def authenticate() -> None:
+def authenticate(authenticator: "Authenticator", request: Request) -> None:
     """Set `g.caller`, `g.session`, and what the path names: `g.found` decoded, `g.json` as it is.
 
     Raises as `Authenticator` does; an owner's header opens /admin even without a store.
     """
     names = [(NAMED[word], value) for word, value in (request.view_args or {}).items()]
-    authenticator: Authenticator = current_app.extensions["authenticator"]
-    claim = claim_of(request.headers)
+    claim, g = claim_of(request.headers), app_ctx.g
     try:
         found = authenticator(claim, request.remote_addr or "", names)
     except Unavailable:
@@ -56,15 +52,15 @@ def authenticate() -> None:
     g.session, g.caller = found.session, found.caller
     g.found = {kind: session.entity(reply) for kind, reply in found.named.items()}
     g.json = {kind: reply[0] for kind, reply in found.named.items()}
-    if request.if_match:
-        _expect(g.session, g.found)
+    if "HTTP_IF_MATCH" in request.environ:
+        _expect(request.if_match, g.session, g.found)
 
 
-def _expect(view: Session, found: dict[Kind, Entity | None]) -> None:
+def _expect(wanted: ETags, view: Session, found: dict[Kind, Entity | None]) -> None:
     """Let the session change only the version that If-Match names, of what the path is about."""
     target = next((found[kind] for kind in reversed(Kind) if kind in found), None)
     if target is not None:
-        view.wanted, view.actual = request.if_match, str(target["version"])
+        view.wanted, view.actual = wanted, str(target["version"])
 
 
 class Identity(NamedTuple):
@@ -194,10 +190,9 @@ def _read(view: Session, user_id: int, bucket: failures.Bucket, names: Sequence[
     """Do the first trip: the caller, their hash, the failures, what the path names."""
     caller = (Kind.USER, user_id)
     others = [name for name in names if name != caller]
-    reply, stored, counts, *replies = view.open(
+    reply, (stored, *counts), *replies = view.open(
         session.fetch(view.keys, *caller),
-        ("GET", view.keys.secret(user_id)),
-        bucket.read,
+        ("MGET", view.keys.secret(user_id), *bucket.keys),
         *(session.fetch(view.keys, *name) for name in others),
     )
     user = session.entity(reply)

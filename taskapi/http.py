@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 import orjson
 from flask import Flask, Response, g, request
+from flask.globals import app_ctx, request_ctx
 from marshmallow import Schema, ValidationError
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
@@ -66,7 +67,7 @@ def answer(data: dict[str, Any], status: int = 200, location: str | None = None)
 
 def answer_json(text: bytes) -> Response:
     """Return a success whose data is finished JSON."""
-    return Response(b'{"success":true,"data":' + text + b"}", mimetype="application/json")
+    return Response(b'{"success":true,"data":' + text + b"}", content_type="application/json")
 
 
 def answer_page(name: str, page: Page, asked: dict[str, Any], **extra: Any) -> Response:
@@ -189,7 +190,7 @@ def _refuse(fields: dict[str, list[str]], part: str) -> NoReturn:
 
 
 def _json(data: dict[str, Any], status: int) -> Response:
-    return Response(orjson.dumps(data), status, mimetype="application/json")
+    return Response(orjson.dumps(data), status, content_type="application/json")
 
 
 def _error(status: int, code: str, message: str, fields: Any = None) -> Response:
@@ -226,37 +227,38 @@ def _crash(error: Exception) -> Response:
     return _error(500, "internal_error", "Internal error: tell us the request id.")
 
 
-def _begin() -> None:
-    given = request.headers.get("X-Request-ID", "")
-    g.request_id = given if SANE_ID.fullmatch(given) else secrets.token_hex(8)
-    g.begin = time.perf_counter()
-    g.caller = None
+def begin() -> None:
+    """Give the request its id and its caller, who is nobody yet."""
+    here = app_ctx.g
+    given = request_ctx.request.environ.get("HTTP_X_REQUEST_ID", "")
+    here.request_id = given if SANE_ID.fullmatch(given) else secrets.token_hex(8)
+    here.begin = time.perf_counter()
+    here.caller = None
 
 
-def _finish(response: Response) -> Response:
-    headers = response.headers
-    headers["X-Request-ID"] = g.request_id
-    headers["X-Content-Type-Options"] = "nosniff"
-    headers["Cache-Control"] = "no-store"
+def finish(response: Response) -> Response:
+    """Give the answer the headers that all have, and the request its line in the log."""
+    here, asked, headers = app_ctx.g, request_ctx.request, response.headers
+    headers.add("X-Request-ID", here.request_id)
+    headers.add("X-Content-Type-Options", "nosniff")
+    headers.add("Cache-Control", "no-store")
     log.info(
         "%s %r %d %.1fms request_id=%s caller=%s",
-        request.method,
-        request.path,
+        asked.method,
+        asked.path,
         response.status_code,
-        1000 * (time.perf_counter() - g.begin),
-        g.request_id,
-        g.caller.id if g.caller else "-",
+        1000 * (time.perf_counter() - here.begin),
+        here.request_id,
+        here.caller.id if here.caller else "-",
     )
     return response
 
 
 def install(app: Flask) -> None:
-    """Give an application its ids in paths, its error answers and its request line."""
+    """Give an application its ids in paths and its error answers."""
     app.url_map.converters["id"] = EntityId
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    app.before_request(_begin)
-    app.after_request(_finish)
     app.register_error_handler(errors.TaskApiError, _domain_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(UnsupportedBody, lambda _: _error(415, *HTTP_ERRORS[415]))

@@ -35,6 +35,7 @@ class Stdout(logging.StreamHandler[TextIO]):
 
 def configure() -> None:
     """Send the service's log to standard output; doing it twice does no harm."""
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # unused, slow
     log = logging.getLogger("taskapi")
     log.setLevel(logging.INFO)
     log.propagate = False

@@ -62,8 +62,13 @@ if c.next then
     slots[tostring(bucket)] = string.format('%.0f', bucket * BUCKET + id)
   end
 end
+local find = string.find
 for _, command in ipairs(c.commands) do
-  for i, arg in ipairs(command) do command[i] = string.gsub(arg, '%z(.)', slots) end
+  for i = 2, #command do
+    if find(command[i], '\0', 1, true) then
+      command[i] = string.gsub(command[i], '%z(.)', slots)
+    end
+  end
   redis.call(unpack(command))
 end
 local result = 'OK ' .. slots.i .. ' ' .. version .. ' ' .. slots.t

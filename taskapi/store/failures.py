@@ -6,7 +6,6 @@ from typing import Final
 from taskapi.errors import TooManyFailures
 from taskapi.store import scripts
 from taskapi.store.keys import Keys
-from taskapi.store.link import Command
 from taskapi.store.session import Session
 
 WINDOW_SECONDS: Final = 300
@@ -23,9 +22,9 @@ class Bucket:
         self._address_key = keys.failures(_digest(address))
 
     @property
-    def read(self) -> Command:
-        """The command whose reply says how many failures there are."""
-        return ("MGET", self._account_key, self._address_key)
+    def keys(self) -> tuple[str, str]:
+        """The two counters; what they hold is for `require_open`."""
+        return self._account_key, self._address_key
 
     def require_account_open(self, session: Session, counts: list[bytes | None]) -> None:
         """Raise TooManyFailures while this account is held up for this address."""
@@ -40,9 +39,8 @@ class Bucket:
 
     def count(self, session: Session) -> None:
         """Count an attempt before its password is looked at; TooManyFailures past the last."""
-        keys = (self._account_key, self._address_key)
         ((account, address),) = session.link.trip(
-            ("EVALSHA", scripts.TALLY, 2, *keys, 1, WINDOW_SECONDS)
+            ("EVALSHA", scripts.TALLY, 2, *self.keys, 1, WINDOW_SECONDS)
         )
         if account > ACCOUNT_MOST:
             raise self._held_up(session, self._account_key)

@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  meta
 -- ARGV[1]  JSON: sources  sorted sets whose members are wanted
---                ids      ids wanted besides, whatever the sets say
+--                ids      ids wanted besides, whatever the sets say, ascending
 --                within   sorted sets of which one must have the member too; empty: no narrowing
 --                buckets  which buckets of a task set; false for sets scored by id
 --                after    only ids above this one
@@ -14,24 +14,40 @@
 local q = cjson.decode(ARGV[1])
 local BUCKET = 2 ^ 50
 local after = tonumber(q.after)
-local horizon, seen, ids = math.huge, {}, {}
+local horizon, lists = math.huge, {}
 
-local function add(id)
-  if id > after and not seen[id] then
-    seen[id] = true
-    ids[#ids + 1] = id
+local function add(members)
+  if #members > 0 then
+    lists[#lists + 1] = { members = members, at = 1, id = tonumber(members[1]) }
   end
 end
 
 local function collect(key, low, high)
   local found = redis.call('ZRANGEBYSCORE', key, low, high, 'LIMIT', 0, q.chunk)
-  for _, member in ipairs(found) do add(tonumber(member)) end
+  add(found)
   if #found == q.chunk then horizon = math.min(horizon, tonumber(found[#found])) end
 end
 
-local function is_within(id)
+local function take()
+  -- The lowest id left in any list; every list that begins with it goes on.
+  local id, name = math.huge, nil
+  for i = 1, #lists do
+    local list = lists[i]
+    if list.id < id then id, name = list.id, list.members[list.at] end
+  end
+  for i = 1, #lists do
+    local list = lists[i]
+    if list.id == id then
+      list.at = list.at + 1
+      list.id = tonumber(list.members[list.at] or math.huge)
+    end
+  end
+  return id, name
+end
+
+local function is_within(name)
   for _, key in ipairs(q.within) do
-    if redis.call('ZSCORE', key, id) then return true end
+    if redis.call('ZSCORE', key, name) then return true end
   end
   return #q.within == 0
 end
@@ -47,19 +63,18 @@ for _, key in ipairs(q.sources) do
     collect(key, low, high)
   end
 end
-for _, id in ipairs(q.ids) do add(tonumber(id)) end
-table.sort(ids)
+add(q.ids)
 
 local out, last = {}, 0
-for _, id in ipairs(ids) do
-  if id > horizon then break end
-  local name = string.format('%.0f', id)
-  local json = is_within(name) and redis.call('HGET', q.entity .. name, 'json')
+local id, name = take()
+while name and id <= horizon do
+  local json = id > after and is_within(name) and redis.call('HGET', q.entity .. name, 'json')
   if json then
     if #out == q.limit then return { #out, table.concat(out, ','), last, 'more' } end
     out[#out + 1] = json
     last = name
   end
+  id, name = take()
 end
 local follows = horizon < math.huge and string.format('%.0f', horizon) or 'end'
 return { #out, table.concat(out, ','), last, follows }

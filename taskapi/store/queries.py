@@ -94,7 +94,7 @@ def _chunks(
 def _command(keys: Keys, scope: Scope, after: int, limit: int) -> Command:
     question = {
         "sources": scope.sources,
-        "ids": [str(i) for i in scope.ids],
+        "ids": [str(i) for i in sorted(scope.ids)],
         "within": scope.within,
         "buckets": scope.buckets or False,
         "after": str(after),

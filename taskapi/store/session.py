@@ -92,15 +92,16 @@ def serves_reads(state: list[bytes | None]) -> bool:
 
 def fetch(keys: Keys, kind: Kind, entity_id: int) -> Command:
     """Return the command whose reply `entity` understands."""
-    return ("HMGET", keys.entity(kind, entity_id), "json", "administers")
+    key = keys.entity(kind, entity_id)
+    return ("HMGET", key, "json", "administers") if kind is Kind.USER else ("HMGET", key, "json")
 
 
 def entity(reply: list[bytes | None]) -> Entity | None:
     """Return the entity of a reply to `fetch`; a user's has `administers`, not shown to clients."""
-    json, administers = reply
+    json, *duties = reply
     if json is None:
         return None
     found = decode(json)
-    if administers is not None:
-        found["administers"] = loads(administers)
+    if duties and duties[0] is not None:
+        found["administers"] = loads(duties[0])
     return found
