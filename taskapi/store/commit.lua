@@ -58,9 +58,9 @@ local slots = { v = version, t = civil(tonumber(now[1])), i = '0' }
 if c.next then
   local id = redis.call('HINCRBY', meta, c.next, 1)
   slots.i = string.format('%.0f', id)
-  for bucket = 0, 5 do
-    slots[tostring(bucket)] = string.format('%.0f', bucket * BUCKET + id)
-  end
+  setmetatable(slots, { __index = function(_, bucket)
+    return string.format('%.0f', bucket * BUCKET + id)
+  end })
 end
 local find = string.find
 for _, command in ipairs(c.commands) do

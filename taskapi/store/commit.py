@@ -15,6 +15,8 @@ PRESENT: Final = True
 ABSENT: Final = False
 CLOSING_SECONDS: Final = 3
 FEW: Final = 1000
+MERGED_LEAST: Final = 20
+"""Writes of a few tasks; to look for what they share costs more than it saves."""
 SECONDS_EACH: Final = 0.001
 """A commit of many entities holds Redis up for about 10 us each; this allows for a slow one."""
 
@@ -124,7 +126,7 @@ class Commit:
                 "n": link.next_number(),
                 "guards": list(self._guards),
                 "next": f"next:{self._created}" if self._created else False,
-                "commands": [*merged(self._task_writes), *self._commands],
+                "commands": self._task_commands() + self._commands,
             }
         )
         script = scripts.COMMIT_WHEN_FULL if frees_memory else scripts.COMMIT
@@ -144,6 +146,11 @@ class Commit:
         writes += reindex(self._keys, kind, old, new)
         writes.append(("ZADD", self._keys.dirty, NEW_VERSION, f"{kind}:{new['id']}"))
         return template
+
+    def _task_commands(self) -> list[Write]:
+        """Return what is done about tasks, in fewer commands where they are many."""
+        writes = self._task_writes
+        return merged(writes) if len(writes) > MERGED_LEAST else writes
 
     def _writes(self, kind: Kind) -> list[Write]:
         """Return the list to add to: tasks come first, before what they hang on goes."""
