@@ -24,6 +24,7 @@ TITLES = (
     "Cafe\u0301 opens",
     "caf\u00c9 shut",
     "plain",
+    'a "quoted",{"id": word',
 )
 
 
@@ -53,6 +54,7 @@ EXPECTED = {
     "under_": [TITLES[4]],
     "k\\s": [TITLES[6]],
     "CAFÉ": [TITLES[7], TITLES[8]],
+    'TED",{"id"': [TITLES[10]],
     "nothing like it": [],
 }
 

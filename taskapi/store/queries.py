@@ -69,10 +69,10 @@ def entities(session: Session, scope: Scope) -> list[Entity]:
     return decode_list(page(session, scope).json)
 
 
-def chunks(session: Session, scope: Scope, after: int = 0) -> Iterator[list[Entity]]:
-    """Yield everything above `after` by chunks that hold up nobody else."""
+def chunks(session: Session, scope: Scope, after: int = 0) -> Iterator[bytes]:
+    """Yield the JSON of everything above `after`, by chunks that hold up nobody else."""
     for _, text, _, _ in _chunks(session, scope, after, None):
-        yield decode_list(text)
+        yield text
 
 
 def _chunks(

@@ -22,8 +22,9 @@ _ALL = (
     _load("write.lua", " flags=allow-oom"),
     _load("arrive.lua", " flags=allow-oom"),
     _load("tally.lua", " flags=allow-oom"),
+    _load("marks.lua", " flags=no-writes"),
 )
-COMMIT, COMMIT_WHEN_FULL, PAGE, CHANGES, ACKNOWLEDGE, LOAD, WRITE, ARRIVE, TALLY = (
+COMMIT, COMMIT_WHEN_FULL, PAGE, CHANGES, ACKNOWLEDGE, LOAD, WRITE, ARRIVE, TALLY, MARKS = (
     sha for sha, _ in _ALL
 )
 SOURCES: Final = dict(_ALL)

@@ -1,9 +1,11 @@
 """Substring search, whatever the case: the entities themselves decide what matches."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from taskapi.store import queries
+from orjson import dumps
+
+from taskapi.store import codec, queries, scripts
 from taskapi.store.codec import Entity
 from taskapi.store.indexes import fold
 from taskapi.store.keys import Kind
@@ -43,10 +45,11 @@ def check(session: Session, scope: Scope, ids: list[int], text: str) -> Iterator
 
 def dirty_tasks(session: Session) -> list[int] | None:
     """Return the ids that PostgreSQL may not have as they are, ascending; None for too many."""
-    (marks,) = session.read(("ZRANGE", session.keys.dirty, 0, MOST_DIRTY))
-    if len(marks) > MOST_DIRTY:
+    keys = session.keys
+    (ids,) = session.read(("EVALSHA", scripts.MARKS, 1, keys.meta, keys.dirty, MOST_DIRTY))
+    if ids is None:
         return None
-    return sorted(int(mark[2:]) for mark in marks if mark.startswith(b"t:"))
+    return sorted(map(int, ids.split(b","))) if ids else []
 
 
 def first(matches: Iterator[Entity], limit: int | None) -> Found:
@@ -59,8 +62,12 @@ def first(matches: Iterator[Entity], limit: int | None) -> Found:
     return Found(found, len(found), None)
 
 
-def _matching(entities: Iterable[Entity], kind: Kind, text: str) -> Iterator[Entity]:
+def _matching(chunk: bytes, kind: Kind, text: str) -> Iterator[Entity]:
+    """Yield what matches, without decoding what does not even have the text in its JSON."""
     wanted = fold(text)
-    for entity in entities:
-        if any(wanted in fold(entity[name]) for name in FIELDS[kind]):
-            yield entity
+    written = dumps(wanted)[1:-1].decode()
+    for json in codec.split(chunk):
+        if written in fold(json.decode()):
+            entity = codec.decode(json)
+            if any(wanted in fold(entity[name]) for name in FIELDS[kind]):
+                yield entity
