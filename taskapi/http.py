@@ -1,30 +1,22 @@
-"""HTTP's side: strict bodies, the envelope, errors as answers, request ids, paging."""
+"""HTTP's side: the envelope, errors as answers, request ids, paging."""
 
-import json
 import logging
 import re
 import secrets
 import time
-from collections.abc import Iterator
-from itertools import islice
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import orjson
 from flask import Flask, Response, g, request
 from flask.globals import app_ctx, request_ctx
-from marshmallow import Schema, ValidationError
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import BaseConverter
-from werkzeug.routing import ValidationError as NoSuchRoute
 
-from schemas.common import INT64_MOST, NOTHING
 from taskapi import errors
+from taskapi.inputs import EntityId, UnsupportedBody
 from taskapi.store.codec import fragment
 from taskapi.store.queries import Page
 
-DEEPEST: Final = 16
-MOST_MISTAKES: Final = 50
 SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 log = logging.getLogger("taskapi")
 
@@ -44,17 +36,6 @@ HTTP_ERRORS: Final = {
     413: ("body_too_large", "The body is too large: send less at once."),
     415: ("not_json", "Send the body as JSON, with Content-Type: application/json."),
 }
-
-
-class EntityId(BaseConverter):
-    """An id in a path: ASCII digits, 1 to 2^63-1, no leading zero; all else is no route."""
-
-    regex = r"[1-9][0-9]{0,18}"
-
-    def to_python(self, value: str) -> int:
-        if int(value) > INT64_MOST:
-            raise NoSuchRoute
-        return int(value)
 
 
 def answer(data: dict[str, Any], status: int = 200, location: str | None = None) -> Response:
@@ -93,100 +74,6 @@ def answer_list(
         query = urlencode({**request.args.to_dict(), "after": next_after})
         response.headers["Link"] = f'<{request.path}?{query}>; rel="next"'
     return response
-
-
-def query(schema: Schema = NOTHING) -> dict[str, Any]:
-    """Return the request's query, checked.
-
-    Raises:
-        Invalid: a parameter is unknown, repeated, missing or not usable.
-    """
-    if schema is NOTHING and not request.query_string:
-        return {}
-    repeated = [name for name, values in request.args.lists() if len(values) > 1]
-    if repeated:
-        _refuse({name: ["Give it once."] for name in repeated}, "query")
-    return _load(schema, request.args.to_dict(), "query")
-
-
-def body(schema: Schema) -> dict[str, Any]:
-    """Return the request's JSON body, checked; such requests take no query.
-
-    Raises:
-        Invalid: it is no strict JSON, or a field is unknown, missing or not usable.
-    """
-    raw = request.get_data()
-    if request.content_length is None:
-        request.stream.read(1)  # of a chunked body, werkzeug refuses only what is past the limit
-    if raw and request.mimetype != "application/json":
-        raise UnsupportedBody
-    query()
-    return _load(schema, parse(raw), "body")
-
-
-def parse(raw: bytes) -> Any:
-    """Return what strict JSON says: UTF-8, no NaN, no duplicate keys, at most 16 levels.
-
-    Raises:
-        Invalid: with what is wrong and, where known, the place.
-    """
-    try:
-        if _depth(orjson.loads(raw)) > DEEPEST:  # which also refuses NaN and lone surrogates
-            raise ValueError(f"it has more than {DEEPEST} levels")
-        return json.loads(raw, object_pairs_hook=_unique)
-    except ValueError as error:
-        text = f"The body is not strict JSON: {error}."
-        raise errors.Invalid(text, code="malformed_json") from None
-
-
-class UnsupportedBody(Exception):
-    """The body is not declared as JSON."""
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("an object has the same key twice")
-    return found
-
-
-def _depth(value: Any) -> int:
-    """Return how many containers are nested, counting no further than is refused anyway."""
-    level, depth = [value], 0
-    while depth <= DEEPEST:
-        level = [item for item in level if isinstance(item, list | dict)]
-        if not level:
-            break
-        depth += 1
-        level = [
-            child for item in level for child in (item.values() if isinstance(item, dict) else item)
-        ]
-    return depth
-
-
-def _load(schema: Schema, data: Any, part: str) -> dict[str, Any]:
-    try:
-        loaded: dict[str, Any] = schema.load(data)
-    except ValidationError as error:
-        _refuse(dict(islice(_flat(error.messages_dict), MOST_MISTAKES)), part)
-    return loaded
-
-
-def _flat(messages: Any, prefix: str = "") -> Iterator[tuple[str, list[str]]]:
-    """Yield (field, sentences) pairs, nested fields with dots: `updates.priority`."""
-    for name, value in messages.items():
-        shown = "" if name == "_schema" else str(name)[:80].encode(errors="replace").decode()
-        path = ".".join(part for part in (prefix, shown) if part)
-        if isinstance(value, dict):
-            yield from _flat(value, path)
-        else:
-            yield path or "body", value
-
-
-def _refuse(fields: dict[str, list[str]], part: str) -> NoReturn:
-    name, sentences = next(iter(fields.items()))
-    text = f"The {part} is not usable: {name}: {sentences[0]}"
-    raise errors.Invalid(text, code="validation_failed", fields=fields)
 
 
 def _json(data: dict[str, Any], status: int) -> Response:

@@ -11,6 +11,7 @@ MAY_IMPORT = {
     "flask": (
         "taskapi/routes/",
         "taskapi/http.py",
+        "taskapi/inputs.py",
         "taskapi/auth.py",
         "taskapi/factory.py",
         "taskapi/__init__.py",

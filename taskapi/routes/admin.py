@@ -10,7 +10,8 @@ from schemas.common import NOTHING
 from schemas.queries import SYNC
 from taskapi import policy
 from taskapi.config import Settings
-from taskapi.http import answer, query
+from taskapi.http import answer
+from taskapi.inputs import query
 from taskapi.policy import Action
 from taskapi.routes.shared import shared
 from taskapi.store.link import Store

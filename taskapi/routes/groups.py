@@ -6,7 +6,8 @@ from schemas.common import NOTHING, PAGED
 from schemas.groups import ADD_MEMBER, CREATE_GROUP, EDIT_GROUP
 from taskapi import policy
 from taskapi.errors import Invalid
-from taskapi.http import answer, answer_page, body, query
+from taskapi.http import answer, answer_page
+from taskapi.inputs import body, query
 from taskapi.policy import Action
 from taskapi.store import groups, memberships, queries, statistics
 from taskapi.store.codec import Entity, fragment, outlines

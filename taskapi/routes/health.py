@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response, jsonify
 
-from taskapi import http
+from taskapi.inputs import query
 from taskapi.routes.shared import shared
 from taskapi.sync import status
 
@@ -12,7 +12,7 @@ bp = Blueprint("health", __name__)
 @bp.get("/health")
 def show() -> Response:
     """Tell whether requests are served, for anybody; bare, without the envelope."""
-    http.query()
+    query()
     ours = shared()
     found = status.health(ours.settings, ours.store)
     response = jsonify(found)

@@ -9,7 +9,8 @@ from schemas.queries import FILTER, SEARCH, STATUSES, USER_TASKS
 from schemas.tasks import BATCH, CREATE_TASK, EDIT_TASK
 from taskapi import batches, policy
 from taskapi.errors import Invalid
-from taskapi.http import answer, answer_json, answer_list, answer_page, body, query
+from taskapi.http import answer, answer_json, answer_list, answer_page
+from taskapi.inputs import body, query
 from taskapi.policy import Action, Caller
 from taskapi.routes.shared import shared
 from taskapi.store import queries, statistics

@@ -6,7 +6,8 @@ from schemas.common import NOTHING, PAGED
 from schemas.queries import SEARCH
 from schemas.users import CREATE_USER, EDIT_USER, REPLACE_WEEK
 from taskapi import policy
-from taskapi.http import answer, answer_json, answer_list, answer_page, body, query
+from taskapi.http import answer, answer_json, answer_list, answer_page
+from taskapi.inputs import body, query
 from taskapi.passwords import hash_password
 from taskapi.policy import Action
 from taskapi.store import queries, search, users
