@@ -89,12 +89,13 @@ def mark(store: Store) -> None:
 
 
 def change_tasks(store: Store, crowd: Population) -> None:
-    """Give every task another title and version, as an update does."""
-    version = time.time_ns() // 1000
+    """Give every task another title and a version of its own, as updates do."""
+    base = time.time_ns() // 1000 - crowd.tasks - OWN
     for batch in batches(all_tasks(crowd)):
-        changed = [(task, {**task, "title": "c" * 20, "version": version}) for task in batch]
+        new = ({"title": "c" * 20, "version": base + task["id"]} for task in batch)
+        changed = [(task, task | fields) for task, fields in zip(batch, new, strict=True)]
         _send(store, (w for old, new in changed for w in writes(store.keys, Kind.TASK, old, new)))
-    store.link.trip(("HSET", store.keys.meta, "version", version + 1))
+    store.link.trip(("HSET", store.keys.meta, "version", time.time_ns() // 1000))
     mark(store)
 
 
