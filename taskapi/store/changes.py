@@ -3,12 +3,12 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import orjson
 
+from taskapi.ahead import ahead
 from taskapi.errors import AlreadyRunning, NewEpoch, Unavailable
 from taskapi.store import meta, scripts
 from taskapi.store.codec import Entity, decode_list
@@ -109,7 +109,7 @@ def count(store: Store) -> dict[Kind, int]:
 
 def mark_everything(store: Store) -> None:
     """Have PostgreSQL get everything again."""
-    for chunk in everything(store):
+    for chunk in ahead(everything(store)):
         words = [word for mark in chunk.marks for word in (mark.version, str(mark))]
         if words:
             store.link.trip(("ZADD", store.keys.dirty, "NX", *words))
@@ -185,13 +185,11 @@ def _walk(store: Store, key: str, kind: Kind | None, *, skips: bool = False) -> 
         (reply,) = _call(store, scripts.CHANGES, {**query, "limit": CHUNK, "skip": skips})
         return _chunk(*reply)
 
-    with ThreadPoolExecutor(1) as reader:  # Redis works on one chunk, we on the one before
-        chunk = reader.submit(read, "-inf").result()
-        while not chunk.is_last:
-            following = reader.submit(read, chunk.last)
-            yield chunk
-            chunk = following.result()
+    chunk = read("-inf")
+    while not chunk.is_last:
         yield chunk
+        chunk = read(chunk.last)
+    yield chunk
 
 
 def _call(store: Store, script: str, query: dict[str, Any]) -> list[Any]:

@@ -13,6 +13,7 @@ from typing import IO, Any, Final
 
 import orjson
 
+from taskapi.ahead import ahead
 from taskapi.config import Settings
 from taskapi.errors import NotReady, Unavailable
 from taskapi.store import changes, meta
@@ -103,7 +104,7 @@ def _fill(raw: IO[bytes], store: Store, pin: Pin, before: Meta) -> dict[str, int
         first = _line(taskapi_backup=FORMAT, installation=before.installation)
         file.write(first)
         digest.update(first)
-        for chunk in copied:
+        for chunk in ahead(copied):
             lines = b"".join(_lines(chunk))
             file.write(lines)
             digest.update(lines)

@@ -31,6 +31,11 @@ CREATE EXTENSION IF NOT EXISTS pg_trgm;
 CREATE INDEX IF NOT EXISTS tasks_search ON tasks USING gin (folded gin_trgm_ops);
 CREATE INDEX IF NOT EXISTS users_search ON users USING gin (folded gin_trgm_ops);
 """
+_LOCK: Final = """
+SET LOCAL lock_timeout = %s;
+SELECT pg_advisory_xact_lock(%s);
+SET LOCAL lock_timeout = 0;
+"""
 AWAY: Final = "PostgreSQL does not answer: check that it runs and that DATABASE_URL is right."
 REFUSES: Final = "PostgreSQL refuses to write at this moment: see its log."
 
@@ -96,11 +101,10 @@ class Database:
             cursor.execute(statement)
             yield from cursor
 
-    def copy(self, table: str, columns: str, lines: list[str]) -> None:
+    def copy(self, table: str, columns: str, lines: bytes) -> None:
         """Append rows in COPY's text format, each with its line end."""
-        data = BytesIO("".join(lines).encode())
         with _translated(), self._connection.cursor() as cursor:
-            cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN", data, 1 << 18)
+            cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN", BytesIO(lines), 1 << 18)
 
     def commit(self) -> None:
         """End the transaction; everything in it is there for good."""
@@ -124,14 +128,12 @@ class Database:
         Raises:
             AlreadyRunning: another still does after `wait_seconds`.
         """
-        self.execute("SELECT set_config('lock_timeout', %s, true)", (f"{wait_seconds + 0.001}s",))
         try:
-            self.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+            self.execute(_LOCK, (f"{wait_seconds + 0.001}s", LOCK))
         except refusals.LockNotAvailable:
             raise AlreadyRunning(
                 "Another sync, restore or start is at work: try again when it is done."
             ) from None
-        self.execute("SET LOCAL lock_timeout = 0")
 
     def freeze(self) -> None:
         """Begin a transaction that sees one state of the database, this moment's."""

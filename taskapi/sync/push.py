@@ -2,8 +2,10 @@
 
 import logging
 import time
+from collections.abc import Iterator
 from typing import Final
 
+from taskapi.ahead import ahead
 from taskapi.store import changes, meta, quarantine
 from taskapi.store.changes import CHUNK, Chunk, Mark
 from taskapi.store.keys import Kind
@@ -12,6 +14,7 @@ from taskapi.store.meta import Meta
 from taskapi.store.quarantine import Refusal
 from taskapi.sync import rows, state
 from taskapi.sync.postgres import Database, RowsRefused
+from taskapi.sync.rows import Lines
 
 log = logging.getLogger("taskapi")
 
@@ -78,7 +81,7 @@ def push(db: Database, store: Store, redis: Meta) -> Tally:
     What PostgreSQL refuses goes into quarantine and holds up nothing else.
     """
     quarantine.review(store)
-    tally = _write(db, store)
+    tally = _write(db, store) if changes.size(store) else Tally()
     if tally.last:
         state.advance(db, int(tally.last), meta.read(store).ids)
     db.commit()
@@ -108,19 +111,22 @@ def _write(db: Database, store: Store) -> Tally:
 def _follow(db: Database, store: Store, is_careful: bool) -> Tally:
     """Write what is marked, up to a bound: what comes faster than it can be written has to wait."""
     tally, marked = Tally(), changes.size(store)
-    for number, chunk in enumerate(changes.changed(store), 1):
-        if not chunk.last:
-            break
-        if not tally.last:
-            rows.prepare(db)
-        for done in _isolating(db, store, chunk) if is_careful else [rows.write(db, chunk)]:
+    rows.prepare(db)
+    for number, (chunk, lines) in enumerate(_read(store, is_careful), 1):
+        for done in _isolating(db, store, chunk) if is_careful else [rows.write(db, chunk, lines)]:
             _refuse(store, [Refusal(mark, "", NEWER) for mark in done.refused])
             tally.add(done)
         _refuse(store, [Refusal(mark, "", ODD) for mark in chunk.odd])
-        tally.last = chunk.last
+        tally.last = chunk.last or tally.last
         if number * CHUNK > 2 * marked + FOLLOWED:
             break
     return tally
+
+
+def _read(store: Store, is_careful: bool) -> Iterator[tuple[Chunk, Lines | None]]:
+    """Yield the chunks, and their lines where they are written whole, each before it is due."""
+    chunks = changes.changed(store)
+    return ahead((chunk, None if is_careful else rows.lines(chunk)) for chunk in chunks)
 
 
 def _isolating(db: Database, store: Store, chunk: Chunk) -> list[rows.Written]:

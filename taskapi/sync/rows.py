@@ -57,7 +57,6 @@ DELETE FROM {table} AS old
  USING new_tombstones AS gone
  WHERE gone.kind = '{kind}' AND gone.id = old.id AND gone.version > old.version
 """
-_EMPTY: Final = "TRUNCATE new_users, new_groups, new_tasks, new_memberships, new_tombstones"
 
 _TIME: Final = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
 _STAMPS: Final = f"{_TIME.format('created_at')}, {_TIME.format('updated_at')}, version"
@@ -80,6 +79,9 @@ _NULL: Final = r"\N"
 _NAMES: Final = {**FIELDS, Kind.USER: (*FIELDS[Kind.USER], "secret", "administers")}
 
 
+Lines = list[tuple[str, str, bytes]]
+
+
 class Written(NamedTuple):
     """What became of a chunk: rows by table, and what PostgreSQL deleted or has newer."""
 
@@ -93,14 +95,19 @@ def prepare(db: Database) -> None:
     db.execute(_STAGES)
 
 
-def write(db: Database, chunk: Chunk) -> Written:
+def write(db: Database, chunk: Chunk, staged: Lines | None = None) -> Written:
     """Bring a chunk into the tables, where it is newer than what they have.
+
+    Args:
+        staged: its `lines`, where they are known already.
 
     Raises:
         RowsRefused: something of it is not what the tables can hold.
     """
     done = Written({}, {}, [])
-    _stage(db, chunk)
+    staged = staged or lines(chunk)
+    for table, columns, data in staged:
+        db.copy(table, columns, data)
     for kind, entities in _parts(chunk):
         plan = _FOR[kind]
         done.written[plan.table] = db.execute(plan.upsert) if entities else 0
@@ -112,8 +119,27 @@ def write(db: Database, chunk: Chunk) -> Written:
         db.execute(_TOMBSTONES)
     for plan in _FOR.values():
         done.deleted[plan.table] = db.execute(plan.delete) if chunk.deleted else 0
-    db.execute(_EMPTY)
+    if staged:
+        db.execute(f"TRUNCATE {', '.join(table for table, *_ in staged)}")
     return done
+
+
+def lines(chunk: Chunk) -> Lines:
+    """Return what `write` copies of a chunk: table, columns, and rows in COPY's text format.
+
+    Raises:
+        RowsRefused: something of it cannot be written as a row.
+    """
+    plans = [(_FOR[kind], entities) for kind, entities in _parts(chunk)]
+    gone = (f"{mark.kind}\t{mark.id}\t{mark.version}\n" for mark in chunk.deleted)
+    try:
+        pairs = (f"{u['id']}\t{group}\n" for u in chunk.users for group in u["group_ids"])
+        found = [(f"new_{p.table}", p.columns, "".join(map(p.line, part))) for p, part in plans]
+        found.append(("new_memberships", "user_id, group_id", "".join(pairs)))
+        found.append(("new_tombstones", "kind, id, version", "".join(gone)))
+        return [(table, columns, text.encode()) for table, columns, text in found if text]
+    except (ValueError, TypeError, AttributeError, LookupError) as error:
+        raise RowsRefused("", f"it cannot be written as a row ({error!r})") from error
 
 
 def read(db: Database, kind: Kind, above: int = -1) -> Iterator[Entity]:
@@ -145,26 +171,6 @@ def count(db: Database) -> dict[Kind, int]:
 
 def _parts(chunk: Chunk) -> tuple[tuple[Kind, list[Entity]], ...]:
     return (Kind.USER, chunk.users), (Kind.GROUP, chunk.groups), (Kind.TASK, chunk.tasks)
-
-
-def _stage(db: Database, chunk: Chunk) -> None:
-    for kind, entities in _parts(chunk):
-        if entities:
-            plan = _FOR[kind]
-            db.copy(f"new_{plan.table}", plan.columns, _lines(plan, entities))
-    pairs = [f"{user['id']}\t{group}\n" for user in chunk.users for group in user["group_ids"]]
-    if pairs:
-        db.copy("new_memberships", "user_id, group_id", pairs)
-    if chunk.deleted:
-        lines = [f"{gone.kind}\t{gone.id}\t{gone.version}\n" for gone in chunk.deleted]
-        db.copy("new_tombstones", "kind, id, version", lines)
-
-
-def _lines(plan: "_Plan", entities: list[Entity]) -> list[str]:
-    try:
-        return [*map(plan.line, entities)]
-    except (ValueError, TypeError, AttributeError, LookupError) as error:
-        raise RowsRefused("", f"it cannot be written as a row ({error!r})") from error
 
 
 def _user(user: Entity) -> str:
