@@ -170,7 +170,7 @@ def test_a_restore_that_cannot_read_everything_clears_nothing(
     def outage() -> None:
         raise DatabaseUnreachable("PostgreSQL went away.")
 
-    before(monkeypatch, rows, "read", outage)
+    before(monkeypatch, rows, "read_through", outage)
     refused(api("POST", "/admin/sync?action=restore", by="owner"), 503)
     assert everything(api) == seen
 

@@ -1,7 +1,7 @@
 """Which index commands follow from a change of an entity: the one place that knows."""
 
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -24,13 +24,27 @@ def reindex(keys: Keys, kind: Kind, old: Entity | None, new: Entity | None) -> I
     return _BY_KIND[kind](keys, old, new)
 
 
+def filed(keys: Keys, tasks: Iterable[Entity]) -> list[Write]:
+    """Return what `reindex` yields for many new tasks, with fewer calls."""
+    joined: dict[Write, list[str]] = defaultdict(list)
+    sums: Counter[Write] = Counter()
+    for task in tasks:
+        pair, user_id = (codec.score(task), str(task["id"])), str(task["user_id"])
+        joined["ZADD", keys.tasks] += pair
+        joined["ZADD", keys.user_tasks(user_id)] += pair
+        joined["ZADD", keys.group_tasks(task["group_id"])] += pair
+        sums["HINCRBY", keys.counts, user_id] += 1
+        sums["HINCRBY", keys.group_counts(task["group_id"]), user_id] += 1
+    return _calls(joined, sums)
+
+
 def merged(writes: Iterable[Write]) -> list[Write]:
     """Return commands that do what `writes` do, with fewer calls.
 
     Only for writes whose order does not matter: those of different tasks.
     """
-    joined: dict[tuple[str, ...], list[str]] = {}
-    sums: Counter[tuple[str, ...]] = Counter()
+    joined: dict[Write, list[str]] = {}
+    sums: Counter[Write] = Counter()
     others: list[Write] = []
     for write in writes:
         if write[0] == "HINCRBY":
@@ -40,10 +54,14 @@ def merged(writes: Iterable[Write]) -> list[Write]:
             joined.setdefault(write[:fixed], []).extend(write[fixed:])
         else:
             others.append(write)
-    others += [(*head, str(delta)) for head, delta in sums.items()]
+    return others + _calls(joined, sums)
+
+
+def _calls(joined: dict[Write, list[str]], sums: Counter[Write]) -> list[Write]:
+    calls: list[Write] = [(*head, str(delta)) for head, delta in sums.items()]
     for head, words in joined.items():
-        others += [(*head, *words[i : i + _MOST]) for i in range(0, len(words), _MOST)]
-    return others
+        calls += [(*head, *words[i : i + _MOST]) for i in range(0, len(words), _MOST)]
+    return calls
 
 
 def _user(keys: Keys, old: Entity | None, new: Entity | None) -> Iterator[Write]:

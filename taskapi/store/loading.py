@@ -3,15 +3,15 @@
 import itertools
 import secrets
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import orjson
 
+from taskapi.ahead import ahead
 from taskapi.errors import NewEpoch
 from taskapi.store import codec, meta, scripts
 from taskapi.store.codec import Entity
-from taskapi.store.indexes import Write, merged, reindex
+from taskapi.store.indexes import Write, filed, merged, reindex
 from taskapi.store.keys import Keys, Kind
 from taskapi.store.link import Store
 from taskapi.store.meta import State
@@ -54,28 +54,35 @@ class Loader:
         Raises:
             NewEpoch: another restore has begun.
         """
-        rest, count = iter(entities), 0
-        with ThreadPoolExecutor(1) as sender:  # Redis works on one batch, we on the next
-            sent = sender.submit(lambda: None)
-            while batch := list(itertools.islice(rest, BATCH)):
-                count += len(batch)
-                each = (commands(self._keys, kind, None, entity) for entity in batch)
-                writes = merged(itertools.chain.from_iterable(each))
-                sent.result()
-                self._batches += 1
-                sent = sender.submit(self._send, self._batches, orjson.dumps(writes))
-            sent.result()
+        count = 0
+        for size, writes in ahead(self._written(kind, iter(entities))):
+            count += size
+            self._do(writes)
         return count
 
     def run(self, commands: list[Write]) -> None:
         """Do commands, all or none; raises NewEpoch when another restore has begun."""
-        self._batches += 1
-        self._send(self._batches, orjson.dumps(commands))
+        self._do(orjson.dumps(commands))
 
     def open_doors(self, **fields: str) -> None:
         """Serve again what is in the store now, after setting fields of its description."""
         words = itertools.chain(*fields.items())
         self.run([("HSET", self._keys.meta, *words, "state", State.READY)])
+
+    def _written(self, kind: Kind, entities: Iterator[Entity]) -> Iterator[tuple[int, bytes]]:
+        """Yield batches: how many entities each writes, and its commands."""
+        while batch := list(itertools.islice(entities, BATCH)):
+            if kind is Kind.TASK:
+                writes = [_stored(self._keys, kind, task) for task in batch]
+                writes += filed(self._keys, batch)
+            else:
+                each = (commands(self._keys, kind, None, entity) for entity in batch)
+                writes = merged(itertools.chain.from_iterable(each))
+            yield len(batch), orjson.dumps(writes)
+
+    def _do(self, commands: bytes) -> None:
+        self._batches += 1
+        self._send(self._batches, commands)
 
     def _send(self, number: int, commands: bytes) -> None:
         call = ("EVALSHA", scripts.LOAD, 1, self._keys.meta, self._token, number, commands)
@@ -86,13 +93,18 @@ class Loader:
 
 def commands(keys: Keys, kind: Kind, old: Entity | None, new: Entity) -> Iterator[Write]:
     """Yield what makes `old` into `new`, whose version stays what it is."""
-    key = keys.entity(kind, new["id"])
-    yield ("HSET", key, "json", codec.template(kind, new), "version", str(new["version"]))
+    yield _stored(keys, kind, new)
     yield from reindex(keys, kind, old, new)
     if kind is Kind.USER:
         yield ("SET", keys.secret(new["id"]), new["secret"])
         if new["administers"]:
-            yield ("HSET", key, "administers", orjson.dumps(new["administers"]).decode())
+            duties = orjson.dumps(new["administers"]).decode()
+            yield ("HSET", keys.entity(kind, new["id"]), "administers", duties)
+
+
+def _stored(keys: Keys, kind: Kind, new: Entity) -> Write:
+    key, json = keys.entity(kind, new["id"]), codec.template(kind, new)
+    return ("HSET", key, "json", json, "version", str(new["version"]))
 
 
 def _literally(text: str) -> str:

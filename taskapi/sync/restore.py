@@ -58,7 +58,8 @@ def fill(settings: Settings, store: Store) -> dict[str, int]:
             loader.close_doors()
             copy = _save(settings, store, db, redis)
             if redis.epoch:
-                _read_through(db)
+                rows.read_through(db)
+                db.commit()
         epoch = state.begin_epoch(db, redis.epoch)
         loader.clear()
         loaded = _load(store, db, loader)
@@ -136,14 +137,6 @@ def _copy(db: Database) -> Copy:
             "PostgreSQL is empty: there is nothing to restore.", code="nothing_to_restore"
         )
     return copy
-
-
-def _read_through(db: Database) -> None:
-    """Make sure, before anything is cleared, that everything can be read."""
-    for kind in Kind:
-        for _ in rows.read(db, kind):
-            pass
-    db.commit()
 
 
 def _ids(copy: Copy, redis: Meta) -> dict[Kind, int]:
