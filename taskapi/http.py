@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 
 from taskapi import errors
 from taskapi.inputs import EntityId, UnsupportedBody
-from taskapi.store.codec import fragment
+from taskapi.store.codec import fragment, version
 from taskapi.store.queries import Page
 
 SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -46,9 +46,37 @@ def answer(data: dict[str, Any], status: int = 200, location: str | None = None)
     return response
 
 
-def answer_json(text: bytes) -> Response:
-    """Return a success whose data is finished JSON."""
-    return Response(b'{"success":true,"data":' + text + b"}", content_type="application/json")
+def answer_entity(json: bytes) -> Response:
+    """Return an entity's finished JSON under its ETag, or 304 to whom has that version."""
+    body = b'{"success":true,"data":' + json + b"}"
+    return _unless_known(Response(body, content_type="application/json"), version(json))
+
+
+def answer_part(data: dict[str, Any], of: bytes) -> Response:
+    """Return what depends on one entity only, under that entity's ETag, or 304."""
+    return _unless_known(answer(data), version(of))
+
+
+def answer_written(
+    message: str, noun: str, json: bytes, status: int = 200, location: str | None = None
+) -> Response:
+    """Return what became of an entity that was created or changed, with its new ETag."""
+    response = answer({"message": message, noun: fragment(json)}, status, location)
+    return tagged(response, version(json))
+
+
+def tagged(response: Response, version: str) -> Response:
+    """Return the answer with the ETag that If-Match takes."""
+    response.headers.add("ETag", f'"{version}"')
+    return response
+
+
+def _unless_known(response: Response, version: str) -> Response:
+    tagged(response, version)
+    environ = request_ctx.request.environ
+    if "HTTP_IF_NONE_MATCH" in environ:
+        response.make_conditional(environ)
+    return response
 
 
 def answer_page(name: str, page: Page, asked: dict[str, Any], **extra: Any) -> Response:

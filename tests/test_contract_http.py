@@ -181,6 +181,49 @@ def test_if_match_names_the_version_to_change_or_nothing_changes(api: Api) -> No
         ok(api("PUT", path, by="owner", json=body, headers={"If-Match": "*"}))
 
 
+def test_single_objects_answer_their_version_as_etag(api: Api) -> None:
+    user, group = new_user(api, full_name="Tagged"), new_group(api)
+    task = new_task(api, user["id"], group["id"])
+    for path, noun, body, created in [
+        (f"/users/{user['id']}", "user", {"number": "1"}, user),
+        (f"/groups/{group['id']}", "group", {"name": "Tagged"}, group),
+        (path_of(task), "task", {"title": "Tagged"}, task),
+    ]:
+        shown = api("GET", path, by="owner")
+        assert shown.headers["ETag"] == f'"{created["version"]}"'
+        changed = api("PUT", path, by="owner", json=body)
+        assert changed.headers["ETag"] == f'"{ok(changed)[noun]["version"]}"'
+        late = api("PUT", path, by="owner", json=body, headers={"If-Match": shown.headers["ETag"]})
+        refused(late, 412)
+        assert late.headers["ETag"] == changed.headers["ETag"]
+    week = api("PUT", f"/users/{user['id']}/worktimes", by="owner", json={"work_times": {}})
+    assert week.headers["ETag"] == api("GET", f"/users/{user['id']}", by="owner").headers["ETag"]
+    made = api("POST", f"/users/{user['id']}/tasks", by="owner", json={"title": "t", "group_id": 1})
+    assert made.headers["ETag"] == f'"{made.data["task"]["version"]}"'
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_what_the_caller_already_has_is_a_304_without_body(api: Api, method: str) -> None:
+    user = new_user(api, full_name="Known")
+    task = new_task(api, user["id"], new_group(api)["id"])
+    for path in (f"/users/{user['id']}", f"/users/{user['id']}/worktimes", path_of(task)):
+        tag = api("GET", path, by="owner").headers["ETag"]
+        for known in (tag, f'"1", {tag}', f"W/{tag}", "*"):
+            answer = api(method, path, by="owner", headers={"If-None-Match": known})
+            assert (answer.status, answer.body, answer.headers["ETag"]) == (304, b"", tag)
+            assert answer.headers["X-Request-ID"]
+        assert api(method, path, by="owner", headers={"If-None-Match": '"1"'}).status == 200
+        refused(api("GET", path, headers={"If-None-Match": tag}), 401)
+
+
+def test_a_groups_page_is_always_answered_since_its_counts_have_no_version(api: Api) -> None:
+    group = new_group(api)
+    tag = api("GET", f"/groups/{group['id']}", by="owner").headers["ETag"]
+    new_task(api, 1, group["id"])
+    again = api("GET", f"/groups/{group['id']}", by="owner", headers={"If-None-Match": tag})
+    assert ok(again)["tasks_count"] == 1
+
+
 def test_endpoints_that_need_no_body_ignore_one(api: Api) -> None:
     task = new_task(api, 1, 1)
     odd = {"data": b"{[", "headers": {"Content-Type": "text/plain"}}

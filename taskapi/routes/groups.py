@@ -6,11 +6,11 @@ from schemas.common import NOTHING, PAGED
 from schemas.groups import ADD_MEMBER, CREATE_GROUP, EDIT_GROUP
 from taskapi import policy
 from taskapi.errors import Invalid
-from taskapi.http import answer, answer_page
+from taskapi.http import answer, answer_page, answer_written, tagged
 from taskapi.inputs import body, query
 from taskapi.policy import Action
 from taskapi.store import groups, memberships, queries, statistics
-from taskapi.store.codec import Entity, fragment, outlines
+from taskapi.store.codec import Entity, fragment, outlines, version
 from taskapi.store.keys import Kind
 
 bp = Blueprint("groups", __name__)
@@ -33,8 +33,7 @@ def create() -> Response:
     policy.require(Action.CREATE_GROUP, g.caller)
     fields = body(CREATE_GROUP)
     group = groups.create(g.session, **fields)
-    data = {"message": "Group created.", "group": fragment(group.json)}
-    return answer(data, 201, f"/groups/{group.id}")
+    return answer_written("Group created.", "group", group.json, 201, f"/groups/{group.id}")
 
 
 @bp.get("/groups/<id:group_id>")
@@ -44,7 +43,8 @@ def show(group_id: int) -> Response:
     query(NOTHING)
     admin, users_count, tasks_count = groups.details(g.session, group)
     shown = {name: admin[name] for name in ("id", "full_name", "email")}
-    return answer({**group, "admin": shown, "users_count": users_count, "tasks_count": tasks_count})
+    data = {**group, "admin": shown, "users_count": users_count, "tasks_count": tasks_count}
+    return tagged(answer(data), version(g.json[Kind.GROUP]))  # counts change without it: no 304
 
 
 @bp.route("/groups/<id:group_id>", methods=["PUT", "PATCH"])
@@ -54,7 +54,7 @@ def edit(group_id: int) -> Response:
     changes = body(EDIT_GROUP)
     written = groups.update(g.session, group, changes)
     json = written.json if written else g.json[Kind.GROUP]
-    return answer({"message": "Group updated.", "group": fragment(json)})
+    return answer_written("Group updated.", "group", json)
 
 
 @bp.delete("/groups/<id:group_id>")

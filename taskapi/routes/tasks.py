@@ -9,7 +9,7 @@ from schemas.queries import FILTER, SEARCH, STATUSES, USER_TASKS
 from schemas.tasks import BATCH, CREATE_TASK, EDIT_TASK
 from taskapi import batches, policy
 from taskapi.errors import Invalid
-from taskapi.http import answer, answer_json, answer_list, answer_page
+from taskapi.http import answer, answer_entity, answer_list, answer_page, answer_written
 from taskapi.inputs import body, query
 from taskapi.policy import Action, Caller
 from taskapi.routes.shared import shared
@@ -38,8 +38,8 @@ def create(user_id: int) -> Response:
     fields = body(CREATE_TASK)
     _require_place(user, fields["group_id"])
     task = store.create(g.session, user, fields)
-    data = {"message": "Task created.", "task": fragment(task.json)}
-    return answer(data, 201, f"/users/{user_id}/tasks/{task.id}")
+    location = f"/users/{user_id}/tasks/{task.id}"
+    return answer_written("Task created.", "task", task.json, 201, location)
 
 
 @bp.get("/users/<id:user_id>/tasks/<id:task_id>")
@@ -47,7 +47,7 @@ def show(user_id: int, task_id: int) -> Response:
     """Show a task."""
     policy.task(Action.USE_TASK, g.caller, user_id, g.found[Kind.TASK])
     query(NOTHING)
-    return answer_json(g.json[Kind.TASK])
+    return answer_entity(g.json[Kind.TASK])
 
 
 @bp.route("/users/<id:user_id>/tasks/<id:task_id>", methods=["PUT", "PATCH"])
@@ -58,7 +58,7 @@ def edit(user_id: int, task_id: int) -> Response:
     if changes.get("group_id", task["group_id"]) != task["group_id"]:
         _require_place(g.found[Kind.USER], changes["group_id"])
     (json,) = store.update(g.session, [(task, g.found[Kind.USER])], changes)
-    return answer({"message": "Task updated.", "task": fragment(json)})
+    return answer_written("Task updated.", "task", json)
 
 
 @bp.route("/users/<id:user_id>/tasks/<id:task_id>/done", methods=["PUT", "PATCH"])
@@ -67,7 +67,7 @@ def finish(user_id: int, task_id: int) -> Response:
     task = policy.task(Action.USE_TASK, g.caller, user_id, g.found[Kind.TASK])
     query(NOTHING)
     (json,) = store.update(g.session, [(task, g.found[Kind.USER])], {"status": True})
-    return answer({"message": "Task marked as done.", "task": fragment(json)})
+    return answer_written("Task marked as done.", "task", json)
 
 
 @bp.delete("/users/<id:user_id>/tasks/<id:task_id>")

@@ -6,12 +6,20 @@ from schemas.common import NOTHING, PAGED
 from schemas.queries import SEARCH
 from schemas.users import CREATE_USER, EDIT_USER, REPLACE_WEEK
 from taskapi import policy
-from taskapi.http import answer, answer_json, answer_list, answer_page
+from taskapi.http import (
+    answer,
+    answer_entity,
+    answer_list,
+    answer_page,
+    answer_part,
+    answer_written,
+    tagged,
+)
 from taskapi.inputs import body, query
 from taskapi.passwords import hash_password
 from taskapi.policy import Action
 from taskapi.store import queries, search, users
-from taskapi.store.codec import Entity, fragment, template
+from taskapi.store.codec import Entity, fragment, template, version
 from taskapi.store.keys import Kind
 from taskapi.store.queries import Scope
 
@@ -34,8 +42,7 @@ def create() -> Response:
     fields = body(CREATE_USER)
     policy.require_new_user(g.caller, fields["role"], fields["group_ids"])
     user = users.create(g.session, fields, hash_password(fields.pop("password")))
-    data = {"message": "User created.", "user": fragment(user.json)}
-    return answer(data, 201, f"/users/{user.id}")
+    return answer_written("User created.", "user", user.json, 201, f"/users/{user.id}")
 
 
 @bp.get("/users/search")
@@ -53,7 +60,7 @@ def show(user_id: int) -> Response:
     """Show a user."""
     policy.user(Action.SEE_USER, g.caller, g.found[Kind.USER])
     query(NOTHING)
-    return answer_json(g.json[Kind.USER])
+    return answer_entity(g.json[Kind.USER])
 
 
 @bp.route("/users/<id:user_id>", methods=["PUT", "PATCH"])
@@ -61,7 +68,7 @@ def edit(user_id: int) -> Response:
     """Change some fields of a user."""
     user = policy.user(Action.EDIT_USER, g.caller, g.found[Kind.USER])
     changes = body(EDIT_USER)
-    return answer({"message": "User updated.", "user": fragment(_edit(user, changes))})
+    return answer_written("User updated.", "user", _edit(user, changes))
 
 
 @bp.delete("/users/<id:user_id>")
@@ -85,7 +92,8 @@ def show_week(user_id: int) -> Response:
     """Show a user's working hours."""
     user = policy.user(Action.SEE_USER, g.caller, g.found[Kind.USER])
     query(NOTHING)
-    return answer({"user_id": user_id, "work_times": user["work_times"]})
+    data = {"user_id": user_id, "work_times": user["work_times"]}
+    return answer_part(data, of=g.json[Kind.USER])
 
 
 @bp.route("/users/<id:user_id>/worktimes", methods=["PUT", "PATCH"])
@@ -93,8 +101,9 @@ def replace_week(user_id: int) -> Response:
     """Replace a user's whole week."""
     user = policy.user(Action.EDIT_USER, g.caller, g.found[Kind.USER])
     changes = body(REPLACE_WEEK)
-    users.update(g.session, user, changes, None)
-    return answer({"message": "Work times updated.", "user_id": user_id, **changes})
+    written = users.update(g.session, user, changes, None)
+    data = {"message": "Work times updated.", "user_id": user_id, **changes}
+    return tagged(answer(data), version(written.json if written else g.json[Kind.USER]))
 
 
 def _visible_users() -> Scope:

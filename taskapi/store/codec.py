@@ -58,6 +58,11 @@ def decode_list(json: bytes) -> list[Entity]:
     return entities
 
 
+def version(json: bytes) -> str:
+    """Return the version of an entity, which is the last field of its JSON."""
+    return json[json.rindex(b":") + 1 : -1].decode()
+
+
 def split(json: bytes) -> list[bytes]:
     """Return the JSON of each of the entities whose JSON was joined by commas.
 
