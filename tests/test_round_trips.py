@@ -77,7 +77,7 @@ COSTS = {
     "owner PUT /groups/1": (3, 8),
     "owner DELETE /groups/1": (7, 17),
     "owner DELETE /users/3": (5, 12),
-    "owner POST /admin/sync": (9, 13),
+    "owner POST /admin/sync": (10, 14),
     "owner GET /admin/status": (6, 10),
     "owner GET /admin/stats": (7, 13),
 }
