@@ -151,7 +151,7 @@ def test_an_address_that_only_postgresql_knows_sets_its_new_holder_aside(
     sql(
         installation,
         "INSERT INTO users SELECT 77, full_name, role, 'x@y.org', number, work_times, created_at,"
-        " updated_at, 1, password_hash, 'x@y.org', folded FROM users WHERE id = 1",
+        " updated_at, 1, password_hash, 'x@y.org' FROM users WHERE id = 1",
     )
     user, other = new_user(api, email="X@y.org"), new_user(api)
     assert installation.sync().written["users"] == 1

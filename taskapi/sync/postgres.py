@@ -29,7 +29,6 @@ _SCHEMA: Final = (Path(__file__).parent / "schema.sql").read_text()
 _SEARCH: Final = """
 CREATE EXTENSION IF NOT EXISTS pg_trgm;
 CREATE INDEX IF NOT EXISTS tasks_search ON tasks USING gin (folded gin_trgm_ops);
-CREATE INDEX IF NOT EXISTS users_search ON users USING gin (folded gin_trgm_ops);
 """
 _LOCK: Final = """
 SET LOCAL lock_timeout = %s;

@@ -186,8 +186,7 @@ def _user(user: Entity) -> str:
     times = orjson.dumps(user["work_times"]).decode()
     name, email, number = user["full_name"], user["email"], user["number"]
     texts = (name, email, number, times, user["secret"], fold(email))
-    folded = fold(f"{name}\n{email}\n{number}")
-    return f"{user['id']}\t{user['role']}{_stamps(user)}{_texts(*texts, folded)}"
+    return f"{user['id']}\t{user['role']}{_stamps(user)}{_texts(*texts)}"
 
 
 def _group(group: Entity) -> str:
@@ -230,7 +229,7 @@ _FOR: Final = {
     Kind.USER: _Plan(
         Kind.USER,
         "id, role, created_at, updated_at, version,"
-        " full_name, email, number, work_times, password_hash, email_key, folded",
+        " full_name, email, number, work_times, password_hash, email_key",
         _user,
     ),
     Kind.GROUP: _Plan(

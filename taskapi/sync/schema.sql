@@ -27,9 +27,10 @@ CREATE TABLE IF NOT EXISTS users (
     version       bigint      NOT NULL,
     password_hash text        NOT NULL,
     email_key     text        NOT NULL,        -- the address, folded
-    folded        text        NOT NULL,        -- full_name, email, number
     CONSTRAINT users_email UNIQUE (email_key) DEFERRABLE INITIALLY DEFERRED
 );
+
+ALTER TABLE users DROP COLUMN IF EXISTS folded;  -- of earlier versions; users are searched in Redis
 
 CREATE TABLE IF NOT EXISTS groups (
     id         bigint      PRIMARY KEY,
