@@ -53,7 +53,8 @@ class Run:
         return self
 
     def ended(self) -> int:
-        return self.process.wait(30)
+        """Its exit code; gunicorn gives its own workers 30 s before it kills them."""
+        return self.process.wait(60)
 
     def children(self) -> dict[int, str]:
         """Every process below this one, with what it was started as."""
