@@ -5,17 +5,26 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
 from marshmallow import ValidationError
 
 from schemas.common import email
+from taskapi.reader import Reader
 
 DEFAULT_OWNER_PASSWORD = "admin1234"
 DEFAULT_POSTGRES_PASSWORD = "EKQH9jQX7gAfV7pLwVmsbLbF3XfY6n4S"
+SECRET_FILES = (
+    *("OWNER_PASSWORD_FILE", "REDIS_PASSWORD_FILE", "POSTGRES_PASSWORD_FILE"),
+    *("REDIS_URL_FILE", "DATABASE_URL_FILE"),
+)
+REDIS_PARTS = ("REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD")
+POSTGRES_PARTS = (
+    *("DB_HOST", "DB_PORT", "POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD"),
+    "POSTGRES_SSLMODE",
+)
+SSL_MODES = "disable|prefer|require|verify-ca|verify-full"
 DURATION = re.compile(r"(?=.)(?:([0-9]{1,4})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,6})s)?")
-T = TypeVar("T")
 
 
 class ConfigError(ValueError):
@@ -24,7 +33,11 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What the environment says, checked. Durations are seconds, sizes bytes."""
+    """What the environment says, checked. Durations are seconds, sizes bytes.
+
+    Attributes:
+        secret_files: the files that secrets were read from.
+    """
 
     owner_password: str
     owner_email: str
@@ -40,6 +53,7 @@ class Settings:
     backup_dir: Path
     backup_keep: int
     web_concurrency: int
+    secret_files: tuple[Path, ...]
 
     @property
     def is_default_password(self) -> bool:
@@ -53,39 +67,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-class _Reader:
-    """Reads variables one by one and collects what is wrong with them."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self.environ = environ
-        self.mistakes: list[str] = []
-
-    def text(self, name: str, default: str) -> str:
-        return self.environ.get(name) or default
-
-    def parsed(self, name: str, default: str, parse: Callable[[str], T], remedy: str) -> T:
-        value = self.text(name, default)
-        try:
-            return parse(value)
-        except ValueError:
-            self.mistakes.append(f"{name}={value!r} is not usable: {remedy}.")
-            return parse(default)
-
-    def whole(self, name: str, default: int, low: int, high: int) -> int:
-        def parse(value: str) -> int:
-            if not re.fullmatch("[0-9]{1,18}", value) or not low <= int(value) <= high:
-                raise ValueError
-            return int(value)
-
-        return self.parsed(name, str(default), parse, f"set a whole number from {low} to {high}")
-
-    def secret(self, name: str, default: str, low: int, high: int) -> str:
-        value = self.text(name, default)
-        if not low <= len(value) <= high:
-            self.mistakes.append(f"{name} has {len(value)} characters: set {low} to {high}.")
-        return value
 
 
 def seconds(value: str) -> float:
@@ -127,7 +108,7 @@ def _url(*schemes: str) -> Callable[[str], str]:
     return parse
 
 
-def _redis_url(read: _Reader) -> str:
+def _redis_url(read: Reader) -> str:
     port = read.whole("REDIS_PORT", 6380, 1, 65535)
     password = read.text("REDIS_PASSWORD", "")
     login = f":{quote(password, safe='')}@" if password else ""
@@ -135,7 +116,7 @@ def _redis_url(read: _Reader) -> str:
     return _masked_url(read, "REDIS_URL", url, "redis", "rediss", "unix")
 
 
-def _database_url(read: _Reader) -> str:
+def _database_url(read: Reader) -> str:
     port = read.whole("DB_PORT", 5433, 1, 65535)
     user, password, database = (
         quote(read.text(name, default), safe="")
@@ -146,11 +127,15 @@ def _database_url(read: _Reader) -> str:
         )
     )
     host = read.text("DB_HOST", "localhost")
-    url = f"postgresql://{user}:{password}@{host}:{port}/{database}"
+    mode = read.parsed(
+        "POSTGRES_SSLMODE", "prefer", _matching(SSL_MODES), f"set {SSL_MODES.replace('|', ', ')}"
+    )
+    suffix = f"?sslmode={mode}" if read.text("POSTGRES_SSLMODE", "") else ""
+    url = f"postgresql://{user}:{password}@{host}:{port}/{database}{suffix}"
     return _masked_url(read, "DATABASE_URL", url, "postgresql", "postgres")
 
 
-def _masked_url(read: _Reader, name: str, default: str, *schemes: str) -> str:
+def _masked_url(read: Reader, name: str, default: str, *schemes: str) -> str:
     """Parse a URL whose value may hold a password: a mistake names the variable only."""
     value = read.text(name, default)
     try:
@@ -166,7 +151,9 @@ def load(environ: Mapping[str, str]) -> Settings:
     Raises:
         ConfigError: naming every variable that is not usable, with what to set instead.
     """
-    read = _Reader(environ)
+    read = Reader(environ, SECRET_FILES)
+    read.choose("REDIS_URL", REDIS_PARTS)
+    read.choose("DATABASE_URL", POSTGRES_PARTS)
     settings = _settings(read)
     if settings.is_default_password and not is_loopback(settings.server_host):
         read.mistakes.append(
@@ -178,7 +165,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _settings(read: _Reader) -> Settings:
+def _settings(read: Reader) -> Settings:
     data_dir = Path(read.text("DATA_DIR", ".data")).absolute()
     port_name = "SERVER_PORT" if read.text("SERVER_PORT", "") else "PORT"
     interval = read.parsed(
@@ -200,4 +187,5 @@ def _settings(read: _Reader) -> Settings:
         backup_dir=Path(read.text("BACKUP_DIR", str(data_dir / "backups"))).absolute(),
         backup_keep=read.whole("BACKUP_KEEP", 7, 1, 10_000),
         web_concurrency=read.whole("WEB_CONCURRENCY", 2, 1, 256),
+        secret_files=tuple(read.files),
     )

@@ -27,16 +27,23 @@ from honcho.environ import parse, parse_procfile
 from honcho.printer import Message, Printer
 from honcho.process import Process
 
-from taskapi.config import DEFAULT_OWNER_PASSWORD, ConfigError, Settings, load
+from taskapi.config import (
+    DEFAULT_OWNER_PASSWORD,
+    POSTGRES_PARTS,
+    REDIS_PARTS,
+    ConfigError,
+    Settings,
+    load,
+)
 from taskapi.embedded import Postgres, Server, ServerError, Valkey
 from taskapi.leash import leashed
 from taskapi.ports import PortError, check_free
 
 ROOT = Path(__file__).resolve().parent.parent
-REAL_REDIS = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT")
+REAL_REDIS = ("REDIS_URL", "REDIS_URL_FILE", *REDIS_PARTS, "REDIS_PASSWORD_FILE")
 REAL_POSTGRES = (
-    *("DATABASE_URL", "DB_HOST", "DB_PORT"),
-    *("POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD"),
+    *("DATABASE_URL", "DATABASE_URL_FILE"),
+    *(*POSTGRES_PARTS, "POSTGRES_PASSWORD_FILE"),
 )
 HEALTHY_SECONDS = 30
 STOP_SECONDS = 60  # the worker's last pass may have much to write

@@ -1,11 +1,12 @@
 """Settings are read once, wholly, and every mistake is named at once."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from taskapi.config import ConfigError, load
+from taskapi.config import POSTGRES_PARTS, REDIS_PARTS, SECRET_FILES, ConfigError, load
 from tests.support import ROOT
 
 GUIDES_DATABASE = "postgresql://airflow:EKQH9jQX7gAfV7pLwVmsbLbF3XfY6n4S@localhost:5433/airflow"
@@ -24,7 +25,11 @@ UNUSABLE = {
     "KEY_PREFIX": ("a:b", "{x}", "x" * 65),
     "BACKUP_KEEP": ("0",),
     "WEB_CONCURRENCY": ("0",),
+    "POSTGRES_SSLMODE": ("on", "verify"),
+    "OWNER_PASSWORD_FILE": ("/nowhere/owner", "/"),
 }
+HIDDEN = {"PORT", "OWNER_PASSWORD_FILE"}
+"""What is not looked at where something else is given."""
 
 
 def test_without_variables_the_guides_defaults_hold() -> None:
@@ -54,6 +59,64 @@ def test_parts_make_urls_with_their_signs_escaped() -> None:
     assert settings.database_url == "postgresql://u:p%23w@db:2/d"
 
 
+@pytest.mark.parametrize("mode", ["disable", "prefer", "require", "verify-ca", "verify-full"])
+def test_the_url_made_of_parts_carries_the_ssl_mode(mode: str) -> None:
+    assert load({"POSTGRES_SSLMODE": mode}).database_url == f"{GUIDES_DATABASE}?sslmode={mode}"
+
+
+@pytest.mark.parametrize("name", [*REDIS_PARTS, *POSTGRES_PARTS])
+def test_a_store_is_named_by_its_url_or_in_parts(name: str) -> None:
+    urls = {"REDIS_URL": "redis://pw-77@a", "DATABASE_URL": "postgresql://pw-77@a/b"}
+    value = {"POSTGRES_SSLMODE": "require"}.get(name, "9")
+    with pytest.raises(ConfigError) as caught:
+        load(urls | {name: value})
+    url = "REDIS_URL" if name in REDIS_PARTS else "DATABASE_URL"
+    remedy = "set either the URL or its parts."
+    assert str(caught.value) == f"{url} and {name} are both given: {remedy}"
+
+
+def test_both_contradictions_are_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("redis://a")
+    (tmp_path / "password").write_text("pw-77")
+    given = {"REDIS_URL_FILE": str(tmp_path / "url"), "REDIS_HOST": "a", "REDIS_PORT": "1"}
+    given |= {"DATABASE_URL": "postgresql://a/b"}
+    with pytest.raises(ConfigError) as caught:
+        load(given | {"POSTGRES_PASSWORD_FILE": str(tmp_path / "password")})
+    remedy = "are both given: set either the URL or its parts."
+    assert str(caught.value).splitlines() == [
+        f"REDIS_URL and REDIS_HOST, REDIS_PORT {remedy}",
+        f"DATABASE_URL and POSTGRES_PASSWORD {remedy}",
+    ]
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+@pytest.mark.parametrize("name", SECRET_FILES)
+def test_a_secret_is_read_from_its_file(name: str, end: str, tmp_path: Path) -> None:
+    secret = {"REDIS_URL_FILE": "redis://h/3", "DATABASE_URL_FILE": "postgresql://h/d"}
+    value = secret.get(name, " pw-77")
+    path = tmp_path / "secret"
+    path.write_text(value + end, newline="")
+    settings = load({name: str(path)})
+    assert settings == replace(load({name.removesuffix("_FILE"): value}), secret_files=(path,))
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff", None])
+def test_a_secret_file_without_a_secret_is_refused(content: bytes | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "secret").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"^POSTGRES_PASSWORD_FILE [^\n]*: set [^\n]*$"):
+        load({"POSTGRES_PASSWORD_FILE": str(tmp_path / "secret")})
+
+
+def test_a_secret_comes_from_one_place(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("pw-77-file")
+    with pytest.raises(ConfigError) as caught:
+        load({"REDIS_PASSWORD": "pw-77", "REDIS_PASSWORD_FILE": str(tmp_path / "secret")})
+    assert str(caught.value) == (
+        "REDIS_PASSWORD and REDIS_PASSWORD_FILE are both given: set one of them."
+    )
+
+
 def test_the_servers_port_wins_over_the_platforms() -> None:
     assert load({"SERVER_PORT": "1000", "PORT": "2000"}).server_port == 1000
 
@@ -73,9 +136,9 @@ def test_what_cannot_be_used_is_named(name: str, value: str) -> None:
 
 def test_all_mistakes_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        load({name: values[0] for name, values in UNUSABLE.items() if name != "PORT"})
+        load({name: values[0] for name, values in UNUSABLE.items() if name not in HIDDEN})
     named = {re.split(r"\W", line)[0] for line in str(caught.value).splitlines()}
-    assert named == UNUSABLE.keys() - {"PORT"}
+    assert named == UNUSABLE.keys() - HIDDEN
 
 
 @pytest.mark.parametrize("name", ["OWNER_PASSWORD", "REDIS_URL", "DATABASE_URL"])

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -197,6 +198,34 @@ def test_real_servers_are_used_where_they_are_named(
         children = " ".join(started.ready().children().values())
         assert "valkey-server" not in children
         assert "postgres" not in children
+
+
+def test_a_redis_named_in_parts_stands_beside_a_private_postgresql(
+    data_dir: Path, valkey: Server
+) -> None:
+    url = urlsplit(valkey.url)
+    parts = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(url.port), "KEY_PREFIX": "parts"}
+    with running(data_dir, **parts, REDIS_PASSWORD=url.password or "") as started:
+        children = " ".join(started.ready().children().values())
+        assert "valkey-server" not in children
+        assert "postgres" in children
+
+
+@pytest.mark.parametrize(
+    ("given", "started"),
+    [
+        ({}, ["Valkey", "Postgres"]),
+        ({"REDIS_PASSWORD_FILE": "/x"}, ["Postgres"]),
+        ({"REDIS_URL_FILE": "/x", "POSTGRES_SSLMODE": "require"}, []),
+        ({"DATABASE_URL_FILE": "/x"}, ["Valkey"]),
+    ],
+)
+def test_a_store_that_is_named_in_any_way_is_not_started(
+    given: dict[str, str], started: list[str], tmp_path: Path
+) -> None:
+    settings = load({"DATA_DIR": str(tmp_path)})
+    servers = run._private_servers(settings, given)
+    assert [type(server).__name__ for server in servers] == started
 
 
 def test_a_process_that_does_not_end_when_asked_is_killed(
