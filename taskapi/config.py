@@ -24,6 +24,7 @@ POSTGRES_PARTS = (
     "POSTGRES_SSLMODE",
 )
 SSL_MODES = "disable|prefer|require|verify-ca|verify-full"
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 DURATION = re.compile(r"(?=.)(?:([0-9]{1,4})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,6})s)?")
 
 
@@ -36,6 +37,7 @@ class Settings:
     """What the environment says, checked. Durations are seconds, sizes bytes.
 
     Attributes:
+        cors_origins: the sites whose scripts browsers let in; none where there are no such sites.
         secret_files: the files that secrets were read from.
     """
 
@@ -53,6 +55,7 @@ class Settings:
     backup_dir: Path
     backup_keep: int
     web_concurrency: int
+    cors_origins: tuple[str, ...]
     secret_files: tuple[Path, ...]
 
     @property
@@ -96,6 +99,10 @@ def _matching(pattern: str | re.Pattern[str]) -> Callable[[str], str]:
         return value
 
     return parse
+
+
+def _origins(value: str) -> tuple[str, ...]:
+    return tuple(_matching(ORIGIN)(origin.strip()) for origin in value.split(",")) if value else ()
 
 
 def _url(*schemes: str) -> Callable[[str], str]:
@@ -187,5 +194,8 @@ def _settings(read: Reader) -> Settings:
         backup_dir=Path(read.text("BACKUP_DIR", str(data_dir / "backups"))).absolute(),
         backup_keep=read.whole("BACKUP_KEEP", 7, 1, 10_000),
         web_concurrency=read.whole("WEB_CONCURRENCY", 2, 1, 256),
+        cors_origins=read.parsed(
+            "CORS_ORIGINS", "", _origins, "set origins such as https://app.example.com, no *"
+        ),
         secret_files=tuple(read.files),
     )

@@ -11,6 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from taskapi import auth, http, logs
 from taskapi.config import Settings
+from taskapi.cors import Cors
 from taskapi.errors import NewEpoch, Stale, Unavailable
 from taskapi.routes import admin, groups, health, shared, tasks, users
 from taskapi.store.link import Store
@@ -35,6 +36,8 @@ class TaskApi(Flask):
         if settings.trusted_proxies:
             hops = ProxyFix(self.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)
             self.wsgi_app = hops  # type: ignore[method-assign]
+        if settings.cors_origins:
+            self.wsgi_app = Cors(self.wsgi_app, settings.cors_origins)  # type: ignore[method-assign]
 
     def full_dispatch_request(self) -> Response:
         """Answer this request as Flask does, without the hooks and signals that nobody uses."""

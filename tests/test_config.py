@@ -26,6 +26,7 @@ UNUSABLE = {
     "BACKUP_KEEP": ("0",),
     "WEB_CONCURRENCY": ("0",),
     "POSTGRES_SSLMODE": ("on", "verify"),
+    "CORS_ORIGINS": ("*", "https://*.a.com", "https://a.com/", "a.com", "null", "https://a.com,,"),
     "OWNER_PASSWORD_FILE": ("/nowhere/owner", "/"),
 }
 HIDDEN = {"PORT", "OWNER_PASSWORD_FILE"}
@@ -115,6 +116,13 @@ def test_a_secret_comes_from_one_place(tmp_path: Path) -> None:
     assert str(caught.value) == (
         "REDIS_PASSWORD and REDIS_PASSWORD_FILE are both given: set one of them."
     )
+
+
+def test_origins_are_a_list() -> None:
+    given = "https://a.example, http://localhost:3000,https://[::1]:8443"
+    expected = ("https://a.example", "http://localhost:3000", "https://[::1]:8443")
+    assert load({"CORS_ORIGINS": given}).cors_origins == expected
+    assert load({}).cors_origins == ()
 
 
 def test_the_servers_port_wins_over_the_platforms() -> None:
