@@ -1,9 +1,11 @@
-"""Which ports can be listened on, asked before anything binds them.
+"""Which ports can be listened on, asked before anything binds them, and who listens already.
 
 With SO_REUSEPORT, which our gunicorn uses, the kernel lets a second service share a port silently.
 """
 
 import errno
+import http.client
+import json
 import random
 import socket
 import time
@@ -37,6 +39,23 @@ def check_free(host: str, port: int) -> None:
                 f"Port {port} of {host} is taken: stop what listens there, or set SERVER_PORT."
             )
         time.sleep(POLL_SECONDS)
+
+
+def own_address(host: str) -> str:
+    """Where this machine itself finds what listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+
+
+def health_at(host: str, port: int) -> str:
+    """Return the status that a taskapi there has, or why there is no answer."""
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", "/health")
+        return str(json.load(connection.getresponse())["status"])
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
+        return f"no answer: {error}"
+    finally:
+        connection.close()
 
 
 def _try(host: str, port: int) -> OSError | None:

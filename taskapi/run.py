@@ -7,8 +7,6 @@ killed, the kernel tells its children (see `leash.py`).
 """
 
 import fcntl
-import http.client
-import json
 import os
 import shlex
 import signal
@@ -37,7 +35,7 @@ from taskapi.config import (
 )
 from taskapi.embedded import Postgres, Server, ServerError, Valkey
 from taskapi.leash import leashed
-from taskapi.ports import PortError, check_free
+from taskapi.ports import PortError, check_free, health_at, own_address
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_REDIS = ("REDIS_URL", "REDIS_URL_FILE", *REDIS_PARTS, "REDIS_PASSWORD_FILE")
@@ -221,9 +219,9 @@ def _data_dir(path: Path) -> Iterator[None]:
 
 def _invitation(settings: Settings) -> str:
     """A command to try as soon as the service is healthy, or what it says when that is too long."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.server_host, settings.server_host)
+    host = own_address(settings.server_host)
     deadline = time.monotonic() + HEALTHY_SECONDS
-    while (health := _health(host, settings.server_port)) != "healthy":
+    while (health := health_at(host, settings.server_port)) != "healthy":
         if time.monotonic() > deadline:
             return f"After {HEALTHY_SECONDS} s /health says {health!r}: see the lines above."
         time.sleep(POLL_SECONDS)
@@ -231,17 +229,6 @@ def _invitation(settings: Settings) -> str:
     address = f"[{host}]" if ":" in host else host
     url = f"http://{address}:{settings.server_port}/users"
     return f'Ready. Try: curl -H "X-Owner-Password: {password}" {url}'
-
-
-def _health(host: str, port: int) -> str:
-    connection = http.client.HTTPConnection(host, port, timeout=5)
-    try:
-        connection.request("GET", "/health")
-        return str(json.load(connection.getresponse())["status"])
-    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
-        return f"no answer: {error}"
-    finally:
-        connection.close()
 
 
 if __name__ == "__main__":

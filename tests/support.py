@@ -35,7 +35,10 @@ ROOT = Path(__file__).resolve().parent.parent
 OWNER_PASSWORD = "owner-canary-8271"
 OWNER_EMAIL = "owner@example.com"
 GUIDES_VARIABLES = ("OWNER_", "SERVER_", "PORT", "REDIS_", "DATABASE_", "DB_", "POSTGRES_")
-OUR_VARIABLES = ("SYNC_", "TRUSTED_", "MAX_BODY", "KEY_PREFIX", "DATA_DIR", "BACKUP_", "WEB_")
+OUR_VARIABLES = (
+    *("SYNC_", "TRUSTED_", "MAX_BODY", "KEY_PREFIX", "DATA_DIR", "BACKUP_", "WEB_"),
+    "CORS_",
+)
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 15) -> Any:
@@ -118,14 +121,14 @@ class Installation:
     ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
         log = self.folder / f"{name}-{secrets.token_hex(3)}.log"
         with log.open("wb") as output:
-            process = _start(arguments, _ambient() | self.env | env, output)
+            process = _start(arguments, ambient() | self.env | env, output)
             try:
                 yield process, log
             finally:
                 _stop(process)
 
 
-def _ambient() -> dict[str, str]:
+def ambient() -> dict[str, str]:
     """This process's environment without settings of the service."""
     ours = GUIDES_VARIABLES + OUR_VARIABLES
     return {k: v for k, v in os.environ.items() if not k.startswith(ours)}

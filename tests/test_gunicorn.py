@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from taskapi.ports import free_port
-from taskapi.run import _health
+from taskapi.ports import free_port, health_at
 from tests.support import ROOT, eventually
 
 
@@ -67,7 +66,7 @@ def test_it_starts_and_says_so_while_both_stores_are_away(tmp_path: Path) -> Non
         log.open("w") as output,
         subprocess.Popen(command, cwd=ROOT, env=os.environ | env, stdout=output) as gunicorn,
     ):
-        eventually(lambda: _health("127.0.0.1", port) == "unhealthy")
+        eventually(lambda: health_at("127.0.0.1", port) == "unhealthy")
         gunicorn.terminate()
     assert gunicorn.returncode == 0
     assert "The sync worker will try again." in log.read_text()

@@ -24,6 +24,7 @@ MAY_IMPORT = {
         "taskapi/routes/",
         "taskapi/run.py",
         "taskapi/restore.py",
+        "taskapi/doctor/",
         *ENTRY_POINTS,
     ),
 }
@@ -31,6 +32,7 @@ MAY_READ_ENVIRONMENT = (
     "taskapi/config.py",
     "taskapi/run.py",
     "taskapi/restore.py",
+    "taskapi/__main__.py",
     "taskapi/embedded.py",
     *ENTRY_POINTS,
 )

@@ -60,10 +60,13 @@ class Link:
             keeps on disk what it acknowledged.
     """
 
-    def __init__(self, pool: redis.ConnectionPool, process: str, thread: int, meta: str) -> None:
-        self.server, self._meta = "", meta
+    def __init__(
+        self, store: "Store", process: str, thread: int, pool: redis.ConnectionPool
+    ) -> None:
+        self.server, self._meta = "", store.keys.meta
         self._connection: Any = pool.connection_class(**pool.connection_kwargs)
-        self._connection.register_connect_callback(self._arrive)
+        if not store.is_onlooker:
+            self._connection.register_connect_callback(self._arrive)
         self._numbers = itertools.count(1)
         self.operation_field = f"op:{process}.{thread}"
 
@@ -162,10 +165,21 @@ def _with_source(command: Command) -> Command:
 
 
 class Store:
-    """An installation's Redis: its keys, and a link for each thread that asks."""
+    """An installation's Redis: its keys, and a link for each thread that asks.
 
-    def __init__(self, url: str, prefix: str, reply_seconds: float = REPLY_SECONDS) -> None:
-        self.keys = Keys(prefix)
+    An onlooker's links leave nothing behind when they connect. In return it must not write: ids
+    and versions that a server lost may be given out again.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        prefix: str,
+        reply_seconds: float = REPLY_SECONDS,
+        *,
+        is_onlooker: bool = False,
+    ) -> None:
+        self.keys, self.is_onlooker = Keys(prefix), is_onlooker
         self._process = secrets.token_hex(6)
         self._threads = itertools.count(1)
         self._local = threading.local()
@@ -183,7 +197,6 @@ class Store:
         """This thread's own link, made on first use."""
         found: Link | None = getattr(self._local, "link", None)
         if found is None:
-            found = self._local.link = Link(
-                self._pool, self._process, next(self._threads), self.keys.meta
-            )
+            thread = next(self._threads)
+            found = self._local.link = Link(self, self._process, thread, self._pool)
         return found

@@ -1,6 +1,7 @@
 """What the Redis server itself risks: whether it keeps what it acknowledged."""
 
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 from redis.exceptions import ResponseError
@@ -22,6 +23,33 @@ _LATE_FILE: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the server says of itself.
+
+    Attributes:
+        name: what it is, with its version: Valkey 9.1.2.
+        version: of the Redis that it is, or can stand in for.
+        clock_seconds: its time.
+        limit_bytes: how much it may use: what it is set to, else all that the machine has.
+        policy: what it does when that is used up, empty where it does not say.
+        appendfsync: when it writes its append-only file, empty without one.
+    """
+
+    name: str
+    version: tuple[int, ...]
+    clock_seconds: float
+    used_bytes: int
+    limit_bytes: int
+    policy: str
+    appendfsync: str
+
+    @property
+    def is_keeping(self) -> bool:
+        """Whether it would rather refuse a change than drop another."""
+        return self.policy in ("", "noeviction")
+
+
 class Evicting(TaskApiError):
     """The server would drop acknowledged changes, so nothing may begin to use it."""
 
@@ -30,27 +58,38 @@ class Evicting(TaskApiError):
 
 def require_keeping(store: Store) -> None:
     """Raise Evicting where the server may drop data to make room."""
-    policy = value_of(_info(store), "maxmemory_policy")
-    if policy not in ("", "noeviction"):
-        raise Evicting(_EVICTING.format(policy))
+    facts = look(store)
+    if not facts.is_keeping:
+        raise Evicting(_EVICTING.format(facts.policy))
 
 
 def warnings(store: Store) -> list[str]:
     """Return sentences on what may be lost with this server as it is set up."""
-    info, found = _info(store), []
-    policy = value_of(info, "maxmemory_policy")
-    if policy not in ("", "noeviction"):
-        found.append(_EVICTING.format(policy))
-    if value_of(info, "aof_enabled") != "1":
+    facts, found = look(store), []
+    if not facts.is_keeping:
+        found.append(_EVICTING.format(facts.policy))
+    if not facts.appendfsync:
         found.append(_NO_FILE)
-    elif (appendfsync := _appendfsync(store)) != "always":
-        found.append(_LATE_FILE.format(appendfsync))
+    elif facts.appendfsync != "always":
+        found.append(_LATE_FILE.format(facts.appendfsync))
     return found
 
 
-def _info(store: Store) -> str:
-    (info,) = store.link.trip(("INFO", "memory", "persistence"))
-    return str(info.decode())
+def look(store: Store) -> Facts:
+    """Ask the server about itself; raises Unavailable when it is away."""
+    reply, (seconds, _) = store.link.trip(("INFO",), ("TIME",))
+    info = reply.decode()
+    redis, valkey = value_of(info, "redis_version"), value_of(info, "valkey_version")
+    limits = (int(value_of(info, name) or 0) for name in ("maxmemory", "total_system_memory"))
+    return Facts(
+        name=f"Valkey {valkey}" if valkey else f"Redis {redis}",
+        version=tuple(int(part) for part in redis.split(".") if part.isdecimal()),
+        clock_seconds=int(seconds),
+        used_bytes=int(value_of(info, "used_memory") or 0),
+        limit_bytes=next(filter(None, limits), 0),
+        policy=value_of(info, "maxmemory_policy"),
+        appendfsync=_appendfsync(store) if value_of(info, "aof_enabled") == "1" else "",
+    )
 
 
 def _appendfsync(store: Store) -> str:

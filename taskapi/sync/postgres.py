@@ -25,7 +25,7 @@ LOCK: Final = 0x7A5C_A911_5E1F
 ROWS: Final = 2000
 """Rows fetched at once."""
 
-_SCHEMA: Final = (Path(__file__).parent / "schema.sql").read_text()
+SCHEMA: Final = (Path(__file__).parent / "schema.sql").read_text()
 _SEARCH: Final = """
 CREATE EXTENSION IF NOT EXISTS pg_trgm;
 CREATE INDEX IF NOT EXISTS tasks_search ON tasks USING gin (folded gin_trgm_ops);
@@ -142,7 +142,7 @@ class Database:
 
     def create_tables(self) -> None:
         """Create what is missing, search indexes where this PostgreSQL and this role can."""
-        self.execute(_SCHEMA)
+        self.execute(SCHEMA)
         self.execute("SAVEPOINT search")
         try:
             self.execute(_SEARCH)

@@ -65,7 +65,7 @@ def check(db: Database, store: Store) -> Meta:
     redis, copy = meta.read(store), find(db)
     if not redis.epoch or redis.state == State.RESTORING:
         raise NotReady("Redis is empty or being restored: there is nothing to sync yet.")
-    if why := _difference(redis, copy):
+    if why := difference(redis, copy):
         meta.write(store, state=State.FENCED)
         meta.tell(store, {"fenced": why})
         raise Fenced(why)
@@ -80,7 +80,8 @@ def is_of(redis: Meta, copy: Copy) -> bool:
     return (redis.installation, redis.epoch) == (copy.installation, copy.epoch)
 
 
-def _difference(redis: Meta, copy: Copy | None) -> str:
+def difference(redis: Meta, copy: Copy | None) -> str:
+    """Return why a Redis with data does not belong to this PostgreSQL, empty if it does."""
     if copy is None:
         return BEHIND
     if redis.installation != copy.installation or redis.epoch < copy.epoch:

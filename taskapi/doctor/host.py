@@ -1,0 +1,69 @@
+"""What surrounds the service here: its secrets, its port, its folders."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from taskapi.config import DEFAULT_POSTGRES_PASSWORD, Settings, is_loopback
+from taskapi.doctor.finding import Finding, finding
+from taskapi.ports import PortError, check_free, health_at, own_address
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Yield what is found of each thing."""
+    yield from _secrets(settings)
+    yield _port(settings.server_host, settings.server_port)
+    yield _backups(settings.backup_dir)
+
+
+def _secrets(settings: Settings) -> Iterator[Finding]:
+    yield finding(
+        "owner password",
+        "the default, which everybody knows" if settings.is_default_password else "one of your own",
+        warn="set OWNER_PASSWORD" if settings.is_default_password else "",
+    )
+    url, remedy = urlsplit(settings.database_url), "set POSTGRES_PASSWORD, and change it there"
+    is_default = unquote(url.password or "") == DEFAULT_POSTGRES_PASSWORD
+    yield finding(
+        "postgresql password",
+        "the default, which everybody knows" if is_default else "not the default",
+        fail=remedy if is_default and not is_loopback(url.hostname or "localhost") else "",
+        warn=remedy if is_default else "",
+    )
+    for path in (*settings.secret_files, Path(".env")):
+        with suppress(FileNotFoundError):
+            yield _secret_file(path, path.stat().st_mode & 0o777)
+
+
+def _secret_file(path: Path, mode: int) -> Finding:
+    return finding(
+        "secret file",
+        f"{path} has mode {mode:04o}",
+        fail=f"others may change it: chmod 600 {path}" if mode & 0o022 else "",
+        warn=f"others may read it: chmod 600 {path}" if mode & 0o004 else "",
+    )
+
+
+def _port(host: str, port: int) -> Finding:
+    where, health = f"{host}:{port}", health_at(own_address(host), port)
+    if health in ("healthy", "degraded", "unhealthy"):
+        see = "" if health == "healthy" else "see /health and /admin/status there"
+        bad = see if health == "unhealthy" else ""
+        return finding("port", f"a taskapi at {where} is {health}", fail=bad, warn=see)
+    try:
+        check_free(host, port)
+    except PortError as error:
+        return finding("port", f"no taskapi can serve at {where}", fail=str(error).rstrip("."))
+    return finding("port", f"{where} is free")
+
+
+def _backups(folder: Path) -> Finding:
+    nearest = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+    can_write = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+    return finding(
+        "backups",
+        f"{folder} {'can' if can_write else 'cannot'} be written",
+        fail="" if can_write else "let this user make and write that folder, or set BACKUP_DIR",
+    )

@@ -1,0 +1,41 @@
+"""What the PostgreSQL server says of itself, and whether it has our tables."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from taskapi.sync.postgres import SCHEMA, Database
+
+_TABLES: Final = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", SCHEMA)
+_LOOK: Final = """
+SELECT current_setting('server_version_num')::int,
+       extract(epoch FROM clock_timestamp())::float8,
+       ARRAY(SELECT name FROM unnest(%s) AS name WHERE to_regclass(name) IS NOT NULL),
+       EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_trgm')
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the server says of itself.
+
+    Attributes:
+        version: major and minor.
+        clock_seconds: its time.
+        tables: those of ours that are there.
+        missing: those that are not.
+        has_trigrams: whether searches can have an index.
+    """
+
+    version: tuple[int, int]
+    clock_seconds: float
+    tables: list[str]
+    missing: list[str]
+    has_trigrams: bool
+
+
+def look(db: Database) -> Facts:
+    """Ask the server about itself and about our database."""
+    ((number, clock, tables, has_trigrams),) = db.rows(_LOOK, (_TABLES,))
+    missing = [name for name in _TABLES if name not in tables]
+    return Facts(divmod(number, 10_000), clock, tables, missing, has_trigrams)
