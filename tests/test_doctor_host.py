@@ -59,11 +59,20 @@ def test_a_port_that_something_else_has_fails(
     assert "set SERVER_PORT" in found(taken)["port"].remedy
 
 
-def test_a_taskapi_that_is_not_healthy_fails(installation: Installation) -> None:
-    installation.env["REDIS_URL"] = "redis://127.0.0.1:1/0"
-    with installation.serve() as api:
+@pytest.mark.parametrize(
+    ("variable", "url", "status", "health"),
+    [
+        ("REDIS_URL", "redis://127.0.0.1:1/0", "fail", "unhealthy"),
+        ("DATABASE_URL", "postgresql://127.0.0.1:1/x", "warn", "degraded"),
+    ],
+)
+def test_a_taskapi_that_is_not_healthy_is_told(
+    installation: Installation, variable: str, url: str, status: str, health: str
+) -> None:
+    installation.env[variable] = url
+    with installation.serve(workers=1) as api:
         settings = load(installation.env | {"SERVER_PORT": str(urlsplit(api.url).port)})
-        assert seen(settings, "port") == ("fail", f"a taskapi at {api.url[7:]} is unhealthy")
+        assert seen(settings, "port") == (status, f"a taskapi at {api.url[7:]} is {health}")
 
 
 def test_a_backup_folder_that_cannot_be_made_fails(
