@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from marshmallow import ValidationError
 
@@ -23,6 +23,12 @@ POSTGRES_PARTS = (
     *("DB_HOST", "DB_PORT", "POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD"),
     "POSTGRES_SSLMODE",
 )
+REDIS_OPTIONS = {"db": "[0-9]{1,5}", "username": ".*", "password": ".*"}
+TLS_OPTIONS = {
+    **dict.fromkeys(("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"), ".+"),
+    "ssl_cert_reqs": "none|optional|required",
+    "ssl_check_hostname": "true|false",
+}
 SSL_MODES = "disable|prefer|require|verify-ca|verify-full"
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 DURATION = re.compile(r"(?=.)(?:([0-9]{1,4})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,6})s)?")
@@ -120,7 +126,21 @@ def _redis_url(read: Reader) -> str:
     password = read.text("REDIS_PASSWORD", "")
     login = f":{quote(password, safe='')}@" if password else ""
     url = f"redis://{login}{read.text('REDIS_HOST', 'localhost')}:{port}/0"
-    return _masked_url(read, "REDIS_URL", url, "redis", "rediss", "unix")
+    url = _masked_url(read, "REDIS_URL", url, "redis", "rediss", "unix")
+    _check_options(read, url)
+    return url
+
+
+def _check_options(read: Reader, url: str) -> None:
+    """Refuse what the driver would stumble over at the first request."""
+    parts = urlsplit(url)
+    known = REDIS_OPTIONS | (TLS_OPTIONS if parts.scheme == "rediss" else {})
+    given = parse_qsl(parts.query, keep_blank_values=True)
+    if not all(re.fullmatch(known.get(name, "(?!)"), value) for name, value in given):
+        names = ", ".join(known)
+        read.mistakes.append(
+            f"REDIS_URL has an option that is not usable with {parts.scheme}: set only {names}."
+        )
 
 
 def _database_url(read: Reader) -> str:

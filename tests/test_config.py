@@ -16,7 +16,15 @@ UNUSABLE = {
     "SERVER_PORT": ("0", "65536", "http", "٣"),
     "PORT": ("-1",),
     "REDIS_PORT": ("none",),
-    "REDIS_URL": ("http://localhost", "redis://localhost:99999"),
+    "REDIS_URL": (
+        *("http://localhost", "redis://localhost:99999", "redis://h/?db=x", "redis://h/?x=1"),
+        *(
+            "redis://h/?ssl_ca_certs=/ca",
+            "rediss://h/?ssl_ca_cert=/ca",
+            "rediss://h/?ssl_ca_certs=",
+        ),
+        "rediss://h/?ssl_cert_reqs=no",
+    ),
     "DB_PORT": ("1.5",),
     "DATABASE_URL": ("mysql://localhost/x",),
     "SYNC_INTERVAL": ("15", "m", "0s", "-1m", "1d", "15m30"),
@@ -116,6 +124,12 @@ def test_a_secret_comes_from_one_place(tmp_path: Path) -> None:
     assert str(caught.value) == (
         "REDIS_PASSWORD and REDIS_PASSWORD_FILE are both given: set one of them."
     )
+
+
+def test_a_redis_url_may_have_the_options_of_its_kind() -> None:
+    options = "ssl_ca_certs=/ca&ssl_cert_reqs=required&ssl_check_hostname=false&db=2"
+    for url in (f"rediss://h/?{options}", "unix:///run/redis?db=1&password=p"):
+        assert load({"REDIS_URL": url}).redis_url == url
 
 
 def test_origins_are_a_list() -> None:
