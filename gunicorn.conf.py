@@ -25,6 +25,7 @@ class OurLogger(Logger):
 
     def setup(self, cfg: Config) -> None:
         super().setup(cfg)
+        logs.configure(_settings.log_format)
         for handler in self.error_log.handlers:
             handler.setStream(sys.stdout)
             handler.setFormatter(logs.OneLine())
@@ -50,7 +51,6 @@ def on_starting(arbiter: Arbiter) -> None:
             _check_address(arbiter, *address[:2])
     if _settings.is_default_password:
         arbiter.log.warning("OWNER_PASSWORD is the default, which everybody knows: set your own.")
-    logs.configure()
     try:
         bootstrap.prepare(_settings)
     except Evicting as error:

@@ -122,11 +122,11 @@ def main() -> None:
     """Run a worker until SIGTERM or SIGINT."""
     os.environ["TZ"] = "UTC"
     time.tzset()
-    logs.configure()
     try:
         settings = load(os.environ)
     except ConfigError as error:
         sys.exit(str(error))
+    logs.configure(settings.log_format)
     worker = Worker(settings)
     set_on_signals(worker.stop)
     log.info("Sync worker begins, interval %s", status.duration(settings.sync_interval_seconds))

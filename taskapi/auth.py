@@ -119,11 +119,12 @@ class Authenticator:
     ) -> Identity:
         bucket = failures.Bucket(view.keys, "owner", address)
         user, _, counts, named = _read(view, SYSTEM_OWNER, bucket, names)
+        app_ctx.g.account = "owner header"
         bucket.require_open(view, counts)
         is_right = hmac.compare_digest(hashlib.sha256(claim.header or b"").digest(), self._owner)
         if not is_right or user is None:
             bucket.count(view)
-            raise _refusal("owner header", address)
+            raise Unauthenticated
         bucket.clear(view, counts)
         return Identity(view, policy.caller_of(user), named)
 
@@ -134,6 +135,7 @@ class Authenticator:
         user_id = self._user_id(view, login)
         bucket = failures.Bucket(view.keys, str(user_id or login.lower()), address)
         user, stored, counts, named = _read(view, user_id, bucket, names)
+        app_ctx.g.account = user_id if user else "unknown"  # it may be a password: not told
         if "@" in login and user_id != NOBODY and not _has_email(user, login):
             del self._ids[login.lower()]  # the address changed hands since it was remembered
             return self._basic_caller(view, claim, address, names)
@@ -165,10 +167,11 @@ class Authenticator:
         finally:
             self._turn.release()
         if not is_right:
-            raise _refusal(bucket.account, bucket.address)
+            raise Unauthenticated
         bucket.forgive(view)
         self._memory.keep(digest)
-        log.info("Log-in user=%s address=%s", bucket.account, bucket.address)
+        said = {"request_id": app_ctx.g.request_id, "user": int(bucket.account)}
+        log.info("Log-in", extra={"fields": said | {"address": bucket.address}})
 
     def _user_id(self, view: Session, login: str) -> int:
         if _ID.fullmatch(login):
@@ -204,8 +207,3 @@ def _read(view: Session, user_id: int, bucket: failures.Bucket, names: Sequence[
 
 def _has_email(user: Entity | None, login: str) -> bool:
     return user is not None and user["email"].lower() == login.lower()
-
-
-def _refusal(account: str, address: str) -> Unauthenticated:
-    log.warning("Log-in refused account=%r address=%s", account[:80], address)
-    return Unauthenticated()

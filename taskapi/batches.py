@@ -13,8 +13,10 @@ from taskapi.store.session import Session
 Pair = tuple[Entity, Entity]
 
 
-def run(session: Session, caller: Caller, order: dict[str, Any]) -> dict[str, Any]:
-    """Carry out a checked batch for the caller and return the answer's data.
+def run(
+    session: Session, caller: Caller, order: dict[str, Any]
+) -> tuple[dict[str, Any], list[int]]:
+    """Carry out a checked batch for the caller; return the answer's data and the tasks' ids.
 
     Raises:
         Invalid: an owner moves tasks into a group that does not exist.
@@ -25,14 +27,15 @@ def run(session: Session, caller: Caller, order: dict[str, Any]) -> dict[str, An
     updated: list[bytes] = []
     deleted: list[int] = []
     if order["action"] == "delete":
-        deleted = [task["id"] for task in permitted]
+        changed = deleted = [task["id"] for task in permitted]
         if permitted:
             store.delete(session, permitted)
     else:
         pairs, refused = _movable(session, caller, permitted, changes.get("group_id"))
         errors |= refused
         updated = store.update(session, pairs, changes)
-    return {
+        changed = [task["id"] for task, _ in pairs]
+    data = {
         "message": f"Batch {order['action']}: {len(updated) + len(deleted)} of {len(ids)} done.",
         "action": order["action"],
         "total_requested": len(ids),
@@ -42,6 +45,7 @@ def run(session: Session, caller: Caller, order: dict[str, Any]) -> dict[str, An
         "deleted_ids": deleted,
         **_told(errors),
     }
+    return data, changed
 
 
 def _permitted(

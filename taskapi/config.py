@@ -63,6 +63,7 @@ class Settings:
     web_concurrency: int
     cors_origins: tuple[str, ...]
     secret_files: tuple[Path, ...]
+    log_format: str
 
     @property
     def is_default_password(self) -> bool:
@@ -218,4 +219,5 @@ def _settings(read: Reader) -> Settings:
             "CORS_ORIGINS", "", _origins, "set origins such as https://app.example.com, no *"
         ),
         secret_files=tuple(read.files),
+        log_format=read.parsed("LOG_FORMAT", "text", _matching("text|json"), "set text or json"),
     )

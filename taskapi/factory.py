@@ -25,7 +25,7 @@ class TaskApi(Flask):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__("taskapi", static_folder=None)
-        logs.configure()
+        logs.configure(settings.log_format)
         self.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
         http.install(self)
         store = Store(settings.redis_url, settings.key_prefix)

@@ -8,16 +8,21 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import orjson
-from flask import Flask, Response, g, request
+from flask import Flask, Request, Response, g, request
 from flask.globals import app_ctx, request_ctx
 from werkzeug.exceptions import HTTPException
 
-from taskapi import errors
+from taskapi import audit, errors, logs
 from taskapi.inputs import EntityId, UnsupportedBody
 from taskapi.store.codec import fragment, version
 from taskapi.store.queries import Page
 
 SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+UNKNOWN_WORD: Final = re.compile(
+    "(?<=/)(?!(?:users|groups|tasks|admin|health|search|filter|stats|batch|worktimes|done|sync|status"
+    "|[0-9]{1,5})(?:/|\\Z))[^/]+"
+)
+"""In a path that is not ours; it may be a password, which has 6 characters or more."""
 log = logging.getLogger("taskapi")
 
 STATUS: Final = {
@@ -108,7 +113,13 @@ def _json(data: dict[str, Any], status: int) -> Response:
     return Response(orjson.dumps(data), status, content_type="application/json")
 
 
+def note(**fields: Any) -> None:
+    """Have the log line of this request say these things too."""
+    app_ctx.g.noted |= fields
+
+
 def _error(status: int, code: str, message: str, fields: Any = None) -> Response:
+    note(code=code)
     data = {"success": False, "error": message, "code": code, "request_id": g.request_id}
     return _json({**data, "fields": fields} if fields else data, status)
 
@@ -138,7 +149,8 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _crash(error: Exception) -> Response:
-    log.error("Error request_id=%s", g.request_id, exc_info=error)
+    fields = {"request_id": g.request_id}
+    log.error("Error in a request", extra={"fields": fields}, exc_info=error)
     return _error(500, "internal_error", "Internal error: tell us the request id.")
 
 
@@ -148,7 +160,8 @@ def begin() -> None:
     given = request_ctx.request.environ.get("HTTP_X_REQUEST_ID", "")
     here.request_id = given if SANE_ID.fullmatch(given) else secrets.token_hex(8)
     here.begin = time.perf_counter()
-    here.caller = None
+    here.caller = here.account = None
+    here.noted = {}
 
 
 def finish(response: Response) -> Response:
@@ -157,16 +170,23 @@ def finish(response: Response) -> Response:
     headers.add("X-Request-ID", here.request_id)
     headers.add("X-Content-Type-Options", "nosniff")
     headers.add("Cache-Control", "no-store")
-    log.info(
-        "%s %r %d %.1fms request_id=%s caller=%s",
-        asked.method,
-        asked.path,
-        response.status_code,
-        1000 * (time.perf_counter() - here.begin),
-        here.request_id,
-        here.caller.id if here.caller else "-",
-    )
+    _log(here, asked, response)
     return response
+
+
+def _log(here: Any, asked: Request, response: Response) -> None:
+    """Write the request's line; what a path or method that we do not have says is left out."""
+    method, path, status = asked.method, asked.path, response.status_code
+    fields = {"request_id": here.request_id, "caller": here.caller.id if here.caller else None}
+    if asked.url_rule is None:
+        method = method if method in audit.METHODS else "*"
+        path = UNKNOWN_WORD.sub("*", path)
+    if method not in audit.READS or status >= 400:
+        ids, location = asked.view_args or {}, response.headers.get("Location")
+        fields |= audit.trail(method, asked.endpoint, ids, status, location) | here.noted
+    if here.caller is None and status in audit.REFUSALS:
+        fields |= {"account": here.account, "address": asked.remote_addr}
+    logs.request(method, path, status, time.perf_counter() - here.begin, fields)
 
 
 def install(app: Flask) -> None:

@@ -17,9 +17,10 @@ def main(arguments: list[str]) -> str | None:
     """Return None when it is done, else the sentence that says why not."""
     if len(arguments) != 1:
         return "Usage: python -m taskapi.restore FILE"
-    logs.configure()
     try:
-        comeback.bring_back(load(os.environ), Path(arguments[0]))
+        settings = load(os.environ)
+        logs.configure(settings.log_format)
+        comeback.bring_back(settings, Path(arguments[0]))
     except (ConfigError, TaskApiError) as error:
         return str(error)
     return None

@@ -36,6 +36,7 @@ UNUSABLE = {
     "POSTGRES_SSLMODE": ("on", "verify"),
     "CORS_ORIGINS": ("*", "https://*.a.com", "https://a.com/", "a.com", "null", "https://a.com,,"),
     "OWNER_PASSWORD_FILE": ("/nowhere/owner", "/"),
+    "LOG_FORMAT": ("xml", "JSON"),
 }
 HIDDEN = {"PORT", "OWNER_PASSWORD_FILE"}
 """What is not looked at where something else is given."""

@@ -10,7 +10,7 @@ from schemas.common import NOTHING
 from schemas.queries import SYNC
 from taskapi import policy
 from taskapi.config import Settings
-from taskapi.http import answer
+from taskapi.http import answer, note
 from taskapi.inputs import query
 from taskapi.policy import Action
 from taskapi.routes.shared import shared
@@ -25,6 +25,7 @@ ACTIONS: Final[dict[tuple[str, str], Callable[[Settings, Store], dict[str, Any]]
     ("backup", "false"): backup.force,
 }
 """What `action` and `reseed` ask for."""
+AUDITED: Final = {"force": "admin.sync", "restore": "admin.restore", "backup": "admin.backup"}
 
 
 @bp.post("/admin/sync")
@@ -32,6 +33,7 @@ def sync() -> Response:
     """Sync now, restore Redis from PostgreSQL, or write a backup file."""
     policy.require(Action.ADMINISTER, g.caller)
     asked = query(SYNC)
+    note(audit=AUDITED[asked["action"]], reseed=asked["reseed"])
     ours = shared()
     act = ACTIONS[asked["action"], asked["reseed"]]
     return answer({"action": asked["action"], **act(ours.settings, ours.store)})

@@ -6,7 +6,7 @@ from schemas.common import NOTHING, PAGED
 from schemas.groups import ADD_MEMBER, CREATE_GROUP, EDIT_GROUP
 from taskapi import policy
 from taskapi.errors import Invalid
-from taskapi.http import answer, answer_page, answer_written, tagged
+from taskapi.http import answer, answer_page, answer_written, note, tagged
 from taskapi.inputs import body, query
 from taskapi.policy import Action
 from taskapi.store import groups, memberships, queries, statistics
@@ -90,6 +90,7 @@ def add_member(group_id: int) -> Response:
     """Make a user a member of a group."""
     policy.group(Action.CHANGE_MEMBERS, g.caller, g.found[Kind.GROUP])
     user_id = body(ADD_MEMBER)["user_id"]
+    note(user=user_id)
     memberships.add(g.session, group_id, _recruit(user_id))
     return answer({"message": "User added.", "group_id": group_id, "user_id": user_id})
 

@@ -8,8 +8,9 @@ from schemas.common import NOTHING
 from schemas.queries import FILTER, SEARCH, STATUSES, USER_TASKS
 from schemas.tasks import BATCH, CREATE_TASK, EDIT_TASK
 from taskapi import batches, policy
+from taskapi.audit import MOST_IDS
 from taskapi.errors import Invalid
-from taskapi.http import answer, answer_entity, answer_list, answer_page, answer_written
+from taskapi.http import answer, answer_entity, answer_list, answer_page, answer_written, note
 from taskapi.inputs import body, query
 from taskapi.policy import Action, Caller
 from taskapi.routes.shared import shared
@@ -114,7 +115,10 @@ def batch() -> Response:
     """Change, finish or delete many tasks in one step."""
     policy.require(Action.LIST_TASKS, g.caller)
     order = body(BATCH)
-    return answer(batches.run(g.session, g.caller, order))
+    data, ids = batches.run(g.session, g.caller, order)
+    failed = data.get("error_count", 0)
+    note(action=order["action"], count=len(ids), failed=failed, tasks=ids[:MOST_IDS])
+    return answer(data)
 
 
 def _page(asked: dict[str, Any], **named: int | None) -> queries.Page:

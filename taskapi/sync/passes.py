@@ -113,5 +113,5 @@ def _report(store: Store, tally: Tally, begin: float) -> Report:
     report = Report(tally.written, tally.deleted, round(time.perf_counter() - begin, 3))
     words = {"last_sync": time.time(), "last_duration": report.duration_seconds}
     meta.tell(store, {**words, "last_error": None, "failures": None})
-    log.info("Sync done written=%s deleted=%s %.3fs", *asdict(report).values())
+    log.info("Sync done", extra={"fields": asdict(report)})
     return report
