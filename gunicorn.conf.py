@@ -1,7 +1,9 @@
 """How gunicorn serves `app:app`: it reads this file from the folder it is started in."""
 
 import os
+import re
 import sys
+from logging import LogRecord
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
@@ -29,6 +31,14 @@ class OurLogger(Logger):
         for handler in self.error_log.handlers:
             handler.setStream(sys.stdout)
             handler.setFormatter(logs.OneLine())
+        self.error_log.addFilter(_without_the_request)
+
+
+def _without_the_request(record: LogRecord) -> bool:
+    """Cut what gunicorn quotes of a request that it cannot use: it may hold a password."""
+    if str(record.msg).startswith(("Invalid request", "Error handling request")):
+        record.msg, record.args = re.split(": | %s", record.msg)[0], ()
+    return True
 
 
 _host = f"[{_settings.server_host}]" if ":" in _settings.server_host else _settings.server_host

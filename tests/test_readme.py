@@ -6,20 +6,21 @@ import subprocess
 from tests.conftest import Install
 from tests.support import ROOT
 
-TOUR = re.search(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+TOUR = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+COMMANDS = [line for line in re.split(r"\n(?=curl|#|$)", TOUR) if line.startswith("curl")]
+
+
+def curl(command: str, url: str, *options: str) -> str:
+    """What a command of the tour prints, sent to `url`; fails where curl does."""
+    words = " ".join(["curl -sS --fail-with-body", *options])
+    text = command.replace("http://localhost:7890", url).replace("curl", words, 1)
+    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (command, done.stdout, done.stderr)
+    return done.stdout
 
 
 def test_the_tour_works_from_an_empty_installation(install: Install) -> None:
-    assert TOUR is not None
-    commands = [line for line in re.split(r"\n(?=curl|#|$)", TOUR[1]) if line.startswith("curl")]
     with install(OWNER_PASSWORD="admin1234").serve() as api:
-        for command in commands:
-            text = command.replace("http://localhost:7890", api.url)
-            done = subprocess.run(
-                ["bash", "-c", text.replace("curl", "curl -sS --fail-with-body", 1)],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, (command, done.stdout, done.stderr)
-    assert len(commands) == 13
+        for command in COMMANDS:
+            curl(command, api.url)
+    assert len(COMMANDS) == 13
