@@ -8,6 +8,7 @@ from schemas.common import Digits, Paged, Query, Text
 
 STATUSES: Final = {"completed": True, "pending": False, "all": None}
 PRIORITIES: Final = ("1", "2", "3")
+SYNC_ACTIONS: Final = ("force", "restore", "backup")
 
 
 class Search(Paged):
@@ -25,9 +26,7 @@ class Filter(UserTasks):
 
 
 class Sync(Query):
-    action = fields.String(
-        validate=validate.OneOf(("force", "restore", "backup")), load_default="force"
-    )
+    action = fields.String(validate=validate.OneOf(SYNC_ACTIONS), load_default="force")
     reseed = fields.String(validate=validate.OneOf(("true", "false")), load_default="false")
 
     @validates_schema

@@ -64,6 +64,7 @@ class Settings:
     cors_origins: tuple[str, ...]
     secret_files: tuple[Path, ...]
     log_format: str
+    has_docs: bool
 
     @property
     def is_default_password(self) -> bool:
@@ -220,4 +221,5 @@ def _settings(read: Reader) -> Settings:
         ),
         secret_files=tuple(read.files),
         log_format=read.parsed("LOG_FORMAT", "text", _matching("text|json"), "set text or json"),
+        has_docs=read.flag("DOCS_ENABLED", True),
     )

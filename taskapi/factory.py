@@ -13,11 +13,13 @@ from taskapi import auth, http, logs
 from taskapi.config import Settings
 from taskapi.cors import Cors
 from taskapi.errors import NewEpoch, Stale, Unavailable
-from taskapi.routes import admin, groups, health, shared, tasks, users
+from taskapi.routes import admin, docs, groups, health, shared, tasks, users
 from taskapi.store.link import Store
 
 PATIENCE_SECONDS: Final = 2.0
 PAUSES_SECONDS: Final = (0.001, 0.05)
+PUBLIC: Final = (health.bp.name, docs.bp.name)
+"""Blueprints that need no credentials."""
 
 
 class TaskApi(Flask):
@@ -33,6 +35,8 @@ class TaskApi(Flask):
         shared.install(self, settings, store)
         for routes in (health, users, groups, tasks, admin):
             self.register_blueprint(routes.bp)
+        if settings.has_docs:
+            self.register_blueprint(docs.bp)
         if settings.trusted_proxies:
             hops = ProxyFix(self.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)
             self.wsgi_app = hops  # type: ignore[method-assign]
@@ -57,7 +61,7 @@ class TaskApi(Flask):
         request = request_ctx.request
         if request.routing_exception is not None or request.method == "OPTIONS":
             return super().dispatch_request()
-        if request.blueprint == health.bp.name:
+        if request.blueprint in PUBLIC:
             return super().dispatch_request()
         deadline, pause = time.monotonic() + PATIENCE_SECONDS, PAUSES_SECONDS[0]
         has_new_epoch = False

@@ -67,6 +67,16 @@ class Reader:
 
         return self.parsed(name, str(default), parse, f"set a whole number from {low} to {high}")
 
+    def flag(self, name: str, default: bool) -> bool:
+        words = {"true": True, "false": False}
+
+        def parse(value: str) -> bool:
+            if value not in words:
+                raise ValueError
+            return words[value]
+
+        return self.parsed(name, str(default).lower(), parse, "set true or false")
+
     def secret(self, name: str, default: str, low: int, high: int) -> str:
         value = self.text(name, default)
         if not low <= len(value) <= high:

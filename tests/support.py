@@ -37,7 +37,7 @@ OWNER_EMAIL = "owner@example.com"
 GUIDES_VARIABLES = ("OWNER_", "SERVER_", "PORT", "REDIS_", "DATABASE_", "DB_", "POSTGRES_")
 OUR_VARIABLES = (
     *("SYNC_", "TRUSTED_", "MAX_BODY", "KEY_PREFIX", "DATA_DIR", "BACKUP_", "WEB_"),
-    *("CORS_", "LOG_"),
+    *("CORS_", "LOG_", "DOCS_"),
 )
 
 

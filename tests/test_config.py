@@ -37,6 +37,7 @@ UNUSABLE = {
     "CORS_ORIGINS": ("*", "https://*.a.com", "https://a.com/", "a.com", "null", "https://a.com,,"),
     "OWNER_PASSWORD_FILE": ("/nowhere/owner", "/"),
     "LOG_FORMAT": ("xml", "JSON"),
+    "DOCS_ENABLED": ("yes", "True"),
 }
 HIDDEN = {"PORT", "OWNER_PASSWORD_FILE"}
 """What is not looked at where something else is given."""

@@ -34,6 +34,8 @@ BODIES: dict[str, Any] = {
 # Asked in this order. Lists, batches and deletes cost the same for more of what they are about.
 COSTS = {
     "nobody GET /health": (1, 2),
+    "nobody GET /": (0, 0),
+    "nobody GET /openapi.json": (0, 0),
     "user GET /users/3": (1, 4),
     "user GET /users/3/worktimes": (1, 4),
     "user GET /users/3/tasks": (2, 6),
