@@ -1,0 +1,261 @@
+"""The OpenAPI document says what the service serves, checks and answers: both ways."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator, FormatChecker
+from marshmallow import Schema
+from openapi_spec_validator import validate
+
+from schemas.common import Strict
+from taskapi import create_app, errors, http, openapi
+from taskapi.config import load
+from taskapi.openapi.errors import CODES
+from taskapi.openapi.operations import BODIES, OPERATIONS
+from tests.client import Answer, Api, Caller
+from tests.making import login, new_admin, new_group, new_task, new_user
+from tests.support import ROOT
+
+APP = create_app(load({}))
+DOCUMENT: dict[str, Any] = openapi.document(APP)
+DOCUMENTED = {
+    (method.upper(), path): operation
+    for path, methods in DOCUMENT["paths"].items()
+    for method, operation in methods.items()
+}
+NEVER_ANSWERED = {
+    "error",  # the base class
+    "invalid",  # refused on the command line only: a backup file that cannot be used
+    "conflict",  # the base of conflicts, all of which have a code of their own
+    "redis_evicts",  # nothing begins to serve
+}
+
+
+def check(instance: Any, schema: dict[str, Any]) -> None:
+    """Fail where the instance is not what the schema says; references are the document's."""
+    whole = {**schema, "components": DOCUMENT["components"]}
+    Draft202012Validator(whole, format_checker=FormatChecker()).validate(instance)
+
+
+def test_the_document_is_valid() -> None:
+    validate(DOCUMENT)
+
+
+def test_every_route_is_documented_and_nothing_else() -> None:
+    served = {
+        (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
+        for rule in APP.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert served == set(DOCUMENTED)
+
+
+def test_operation_ids_and_summaries_are_there_and_ids_are_unique() -> None:
+    names = [operation["operationId"] for operation in DOCUMENTED.values()]
+    assert len(set(names)) == len(names)
+    assert all(operation["summary"].endswith(".") for operation in DOCUMENTED.values())
+
+
+def schemas_in(kind: type[Schema]) -> set[type[Schema]]:
+    below = {leaf for child in kind.__subclasses__() for leaf in schemas_in(child)}
+    return below | {kind}
+
+
+def test_every_body_schema_is_documented() -> None:
+    assert {type(schema) for schema in BODIES.values()} == schemas_in(Strict) - {Strict}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_body_documents_exactly_what_its_schema_takes(name: str) -> None:
+    schema, shape = BODIES[name], DOCUMENT["components"]["schemas"][name]
+    assert set(shape["properties"]) == schema.fields.keys() | schema.READ_ONLY
+    required = {field for field, value in schema.fields.items() if value.required}
+    assert set(shape.get("required", [])) == (set() if schema.partial else required)
+    assert shape["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("endpoint", OPERATIONS)
+def test_a_query_documents_exactly_what_its_schema_takes(endpoint: str) -> None:
+    expected = OPERATIONS[endpoint].query.fields.keys()
+    for operation in DOCUMENTED.values():
+        if operation["operationId"].removesuffix("_patch") == endpoint.replace(".", "_"):
+            inline = [part for part in operation["parameters"] if part.get("in") == "query"]
+            assert {part["name"] for part in inline} == expected
+
+
+def examples() -> Iterator[Any]:
+    for (method, path), operation in DOCUMENTED.items():
+        parts = [operation.get("requestBody", {}), *operation["responses"].values()]
+        contents = [(f"{method} {path}", part.get("content", {})) for part in parts]
+        yield from contents
+    for name, response in DOCUMENT["components"]["responses"].items():
+        yield name, response["content"]
+
+
+@pytest.mark.parametrize(
+    ("instance", "schema"),
+    [
+        pytest.param(instance, content["schema"], id=name)
+        for name, contents in examples()
+        for content in contents.values()
+        for instance in (
+            *([content["example"]] if "example" in content else []),
+            *(example["value"] for example in content.get("examples", {}).values()),
+        )
+    ],
+)
+def test_every_example_is_what_its_schema_says(instance: Any, schema: dict[str, Any]) -> None:
+    check(instance, schema)
+
+
+def codes_in_source() -> set[str]:
+    """Every literal that becomes the code of an error, wherever in the service it is written."""
+    found = {code for code, _ in http.HTTP_ERRORS.values()}
+    for path in (ROOT / "taskapi").rglob("*.py"):
+        if "openapi" not in path.parts:
+            found.update(codes_of(ast.parse(path.read_text())))
+    return found
+
+
+def codes_of(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.keyword(arg="code", value=ast.Constant(value=str(code))):
+                yield code
+            case ast.Assign(targets=[ast.Name(id="code")], value=ast.Constant(value=str(code))):
+                yield code
+            case ast.Call(
+                func=ast.Name(id="_error"), args=[ast.Constant(), ast.Constant(value=code), *_]
+            ):
+                yield code
+            case ast.Call(
+                func=ast.Attribute(attr="get", value=ast.Name(id="HTTP_ERRORS")),
+                args=[_, ast.Tuple(elts=[ast.Constant(value=code), *_])],
+            ):
+                yield code
+
+
+def test_every_code_of_the_source_is_in_the_table_and_nothing_else() -> None:
+    assert codes_in_source() - NEVER_ANSWERED == set(CODES)
+    assert codes_in_source() >= NEVER_ANSWERED
+
+
+def test_the_table_knows_the_status_of_each_class_of_errors() -> None:
+    for kind in errors.TaskApiError.__subclasses__():
+        if kind in http.STATUS and kind.code in CODES:
+            assert CODES[kind.code].status == http.STATUS[kind]
+    for status, (code, _) in http.HTTP_ERRORS.items():
+        assert CODES[code].status == status
+
+
+TOUR = """
+owner GET /users
+admin GET /users?limit=1
+owner GET /users/search?q=person
+owner POST /users {"full_name": "New", "email": "new@example.com", "password": "secret-1"}
+owner POST /users {"full_name": "New", "email": "new@example.com", "password": "secret-1"}
+owner POST /users {"full_name": 1}
+user POST /users {"full_name": "New"}
+nobody GET /users
+user GET /users/3
+owner GET /users/987
+user PUT /users/3 {"full_name": "Renamed"}
+user PATCH /users/3 {"full_name": "Renamed again"}
+user GET /users/3/worktimes
+user PUT /users/3/worktimes {"work_times": {"Monday": 8}}
+owner DELETE /users/1
+owner GET /groups
+owner POST /groups {"name": "Another", "admin_id": 2}
+owner POST /groups {"name": "Third", "admin_id": 3}
+owner POST /groups {"name": "Third", "admin_id": 987}
+user GET /groups/1
+owner PUT /groups/1 {"name": "Another"}
+owner PUT /groups/1 {"name": "Fourth"}
+user GET /groups/1/users
+owner GET /groups/1/users
+owner POST /groups/2/users {"user_id": 3}
+owner POST /groups/2/users {"user_id": 3}
+owner DELETE /groups/2/users/3
+owner DELETE /groups/1/users/2
+user GET /groups/1/tasks
+user GET /groups/1/stats
+user GET /users/3/tasks?limit=1
+user POST /users/3/tasks {"title": "New", "group_id": 1}
+owner POST /users/3/tasks {"title": "New", "group_id": 987}
+user GET /users/3/tasks/1
+user PUT /users/3/tasks/1 {"priority": 1}
+user PUT /users/3/tasks/1 {"priority": 1
+user PUT /users/3/tasks/1/done
+owner GET /tasks/search?q=task
+owner GET /tasks/stats
+admin GET /tasks/stats
+user GET /tasks/stats
+user GET /tasks/filter?status=pending&limit=1
+owner POST /tasks/batch {"task_ids": [1, 987], "updates": {"priority": 3}}
+owner POST /tasks/batch {"task_ids": [2], "action": "delete"}
+user DELETE /users/3/tasks/1
+owner DELETE /groups/1
+owner DELETE /users/3
+owner GET /admin/status
+owner POST /admin/sync
+owner POST /admin/sync?action=backup
+owner POST /admin/sync?action=restore
+owner GET /admin/status
+owner GET /admin/stats
+user GET /admin/stats
+nobody GET /health
+nobody GET /
+nobody GET /openapi.json
+"""
+
+
+def documented_for(method: str, path: str) -> dict[str, Any]:
+    """Return the operation that a request is about."""
+    endpoint = APP.url_map.bind("").match(path.partition("?")[0], method)[0]
+    name = endpoint.replace(".", "_") + ("_patch" if method == "PATCH" else "")
+    return next(one for one in DOCUMENTED.values() if one["operationId"] == name)
+
+
+def resolved(value: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" not in value:
+        return value
+    found: Any = DOCUMENT
+    for part in value["$ref"].removeprefix("#/").split("/"):
+        found = found[part]
+    return dict(found)
+
+
+def check_answer(answer: Answer, operation: dict[str, Any]) -> None:
+    told = resolved(operation["responses"][str(answer.status)])
+    check(answer.json, told["content"]["application/json"]["schema"])
+    common = {"x-request-id", "x-content-type-options", "cache-control"}
+    ours = {name.lower() for name in answer.headers} - common - {"content-type", "content-length"}
+    assert ours <= {name.lower() for name in told["headers"]}
+
+
+def test_what_is_answered_is_what_is_documented(api: Api) -> None:
+    new_admin(api)
+    for _ in range(2):
+        new_group(api, 2)
+    user = new_user(api, 1)
+    for _ in range(3):
+        new_task(api, 3, 1)
+    by: dict[str, Caller] = {"nobody": None, "owner": "owner", "user": login(user)}
+    by["admin"] = login({"id": 2})
+    visited = set()
+    for line in TOUR.strip().splitlines():
+        who, method, path, *body = line.split(" ", 3)
+        typed = {"Content-Type": "application/json"} if body else {}
+        data = body[0].encode() if body else None
+        answer = api(method, path, by=by[who], data=data, headers=typed)
+        operation = documented_for(method, path)
+        assert str(answer.status) in operation["responses"], line
+        check_answer(answer, operation)
+        if answer.status < 300:
+            visited.add(operation["operationId"].removesuffix("_patch"))
+    assert visited == {name.replace(".", "_") for name in APP.view_functions}
