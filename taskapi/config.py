@@ -71,6 +71,12 @@ class Settings:
         """Whether the owner password is the one everybody can read in the guide."""
         return self.owner_password == DEFAULT_OWNER_PASSWORD
 
+    @property
+    def url(self) -> str:
+        """Where this machine reaches the service."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.server_host, self.server_host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.server_port}"
+
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach what listens on `host`."""

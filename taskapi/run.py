@@ -226,9 +226,7 @@ def _invitation(settings: Settings) -> str:
             return f"After {HEALTHY_SECONDS} s /health says {health!r}: see the lines above."
         time.sleep(POLL_SECONDS)
     password = DEFAULT_OWNER_PASSWORD if settings.is_default_password else "$OWNER_PASSWORD"
-    address = f"[{host}]" if ":" in host else host
-    url = f"http://{address}:{settings.server_port}/users"
-    return f'Ready. Try: curl -H "X-Owner-Password: {password}" {url}'
+    return f'Ready. Try: curl -H "X-Owner-Password: {password}" {settings.url}/users'
 
 
 if __name__ == "__main__":
