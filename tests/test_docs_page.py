@@ -13,6 +13,7 @@ from taskapi.openapi import page
 from taskapi.openapi.words import constraints, rows
 
 HOSTILE = """</code></style><script>alert(1)</script><b a="'>"""
+HOURS = {"type": "number", "minimum": 0, "maximum": 24}
 ID = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}
 
 
@@ -74,6 +75,10 @@ def test_a_command_says_to_a_shell_exactly_what_the_example_says(name: str) -> N
             "list of ids, each once",
         ),
         ({"anyOf": [ID, {"type": "null"}]}, "id or null"),
+        (
+            {"type": "object", "properties": {"Monday": HOURS, "Friday": HOURS}},
+            "object of Monday, Friday, each number, 0 to 24",
+        ),
         ({"const": True}, "true"),
         ({"type": "boolean"}, "true or false"),
         ({"description": "Anything."}, ""),

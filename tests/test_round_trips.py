@@ -36,6 +36,7 @@ COSTS = {
     "nobody GET /health": (1, 2),
     "nobody GET /": (0, 0),
     "nobody GET /openapi.json": (0, 0),
+    "nobody GET /docs": (0, 0),
     "user GET /users/3": (1, 4),
     "user GET /users/3/worktimes": (1, 4),
     "user GET /users/3/tasks": (2, 6),

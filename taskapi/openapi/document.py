@@ -13,6 +13,7 @@ from werkzeug.routing import Map, Rule
 from taskapi.openapi import answers, errors, parts
 from taskapi.openapi.examples import BODIES as BODY_EXAMPLES
 from taskapi.openapi.examples import DATA as DATA_EXAMPLES
+from taskapi.openapi.examples import PARAMETERS as PARAMETER_EXAMPLES
 from taskapi.openapi.fields import ID, Forms, Shape
 from taskapi.openapi.operations import (
     BARE,
@@ -130,7 +131,11 @@ def _parameters(forms: Forms, rule: Rule, method: str, told: Operation) -> list[
     names = ["X-Request-ID"]
     names += ["If-Match"] if method in CHANGES else []
     names += ["If-None-Match"] if told.has_version else []
-    return [*in_path, *forms.query(told.query), *names]
+    found = [*in_path, *forms.query(told.query)]
+    for parameter in found:
+        if parameter["name"] in PARAMETER_EXAMPLES and parameter.get("required"):
+            parameter["example"] = PARAMETER_EXAMPLES[parameter["name"]]
+    return [*found, *names]
 
 
 def _request_body(told: Operation) -> dict[str, Any]:

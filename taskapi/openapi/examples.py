@@ -59,7 +59,7 @@ BODIES: Final[dict[str, Any]] = {
     },
     "Week": {"work_times": {**_WEEK, "Saturday": 4.0, "Sunday": 0.0}},
     "NewGroup": {"name": "Engineering", "admin_id": 2},
-    "GroupChanges": {"name": "Engineering Team", "admin_id": 3},
+    "GroupChanges": {"name": "Engineering Team", "admin_id": 2},
     "NewMember": {"user_id": 3},
     "NewTask": {
         "title": "Implement authentication",
@@ -75,6 +75,7 @@ BODIES: Final[dict[str, Any]] = {
         "action": "update",
     },
 }
+PARAMETERS: Final = {"user_id": 3, "group_id": 1, "task_id": 1, "q": "john"}
 DATA: Final[dict[str, Any]] = {
     "User": _USER,
     "UserPage": {"users": [_USER], "count": 1},

@@ -23,6 +23,8 @@ POLICY: Final = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """The Content-Security-Policy under which the page looks as it should, and nothing else runs."""
+PLACE: Final = "http://service.invalid"
+"""An address to put another one in the place of, when the page has been made."""
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 
@@ -64,12 +66,25 @@ def base_url(host: str, fallback: str, *, is_secure: bool = False) -> str:
 
 def render(document: Node, base: str) -> str:
     """Return the page; its commands speak to the service at `base`."""
+    sections = list(_sections(document, base))
     return _ENVIRONMENT.get_template("page.html").render(
         info=document["info"],
         style=Markup(STYLE),
         base=base,
-        sections=list(_sections(document, base)),
+        logins=document["components"].get("securitySchemes", {}).values(),
+        common=_take_common(sections),
+        sections=sections,
     )
+
+
+def _take_common(sections: list[Node]) -> list[Node]:
+    """Take out and return the parameters that every operation has, to be shown once."""
+    operations = [operation for section in sections for operation in section["operations"]]
+    lists = [operation["parameters"] for operation in operations]
+    common = [it for it in lists[0] if all(it in parameters for parameters in lists)]
+    for parameters in lists:
+        parameters[:] = [it for it in parameters if it not in common]
+    return common
 
 
 def _sections(document: Node, base: str) -> Iterator[Node]:

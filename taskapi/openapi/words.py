@@ -1,9 +1,8 @@
 """What a schema of the OpenAPI document allows, in words for a reader."""
 
+import json
 from collections.abc import Iterator
 from typing import Any, Final
-
-import orjson
 
 from schemas.common import INT64_MOST
 
@@ -29,8 +28,7 @@ def resolve(document: Node, node: Any) -> Any:
 
 def json_text(value: Any, *, is_indented: bool = False) -> str:
     """Return the value as JSON, in one line or indented."""
-    option = orjson.OPT_INDENT_2 if is_indented else 0
-    return orjson.dumps(value, option=option).decode()
+    return json.dumps(value, ensure_ascii=False, indent=2 if is_indented else None)
 
 
 def constraints(document: Node, schema: Any) -> str:
@@ -63,11 +61,20 @@ def _named(document: Node, schema: Node, kind: str) -> str:
     if kind == "array":
         entry = constraints(document, schema.get("items", {})) or "value"
         return f"list of {entry}{'s' if entry.isalpha() else ''}"
+    if kind == "object" and (rule := _rule_of_all(document, schema)):
+        return f"object of {', '.join(schema['properties'])}, each {rule}"
     if kind == "integer" and (schema.get("minimum"), schema.get("maximum")) == ID:
         return "id"
     if kind == "string" and "format" in schema:
         return str(schema["format"])
     return {"string": "text", "integer": "whole number", "boolean": "true or false"}.get(kind, kind)
+
+
+def _rule_of_all(document: Node, schema: Node) -> str:
+    """Return the rule that is the same for all of several fields, or nothing."""
+    fields = schema.get("properties", {}).values()
+    rules = {constraints(document, field) for field in fields}
+    return rules.pop() if len(fields) > 1 and len(rules) == 1 else ""
 
 
 def _ranges(schema: Node) -> Iterator[str]:
@@ -98,4 +105,5 @@ def rows(document: Node, schema: Any, prefix: str = "") -> Iterator[Node]:
             "constraints": rule,
             "description": given.get("description", field.get("description", "")),
         }
-        yield from rows(document, field, f"{prefix}{name}.")
+        if not _rule_of_all(document, field):
+            yield from rows(document, field, f"{prefix}{name}.")

@@ -1,12 +1,17 @@
-"""What this service offers, for programs; none of it needs credentials."""
+"""What this service offers, for programs and people; none of it needs credentials."""
+
+from functools import lru_cache
 
 import orjson
-from flask import Blueprint, Response
+from flask import Blueprint, Flask, Response, request
 from flask.globals import app_ctx
+from markupsafe import escape
 
 from taskapi import openapi
 from taskapi.http import answer
 from taskapi.inputs import query
+from taskapi.openapi import page as paper
+from taskapi.routes.shared import shared
 
 bp = Blueprint("docs", __name__)
 
@@ -24,3 +29,23 @@ def describe() -> Response:
     """Show the OpenAPI document of the service."""
     query()
     return Response(orjson.dumps(openapi.document(app_ctx.app)), content_type="application/json")
+
+
+@bp.get("/docs")
+def page() -> Response:
+    """Show the same for people, with commands for the address that was asked."""
+    query()
+    text = _page(app_ctx.app).replace(paper.PLACE, escape(_base()))
+    return Response(text, headers={"Content-Security-Policy": paper.POLICY})
+
+
+@lru_cache(maxsize=1)
+def _page(app: Flask) -> str:
+    return paper.render(openapi.document(app), paper.PLACE)
+
+
+def _base() -> str:
+    """Return where the caller reaches the service; only a proxy of ours can say that it is TLS."""
+    settings, headers = shared().settings, request.headers
+    is_secure = settings.trusted_proxies > 0 and headers.get("X-Forwarded-Proto") == "https"
+    return paper.base_url(headers.get("Host", ""), settings.url, is_secure=is_secure)
