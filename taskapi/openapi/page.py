@@ -42,9 +42,9 @@ def _block(text: str) -> str:
     return "<ul>" + "".join(f"<li>{entry}</li>" for entry in entries) + "</ul>"
 
 
-def breakable(path: str) -> Markup:
-    """Return a path that a narrow screen breaks at its slashes."""
-    return Markup("<wbr>/").join(path.split("/"))
+def breakable(name: str) -> Markup:
+    """Return a path or a field that a narrow screen breaks at its slashes and dots."""
+    return Markup(re.sub(r"(?=/)|(?<=\.)", "<wbr>", str(escape(name))))
 
 
 _ENVIRONMENT: Final = Environment(
