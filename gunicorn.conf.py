@@ -3,11 +3,14 @@
 import os
 import re
 import sys
+from collections import Counter
 from logging import LogRecord
 
+from gunicorn import sock
 from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
+from gunicorn.workers.base import Worker
 
 from taskapi import logs
 from taskapi.config import ConfigError, is_loopback, load
@@ -46,9 +49,9 @@ bind = f"{_host}:{_settings.server_port}"
 workers = _settings.web_concurrency
 worker_class = "gthread"
 threads = 4
-reuse_port = True  # one shared socket: one worker took all kept-alive connections
-keepalive = 75
-graceful_timeout = 30
+keepalive = 75  # above nginx' 60: it never sends a request on a connection that is being closed
+graceful_timeout = 30  # what runs is finished before a worker ends
+forwarded_allow_ips = "127.0.0.1"
 control_socket_disable = True
 accesslog = None  # the service logs its requests itself
 logger_class = OurLogger
@@ -67,6 +70,38 @@ def on_starting(arbiter: Arbiter) -> None:
         sys.exit(str(error))
     except TaskApiError as error:
         arbiter.log.warning("%s The sync worker will try again.", error)
+    _listen(arbiter)
+
+
+def _listen(arbiter: Arbiter) -> None:
+    """Open a socket for each worker, as with reuse_port, but here, where it outlives the worker.
+
+    One for all: one worker took all kept-alive connections. One of the worker's own: its end
+    resets what waits there, at each reload. Unix and inherited sockets are left to gunicorn.
+    """
+    cfg = arbiter.cfg
+    is_inherited = arbiter.master_pid or "LISTEN_FDS" in os.environ
+    if is_inherited or not all(isinstance(address, tuple) for address in cfg.address):
+        return
+    cfg.set("reuse_port", True)
+    for _ in range(cfg.workers):
+        arbiter.LISTENERS += sock.create_sockets(cfg, arbiter.log)
+    cfg.set("reuse_port", False)
+
+
+def pre_fork(arbiter: Arbiter, worker: Worker) -> None:
+    """Give the worker the socket of every address that fewest others have."""
+    width = len(arbiter.cfg.address)
+    used = Counter(other.sockets[0] for other in arbiter.WORKERS.values())
+    first = min(range(0, len(arbiter.LISTENERS), width), key=lambda n: used[arbiter.LISTENERS[n]])
+    worker.sockets = arbiter.LISTENERS[first : first + width]
+
+
+def nworkers_changed(arbiter: Arbiter, new: int, _old: int | None) -> None:
+    """Keep a worker at each socket, whatever SIGTTOU says."""
+    fewest = len(arbiter.LISTENERS) // max(1, len(arbiter.cfg.address))
+    if new < fewest:
+        arbiter.num_workers = fewest
 
 
 def _check_address(arbiter: Arbiter, host: str, port: int) -> None:

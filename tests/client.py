@@ -89,11 +89,11 @@ def _dumps(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-def over_http(address: str) -> Send:
-    """Send each request to `host:port` on a connection of its own."""
+def over_http(address: str, source: str = "") -> Send:
+    """Send each request to `host:port` on a connection of its own, from the address `source`."""
 
     def send(method: str, path: str, headers: list[tuple[str, str]], data: Any) -> Answer:
-        connection = http.client.HTTPConnection(address, timeout=40)
+        connection = http.client.HTTPConnection(address, timeout=40, source_address=(source, 0))
         with contextlib.closing(connection):
             connection.connect()
             connection.putrequest(method, path, skip_accept_encoding=True)

@@ -1,15 +1,20 @@
 """What gunicorn refuses before it serves, and says when it starts."""
 
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from taskapi.ports import free_port, health_at
-from tests.support import ROOT, eventually
+from tests.client import Api
+from tests.edge import Load, master_of, reload_gunicorn
+from tests.support import ROOT, Installation, eventually
 
 
 def _gunicorn(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -70,3 +75,49 @@ def test_it_starts_and_says_so_while_both_stores_are_away(tmp_path: Path) -> Non
         gunicorn.terminate()
     assert gunicorn.returncode == 0
     assert "The sync worker will try again." in log.read_text()
+
+
+def test_a_reload_under_load_fails_no_request(installation: Installation) -> None:
+    with installation.serve() as api:
+        asks = [lambda: api("GET", "/health")] * 8
+        with Load(asks) as load:
+            for reloads in range(1, 4):
+                reload_gunicorn(api, reloads)
+                load.goes_on(500)
+    assert set(load.results) == {200}
+
+
+def test_a_worker_that_is_killed_leaves_a_queue_that_the_next_one_serves(
+    installation: Installation,
+) -> None:
+    with installation.serve(workers=1) as api:
+        worker = pids(api)[-1]
+        os.kill(worker, signal.SIGSTOP)
+        eventually(lambda: "T" in Path(f"/proc/{worker}/stat").read_text().split()[2])
+        with ThreadPoolExecutor() as clients:
+            waiting = [clients.submit(api, "GET", "/health") for _ in range(4)]
+            eventually(lambda: queued(api) == 4)
+            os.kill(worker, signal.SIGKILL)
+            assert {future.result().status for future in waiting} == {200}
+
+
+def test_fewer_workers_than_sockets_are_refused(installation: Installation) -> None:
+    with installation.serve(workers=2) as api:
+        before = pids(api)
+        os.kill(master_of(api), signal.SIGTTOU)
+        eventually(lambda: "Handling signal: ttou" in api.log())
+        assert {api("GET", "/health").status for _ in range(20)} == {200}
+        assert pids(api) == before
+
+
+def pids(api: Api) -> list[int]:
+    """The workers that it has started so far."""
+    return [int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", api.log())]
+
+
+def queued(api: Api) -> int:
+    """How many connections wait to be accepted at the service's port."""
+    port = f"{int(api.url.rsplit(':', 1)[1]):04X}"
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    listening = [row[4] for row in rows if row[1].endswith(":" + port) and row[3] == "0A"]
+    return sum(int(queue.split(":")[1], 16) for queue in listening)
