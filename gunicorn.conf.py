@@ -97,6 +97,12 @@ def pre_fork(arbiter: Arbiter, worker: Worker) -> None:
     worker.sockets = arbiter.LISTENERS[first : first + width]
 
 
+def on_reload(_arbiter: Arbiter) -> None:
+    """Let new workers read the code anew: they would inherit what this process has loaded."""
+    for name in [name for name in sys.modules if name.split(".")[0] in ("schemas", "taskapi")]:
+        del sys.modules[name]
+
+
 def nworkers_changed(arbiter: Arbiter, new: int, _old: int | None) -> None:
     """Keep a worker at each socket, whatever SIGTTOU says."""
     fewest = len(arbiter.LISTENERS) // max(1, len(arbiter.cfg.address))
