@@ -1,6 +1,7 @@
 """Settings: the only reader of the environment, parsed once, every mistake reported at once."""
 
 import ipaddress
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -221,7 +222,9 @@ def _settings(read: Reader) -> Settings:
         data_dir=data_dir,
         backup_dir=Path(read.text("BACKUP_DIR", str(data_dir / "backups"))).absolute(),
         backup_keep=read.whole("BACKUP_KEEP", 7, 1, 10_000),
-        web_concurrency=read.whole("WEB_CONCURRENCY", 2, 1, 256),
+        web_concurrency=read.whole(
+            "WEB_CONCURRENCY", min(max(2, os.cpu_count() or 1), 256), 1, 256
+        ),
         cors_origins=read.parsed(
             "CORS_ORIGINS", "", _origins, "set origins such as https://app.example.com, no *"
         ),
