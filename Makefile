@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench fmt clean soak mutants
+.PHONY: help run test check bench fmt clean soak fuzz mutants
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ bench: .venv/.dev ## Measure speed beside the limits of the stack, with wrk; a p
 soak: .venv/.dev ## Kill and cut everything under clients for MINUTES=10, and count what was lost
 	$(BIN)/python -m tests.faults.chaos $(or $(MINUTES),10) $(SEED)
 
+fuzz: .venv/.dev ## Send requests made from the OpenAPI document for MINUTES=10
+	$(BIN)/python -m tests.fuzz $(or $(MINUTES),10) $(SEED)
+
 mutants: .venv/.dev ## Take each safeguard out and see whether its test notices
 	$(BIN)/python -m tests.mutants
 
@@ -34,7 +37,7 @@ fmt: .venv/.dev ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix
 
 clean: ## Remove what was built; data in .data stays
-	rm -rf .venv .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .coverage* .mypy_cache .schemathesis .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/.run .venv/.dev: .venv/.%: requirements-%.txt requirements.txt requirements-run.txt
