@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -13,13 +12,11 @@ from marshmallow import Schema
 from openapi_spec_validator import validate
 
 from schemas.common import Strict
-from taskapi import create_app, errors, http, openapi
+from taskapi import create_app, openapi
 from taskapi.config import load
-from taskapi.openapi.errors import CODES
 from taskapi.openapi.operations import BODIES, OPERATIONS
 from tests.client import Answer, Api, Caller
 from tests.making import login, new_admin, new_group, new_task, new_user
-from tests.support import ROOT
 
 APP = create_app(load({}))
 DOCUMENT: dict[str, Any] = openapi.document(APP)
@@ -27,12 +24,6 @@ DOCUMENTED = {
     (method.upper(), path): operation
     for path, methods in DOCUMENT["paths"].items()
     for method, operation in methods.items()
-}
-NEVER_ANSWERED = {
-    "error",  # the base class
-    "invalid",  # refused on the command line only: a backup file that cannot be used
-    "conflict",  # the base of conflicts, all of which have a code of their own
-    "redis_evicts",  # nothing begins to serve
 }
 
 
@@ -111,46 +102,6 @@ def examples() -> Iterator[Any]:
 )
 def test_every_example_is_what_its_schema_says(instance: Any, schema: dict[str, Any]) -> None:
     check(instance, schema)
-
-
-def codes_in_source() -> set[str]:
-    """Every literal that becomes the code of an error, wherever in the service it is written."""
-    found = {code for code, _ in http.HTTP_ERRORS.values()}
-    for path in (ROOT / "taskapi").rglob("*.py"):
-        if "openapi" not in path.parts:
-            found.update(codes_of(ast.parse(path.read_text())))
-    return found
-
-
-def codes_of(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        match node:
-            case ast.keyword(arg="code", value=ast.Constant(value=str(code))):
-                yield code
-            case ast.Assign(targets=[ast.Name(id="code")], value=ast.Constant(value=str(code))):
-                yield code
-            case ast.Call(
-                func=ast.Name(id="_error"), args=[ast.Constant(), ast.Constant(value=code), *_]
-            ):
-                yield code
-            case ast.Call(
-                func=ast.Attribute(attr="get", value=ast.Name(id="HTTP_ERRORS")),
-                args=[_, ast.Tuple(elts=[ast.Constant(value=code), *_])],
-            ):
-                yield code
-
-
-def test_every_code_of_the_source_is_in_the_table_and_nothing_else() -> None:
-    assert codes_in_source() - NEVER_ANSWERED == set(CODES)
-    assert codes_in_source() >= NEVER_ANSWERED
-
-
-def test_the_table_knows_the_status_of_each_class_of_errors() -> None:
-    for kind in errors.TaskApiError.__subclasses__():
-        if kind in http.STATUS and kind.code in CODES:
-            assert CODES[kind.code].status == http.STATUS[kind]
-    for status, (code, _) in http.HTTP_ERRORS.items():
-        assert CODES[code].status == status
 
 
 TOUR = """

@@ -1,0 +1,55 @@
+"""Every code of an error answer is in the table of remedies, and the table has no others."""
+
+import ast
+from collections.abc import Iterator
+
+from taskapi import errors, http
+from taskapi.openapi.errors import CODES
+from tests.support import ROOT
+
+NEVER_ANSWERED = {
+    "error",  # the base class
+    "invalid",  # refused on the command line only: a backup file that cannot be used
+    "conflict",  # the base of conflicts, all of which have a code of their own
+    "redis_evicts",  # nothing begins to serve
+}
+
+
+def codes_in_source() -> set[str]:
+    """Every literal that becomes the code of an error, wherever in the service it is written."""
+    found = {code for code, _ in http.HTTP_ERRORS.values()}
+    for path in (ROOT / "taskapi").rglob("*.py"):
+        if "openapi" not in path.parts:
+            found.update(codes_of(ast.parse(path.read_text())))
+    return found
+
+
+def codes_of(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.keyword(arg="code", value=ast.Constant(value=str(code))):
+                yield code
+            case ast.Assign(targets=[ast.Name(id="code")], value=ast.Constant(value=str(code))):
+                yield code
+            case ast.Call(
+                func=ast.Name(id="_error"), args=[ast.Constant(), ast.Constant(value=code), *_]
+            ):
+                yield code
+            case ast.Call(
+                func=ast.Attribute(attr="get", value=ast.Name(id="HTTP_ERRORS")),
+                args=[_, ast.Tuple(elts=[ast.Constant(value=code), *_])],
+            ):
+                yield code
+
+
+def test_every_code_of_the_source_is_in_the_table_and_nothing_else() -> None:
+    assert codes_in_source() - NEVER_ANSWERED == set(CODES)
+    assert codes_in_source() >= NEVER_ANSWERED
+
+
+def test_the_table_knows_the_status_of_each_class_of_errors() -> None:
+    for kind in errors.TaskApiError.__subclasses__():
+        if kind in http.STATUS and kind.code in CODES:
+            assert CODES[kind.code].status == http.STATUS[kind]
+    for status, (code, _) in http.HTTP_ERRORS.items():
+        assert CODES[code].status == status
