@@ -166,6 +166,8 @@ def _headers(told: Operation) -> Iterator[str]:
         yield "ETag"
     if "limit" in told.query.fields:
         yield "Link"
+    if told.data == "Page":
+        yield "Content-Security-Policy"
 
 
 def _enveloped(told: Operation) -> Shape:

@@ -45,6 +45,7 @@ HEADERS: Final = {
     "ETag": {"description": "The present version, in quotation marks.", "schema": _TEXT},
     "Retry-After": {"description": "Seconds to wait.", "schema": _SECONDS},
     "WWW-Authenticate": {"description": "How to log in.", "schema": _TEXT},
+    "Content-Security-Policy": {"description": "What the page may load.", "schema": _TEXT},
     "Allow": {"description": "The methods that the address takes.", "schema": _TEXT},
 }
 PARAMETERS: Final[dict[str, dict[str, Any]]] = {
