@@ -81,7 +81,7 @@ def test_the_largest_id_is_one_that_is_not_there(api: Api) -> None:
         refused(api("GET", path, by="owner"), 404)
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/users/1/nothing", "/admin", "/api/users"])
+@pytest.mark.parametrize("path", ["/nothing", "/users/1/nothing", "/admin", "/api/users"])
 def test_an_unknown_route_is_a_404_in_json_for_everyone(api: Api, path: str) -> None:
     for by in ("owner", None):
         assert refused(api("GET", path, by=by), 404)["code"]

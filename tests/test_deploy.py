@@ -20,8 +20,7 @@ import pytest
 import yaml
 from honcho.environ import parse_procfile
 
-from taskapi.ports import free_port
-from taskapi.run import _health
+from taskapi.ports import free_port, health_at
 from tests.client import Api, over_http
 from tests.support import OWNER_PASSWORD, ROOT, Installation, eventually
 
@@ -71,7 +70,7 @@ def test_honcho_runs_the_procfile_at_the_port_it_is_given(
     port, log = free_port(), tmp_path / "log"
     command = f"{sys.executable} -m honcho -e {os.devnull} start -p {port}"
     with started(command, ROOT, log, environment(installation)) as honcho:
-        eventually(lambda: _health("127.0.0.1", port) == "healthy", 30)
+        eventually(lambda: health_at("127.0.0.1", port) == "healthy", 30)
         eventually(lambda: "Sync worker begins" in log.read_text())
     assert honcho.returncode in (0, 143), log.read_text()
     assert "Sync worker ends" in log.read_text()
@@ -83,7 +82,7 @@ def test_the_web_process_listens_where_the_platform_says(
     port = free_port()
     env = environment(installation, PORT=str(port))
     with started(PROCFILE["web"], ROOT, tmp_path / "log", env) as web:
-        eventually(lambda: _health("127.0.0.1", port) == "healthy", 30)
+        eventually(lambda: health_at("127.0.0.1", port) == "healthy", 30)
     assert web.returncode == 0
 
 
@@ -128,7 +127,7 @@ def test_the_image_runs_both_processes_as_nobody_special(
         started(command, image, tmp_path / "web.log", env) as web,
         started(SERVICES["sync"]["command"], image, log, env) as sync,
     ):
-        eventually(lambda: _health("127.0.0.1", port) == "healthy", 30)
+        eventually(lambda: health_at("127.0.0.1", port) == "healthy", 30)
         eventually(lambda: "Sync worker begins" in log.read_text())
     assert (web.returncode, sync.returncode) == (0, 0)
     assert steps("USER") == ["taskapi"]
@@ -143,7 +142,7 @@ def test_a_reload_takes_in_new_code_of_every_layer(
     api = Api(over_http(f"127.0.0.1:{port}"), OWNER_PASSWORD)
     env = environment(installation, PORT=str(port), PYTHONDONTWRITEBYTECODE="1")
     with started(PROCFILE["web"], tmp_path, tmp_path / "log", env) as web:
-        eventually(lambda: _health("127.0.0.1", port) == "healthy", 30)
+        eventually(lambda: health_at("127.0.0.1", port) == "healthy", 30)
         errors = tmp_path / "taskapi/errors.py"  # which the master has loaded
         for before, words in pairwise(("No valid credentials", "Nobody we know", "Who is it")):
             errors.write_text(errors.read_text().replace(before, words))

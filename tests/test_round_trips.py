@@ -81,8 +81,8 @@ COSTS = {
     "owner DELETE /groups/1": (7, 17),
     "owner DELETE /users/3": (5, 12),
     "owner POST /admin/sync": (10, 14),
-    "owner GET /admin/status": (6, 10),
-    "owner GET /admin/stats": (7, 13),
+    "owner GET /admin/status": (6, 11),
+    "owner GET /admin/stats": (7, 14),
 }
 
 

@@ -18,8 +18,10 @@ from taskapi.openapi.fields import ID, Forms, Shape
 from taskapi.openapi.operations import (
     BARE,
     BODIES,
+    CONDITIONAL,
     OPERATIONS,
     PUBLIC,
+    TAGGED,
     TAGS,
     WITHOUT_REFUSAL,
     Operation,
@@ -100,7 +102,7 @@ def _operation(
         "description": f"Who may: {told.who}",
         "parameters": _parameters(forms, rule, method, told),
         **_request_body(told),
-        "responses": {**_successes(rule.endpoint, told), **refusals},
+        "responses": {**_successes(rule.endpoint, method, told), **refusals},
         **({"security": []} if told.who is PUBLIC else {}),
     }
 
@@ -130,7 +132,7 @@ def _parameters(forms: Forms, rule: Rule, method: str, told: Operation) -> list[
     ]
     names = ["X-Request-ID"]
     names += ["If-Match"] if method in CHANGES else []
-    names += ["If-None-Match"] if told.has_version else []
+    names += ["If-None-Match"] if told.data in CONDITIONAL else []
     found = [*in_path, *forms.query(told.query)]
     for parameter in found:
         if parameter["name"] in PARAMETER_EXAMPLES and parameter.get("required"):
@@ -145,24 +147,24 @@ def _request_body(told: Operation) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
-def _successes(endpoint: str, told: Operation) -> dict[str, Any]:
-    headers = list(_headers(told))
+def _successes(endpoint: str, method: str, told: Operation) -> dict[str, Any]:
+    headers = list(_headers(method, told))
     content = {"schema": _enveloped(told), **_example(told)}
     sort = "text/html" if told.data == "Page" else "application/json"
     done = parts.success("Done.", headers, {sort: content})
     found = {str(told.status): done}
     if endpoint == "health.show":
         found["503"] = parts.success("Requests cannot be served.", headers, {sort: content})
-    if told.has_version:
+    if told.data in CONDITIONAL:
         found["304"] = parts.success("It is the version that `If-None-Match` names.", headers, {})
     return found
 
 
-def _headers(told: Operation) -> Iterator[str]:
+def _headers(method: str, told: Operation) -> Iterator[str]:
     yield "X-Request-ID"
     if told.status == 201:
         yield "Location"
-    if told.has_version:
+    if told.data in TAGGED and method != "DELETE":
         yield "ETag"
     if "limit" in told.query.fields:
         yield "Link"

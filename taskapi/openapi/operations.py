@@ -52,7 +52,6 @@ class Operation:
         body: the component of the request's body.
         query: what its query string may say.
         codes: the errors of its own, beside those that its form implies.
-        has_version: whether the answer's ETag is a version, and If-None-Match is understood.
         status: of a success.
     """
 
@@ -61,7 +60,6 @@ class Operation:
     body: str | None = None
     query: Schema = NOTHING
     codes: tuple[str, ...] = ()
-    has_version: bool = False
     status: int = 200
 
 
@@ -75,7 +73,7 @@ OPERATIONS: Final = {
         status=201,
     ),
     "users.search_users": Operation(ADMINS, "UsersFound", query=SEARCH),
-    "users.show": Operation(SELF, "User", has_version=True),
+    "users.show": Operation(SELF, "User"),
     "users.edit": Operation(
         "Owners: every field. Users, on themselves: full_name, number, work_times, email, "
         "password. Group admins, on members with role user: full_name, number, work_times.",
@@ -98,7 +96,7 @@ OPERATIONS: Final = {
         codes=("unknown_user", "not_an_admin", "name_taken"),
         status=201,
     ),
-    "groups.show": Operation(INSIDE, "GroupDetails", has_version=True),
+    "groups.show": Operation(INSIDE, "GroupDetails"),
     "groups.edit": Operation(
         OWNERS,
         "GroupChanged",
@@ -128,7 +126,7 @@ OPERATIONS: Final = {
         codes=("unknown_group",),
         status=201,
     ),
-    "tasks.show": Operation(TASK, "Task", has_version=True),
+    "tasks.show": Operation(TASK, "Task"),
     "tasks.edit": Operation(TASK, "TaskChanged", body="TaskChanges", codes=("unknown_group",)),
     "tasks.finish": Operation(TASK, "TaskChanged"),
     "tasks.delete": Operation(TASK, "TaskChanged"),
@@ -162,5 +160,11 @@ OPERATIONS: Final = {
 }
 """By endpoint, as Flask names it: `<blueprint>.<view>`."""
 
+CONDITIONAL: Final = {"User", "WorkTimes", "Task"}
+"""Answers that depend on one version, which is their ETag: If-None-Match is understood."""
+TAGGED: Final = CONDITIONAL | {
+    *("GroupDetails", "UserChanged", "WorkTimesChanged", "GroupChanged", "TaskChanged"),
+}
+"""Answers whose ETag is what If-Match takes, but for those to a delete."""
 BARE: Final = {"Health", "OpenAPI", "Page"}
 """Answers without the envelope."""
