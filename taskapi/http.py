@@ -20,7 +20,7 @@ from taskapi.store.queries import Page
 SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 UNKNOWN_WORD: Final = re.compile(
     "(?<=/)(?!(?:users|groups|tasks|admin|health|search|filter|stats|batch|worktimes|done|sync|status"
-    "|[0-9]{1,5})(?:/|\\Z))[^/]+"
+    r"|docs|openapi\.json|[0-9]{1,5})(?:/|\Z))[^/]+"
 )
 """In a path that is not ours; it may be a password, which has 6 characters or more."""
 log = logging.getLogger("taskapi")

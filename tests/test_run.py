@@ -96,6 +96,14 @@ def is_alive(pid: int) -> bool:
     return bool(state) and not state.startswith("Z")
 
 
+@pytest.fixture(autouse=True)
+def is_not_under_nohup() -> Iterator[None]:
+    """Where SIGHUP is ignored, a run ignores it too, as it should."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     return tmp_path / "data"
