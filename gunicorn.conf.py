@@ -90,9 +90,14 @@ def _listen(arbiter: Arbiter) -> None:
 
 
 def pre_fork(arbiter: Arbiter, worker: Worker) -> None:
-    """Give the worker the socket of every address that fewest others have."""
+    """Give the worker the sockets that fewest of the newest others have: the oldest may be ending.
+
+    So as many of the newest as there are sockets always have one each.
+    """
     width = len(arbiter.cfg.address)
-    used = Counter(other.sockets[0] for other in arbiter.WORKERS.values())
+    others = len(arbiter.LISTENERS) // width - 1
+    by_age = sorted(arbiter.WORKERS.values(), key=lambda other: other.age, reverse=True)
+    used = Counter(other.sockets[0] for other in by_age[:others])
     first = min(range(0, len(arbiter.LISTENERS), width), key=lambda n: used[arbiter.LISTENERS[n]])
     worker.sockets = arbiter.LISTENERS[first : first + width]
 

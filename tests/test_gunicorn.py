@@ -110,6 +110,18 @@ def test_fewer_workers_than_sockets_are_refused(installation: Installation) -> N
         assert pids(api) == before
 
 
+def test_each_socket_keeps_a_worker_whichever_ends_first(installation: Installation) -> None:
+    with installation.serve(workers=4) as api:
+        eventually(lambda: len(pids(api)) == 4)
+        os.kill(pids(api)[0], signal.SIGKILL)
+        eventually(lambda: len(pids(api)) == 5)
+        os.kill(master_of(api), signal.SIGTTIN)
+        eventually(lambda: len(pids(api)) == 6)
+        os.kill(master_of(api), signal.SIGTTOU)
+        eventually(lambda: "Worker exiting" in api.log())
+        assert {api("GET", "/health").status for _ in range(60)} == {200}
+
+
 def pids(api: Api) -> list[int]:
     """The workers that it has started so far."""
     return [int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", api.log())]
