@@ -25,6 +25,7 @@ TITLES = (
     "caf\u00c9 shut",
     "plain",
     'a "quoted",{"id": word',
+    "mark",
 )
 
 
@@ -34,7 +35,8 @@ def found(installation: Installation) -> Callable[[str], list[str]]:
     api = installation.client()
     group = new_group(api)
     for title in TITLES:
-        new_task(api, 1, group["id"], title=title)
+        information = "line\n\u0301b" if title == "mark" else ""
+        new_task(api, 1, group["id"], title=title, information=information)
 
     def find(text: str) -> list[str]:
         return [task["title"] for task in search(api, q=text)[0]]
@@ -55,6 +57,7 @@ EXPECTED = {
     "k\\s": [TITLES[6]],
     "CAFÉ": [TITLES[7], TITLES[8]],
     'TED",{"id"': [TITLES[10]],
+    "\u0301B": [TITLES[11]],
     "nothing like it": [],
 }
 

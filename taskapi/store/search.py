@@ -67,7 +67,8 @@ def _matching(chunk: bytes, kind: Kind, text: str) -> Iterator[Entity]:
     wanted = fold(text)
     written = dumps(wanted)[1:-1].decode()
     for json in codec.split(chunk):
-        if written in fold(json.decode()):
+        # Folded, a combining mark may have joined the letter of an escape such as \n: look closer.
+        if b"\\" in json or written in fold(json.decode()):
             entity = codec.decode(json)
             if any(wanted in fold(entity[name]) for name in FIELDS[kind]):
                 yield entity
