@@ -102,6 +102,17 @@ def test_a_page_begins_behind_an_id_that_is_gone(api: Api) -> None:
     assert page["tasks"] == [second]
 
 
+def test_an_admin_of_many_groups_gets_their_tasks_in_order_and_once(install: Install) -> None:
+    api = install().client()
+    admin = new_admin(api)
+    groups = [new_group(api, admin_id=admin["id"])["id"] for _ in range(30)]
+    tasks = [new_task(api, 1, group) for group in groups]
+    tasks += [new_task(api, admin["id"], group) for group in reversed(groups)]
+    path, by = "/tasks/filter", login(admin)
+    assert ok(api("GET", path, by=by))["tasks"] == tasks
+    assert walked(api, path, "tasks", by, 7) == tasks
+
+
 @pytest.fixture(scope="module")
 def office(install: Install) -> Api:
     """Head 2 leads groups 1 and 2. Two of the four other users have one name."""

@@ -13,6 +13,7 @@
 --          "end" nothing, "more" at least one, otherwise the id to go on after
 local q = cjson.decode(ARGV[1])
 local BUCKET = 2 ^ 50
+local MERGED_MOST = 24
 local after = tonumber(q.after)
 local horizon, lists = math.huge, {}
 
@@ -64,6 +65,21 @@ for _, key in ipairs(q.sources) do
   end
 end
 add(q.ids)
+
+if #lists > MERGED_MOST then
+  -- A merge looks at each list for each entity: with so many, one sorted list costs less.
+  local names, all = {}, {}
+  for _, list in ipairs(lists) do
+    for _, name in ipairs(list.members) do
+      local id = tonumber(name)
+      if not names[id] then names[id], all[#all + 1] = name, id end
+    end
+  end
+  table.sort(all)
+  for i, id in ipairs(all) do all[i] = names[id] end
+  lists = {}
+  add(all)
+end
 
 local out, last = {}, 0
 local id, name = take()
