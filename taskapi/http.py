@@ -79,8 +79,8 @@ def tagged(response: Response, version: str) -> Response:
 def _unless_known(response: Response, version: str) -> Response:
     tagged(response, version)
     environ = request_ctx.request.environ
-    if "HTTP_IF_NONE_MATCH" in environ:
-        response.make_conditional(environ)
+    if "HTTP_IF_NONE_MATCH" in environ:  # what If-Match wants is the session's to see
+        response.make_conditional({k: v for k, v in environ.items() if k != "HTTP_IF_MATCH"})
     return response
 
 

@@ -213,6 +213,9 @@ def test_what_the_caller_already_has_is_a_304_without_body(api: Api, method: str
             assert (answer.status, answer.body, answer.headers["ETag"]) == (304, b"", tag)
             assert answer.headers["X-Request-ID"]
         assert api(method, path, by="owner", headers={"If-None-Match": '"1"'}).status == 200
+        both = {"If-None-Match": '"1"', "If-Match": '"2"'}
+        assert api(method, path, by="owner", headers=both).status == 200
+        assert api(method, path, by="owner", headers=both | {"If-None-Match": tag}).status == 304
         refused(api("GET", path, headers={"If-None-Match": tag}), 401)
 
 
