@@ -137,7 +137,7 @@ class Authenticator:
         user, stored, counts, named = _read(view, user_id, bucket, names)
         app_ctx.g.account = user_id if user else "unknown"  # it may be a password: not told
         if "@" in login and user_id != NOBODY and not _has_email(user, login):
-            del self._ids[login.lower()]  # the address changed hands since it was remembered
+            self._ids.pop(login.lower(), None)  # the address changed hands since then
             return self._basic_caller(view, claim, address, names)
         bucket.require_account_open(view, counts)
         digest = self._memory.digest(user_id, stored or b"", password)
@@ -179,14 +179,15 @@ class Authenticator:
         if "@" not in login or not login.isascii():
             return NOBODY
         email = login.lower()
-        if email not in self._ids:
-            (found,) = view.link.trip(("HGET", view.keys.emails, email))
-            if found is None:
-                return NOBODY
-            if len(self._ids) >= REMEMBERED_MOST:
-                self._ids.clear()
-            self._ids[email] = int(found)
-        return self._ids[email]
+        if (known := self._ids.get(email)) is not None:  # another thread may forget it any time
+            return known
+        (found,) = view.link.trip(("HGET", view.keys.emails, email))
+        if found is None:
+            return NOBODY
+        if len(self._ids) >= REMEMBERED_MOST:
+            self._ids.clear()
+        self._ids[email] = int(found)
+        return int(found)
 
 
 def _read(view: Session, user_id: int, bucket: failures.Bucket, names: Sequence[Name]) -> Reading:
