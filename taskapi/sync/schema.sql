@@ -30,7 +30,13 @@ CREATE TABLE IF NOT EXISTS users (
     CONSTRAINT users_email UNIQUE (email_key) DEFERRABLE INITIALLY DEFERRED
 );
 
-ALTER TABLE users DROP COLUMN IF EXISTS folded;  -- of earlier versions; users are searched in Redis
+-- Of earlier versions. ALTER waits for all who read the table, even when it has nothing to do.
+DO $$ BEGIN
+    IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('users')
+                  AND attname = 'folded' AND NOT attisdropped) THEN
+        ALTER TABLE users DROP COLUMN folded;
+    END IF;
+END $$;
 
 CREATE TABLE IF NOT EXISTS groups (
     id         bigint      PRIMARY KEY,
