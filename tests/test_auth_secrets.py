@@ -9,6 +9,7 @@ import socket
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -18,6 +19,7 @@ import redis
 from psycopg2 import sql
 
 from taskapi.embedded import Valkey
+from tests import test_guide
 from tests.client import Answer, Api, basic
 from tests.conftest import Install
 from tests.making import new_user, ok
@@ -25,11 +27,12 @@ from tests.support import OWNER_PASSWORD, Installation, eventually
 from tests.test_readme import COMMANDS, curl
 
 TOURISTS = {"admin1234": "canary-owner-1", "alice123": "canary-alice-2"}
-TOURISTS |= {"mypassword": "canary-charlie-3"}
+TOURISTS |= {"mypassword": "canary-charlie-3", "email.com:password": "email.com:canary-user-0"}
 CHANGED, BAD, WRONG, NAME = "canary-put-4", "canary-bad-5", "canary-wrong-6", "canary-name-7"
 HEADER, QUERY, WORD, NUMBER = "canary-head-8", "canary-query-9", "canary-word-10", "771133771133"
 KEY, RAW, ID, METHOD = "canary-key-11", "canary-raw-12", "canary id 13", "CANARY-METHOD-14"
-SECRETS = (*TOURISTS.values(), CHANGED, BAD, WRONG, NAME, HEADER, QUERY, WORD, NUMBER, ID, METHOD)
+SECRETS = (CHANGED, BAD, WRONG, NAME, HEADER, QUERY, WORD, NUMBER, ID, METHOD)
+SECRETS += tuple(value.rpartition(":")[2] for value in TOURISTS.values())
 ECHOED = (KEY, RAW)
 """What an answer tells the client it cannot use, as it has to."""
 
@@ -40,10 +43,14 @@ def installation(install: Install) -> Installation:
 
 
 @pytest.mark.parametrize("style", ["text", "json"])
-def test_no_password_is_in_anything_that_leaves(install: Install, style: str) -> None:
+@pytest.mark.parametrize("whose", ["readme", "guide"])
+def test_no_password_is_in_anything_that_leaves(
+    install: Install, tmp_path: Path, whose: str, style: str
+) -> None:
     installation = install(LOG_FORMAT=style, OWNER_PASSWORD=TOURISTS["admin1234"])
     with installation.serve() as api, installation.worker() as worker_log:
-        answers = "".join([*tour(api), *misplaced(api), *kept(api)])
+        tour = readmes_tour(api) if whose == "readme" else guides_tour(api, tmp_path)
+        answers = "".join([*tour, *misplaced(api), *kept(api)])
         garbled(api)
         eventually(lambda: "Invalid request" in api.log())
     log = api.log() + worker_log.read_text()
@@ -62,7 +69,14 @@ def forms(secret: str) -> list[str]:
     return [secret, quote(secret), *coded]
 
 
-def tour(api: Api) -> Iterator[str]:
+def guides_tour(api: Api, home: Path) -> list[str]:
+    """All commands of the guide with passwords of our own; returns what is answered."""
+    curl = test_guide.Curl(api, home, TOURISTS)
+    test_guide.follow(api, curl)
+    return curl.printed
+
+
+def readmes_tour(api: Api) -> Iterator[str]:
     """The README's tour with passwords of our own; yields what is answered."""
     for command in COMMANDS:
         for theirs, ours in TOURISTS.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,20 +51,33 @@ KEYS = {
 
 
 class Curl:
-    """Runs commands through bash; .curlrc makes curl print the status on a line of its own."""
+    """Runs commands through bash; .curlrc makes curl print headers, and the status at the end.
 
-    def __init__(self, api: Api, home: Path) -> None:
+    `passwords` are others to use in the place of the guide's; `printed` is all that curl printed.
+    """
+
+    def __init__(self, api: Api, home: Path, passwords: Mapping[str, str] | None = None) -> None:
         self.address = api.url.removeprefix("http://")
         self.home = home
-        (home / ".curlrc").write_text('silent\nshow-error\nwrite-out = "\\n%{http_code}"\n')
+        self.passwords = passwords or {}
+        self.printed: list[str] = []
+        options = 'silent\nshow-error\ninclude\nwrite-out = "\\n%{http_code}"\n'
+        (home / ".curlrc").write_text(options)
 
     def __call__(self, command: str) -> tuple[int, Any]:
         """The status and the JSON that the command is answered with."""
-        line = command.replace("localhost:7890", self.address)
+        line = self.put_in(command.replace("localhost:7890", self.address))
         env = {"CURL_HOME": str(self.home), "PATH": "/usr/bin:/bin:/usr/local/bin"}
         done = subprocess.run(["bash", "-c", line], env=env, capture_output=True, check=True)
-        body, status = done.stdout.decode().rsplit("\n", 1)
+        self.printed.append(done.stdout.decode())
+        body, status = self.printed[-1].rpartition("\r\n\r\n")[2].rsplit("\n", 1)
         return int(status), json.loads(body)
+
+    def put_in(self, text: str) -> str:
+        """The text with the passwords in the place of the guide's."""
+        for guides, other in self.passwords.items():
+            text = text.replace(guides, other)
+        return text
 
 
 @contextmanager
@@ -88,7 +101,7 @@ def test_every_command_works_where_what_it_names_exists(install: Install, tmp_pa
 
 def follow(api: Api, curl: Curl) -> None:
     """Make what the commands name, then run them all; what deletes comes last."""
-    prepare(api)
+    prepare(api, curl)
     deletes = [command for command in COMMANDS if "DELETE" in command]
     for command in [*(c for c in COMMANDS if c not in deletes), *reversed(deletes)]:
         if '"email": "alice@company.com"' in command:
@@ -99,16 +112,18 @@ def follow(api: Api, curl: Curl) -> None:
             check_shape(command, answer)
 
 
-def prepare(api: Api) -> None:
-    """Users 1 to 5, Alice's groups 1 and 2, and tasks 1 to 3, with the guide's passwords."""
-    new_user(api, email="alice@company.com", password="alice123", role="group_admin")
+def prepare(api: Api, curl: Curl) -> None:
+    """Users 1 to 5, Alice's groups 1 and 2, and tasks 1 to 3, with the passwords in use."""
+    alice, others = curl.put_in("alice123"), curl.put_in("mypassword")
+    new_user(api, email="alice@company.com", password=alice, role="group_admin")
     for name in ("Platform", "Backend"):
         new_group(api, admin_id=2, name=name)
     for _ in range(3):
-        new_user(api, 2, password="mypassword")
+        new_user(api, 2, password=others)
     for _ in range(3):
         new_task(api, 3, 2)
-    owner = {"email": "user@email.com", "password": "password"}
+    email, _, password = curl.put_in("user@email.com:password").partition(":")
+    owner = {"email": email, "password": password}
     ok(api("PUT", "/users/1", by="owner", json=owner))
 
 
