@@ -1,10 +1,8 @@
 """How gunicorn serves `app:app`: it reads this file from the folder it is started in."""
 
 import os
-import re
 import sys
 from collections import Counter
-from logging import LogRecord
 
 from gunicorn import sock
 from gunicorn.arbiter import Arbiter
@@ -12,7 +10,7 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
-from taskapi import logs
+from taskapi import garbled, logs
 from taskapi.config import ConfigError, is_loopback, load
 from taskapi.errors import TaskApiError
 from taskapi.ports import PortError, check_free
@@ -34,20 +32,12 @@ class OurLogger(Logger):
         for handler in self.error_log.handlers:
             handler.setStream(sys.stdout)
             handler.setFormatter(logs.OneLine())
-        self.error_log.addFilter(_without_the_request)
-
-
-def _without_the_request(record: LogRecord) -> bool:
-    """Cut what gunicorn quotes of a request that it cannot use: it may hold a password."""
-    if str(record.msg).startswith(("Invalid request", "Error handling request")):
-        record.msg, record.args = re.split(": | %s", record.msg)[0], ()
-    return True
 
 
 _host = f"[{_settings.server_host}]" if ":" in _settings.server_host else _settings.server_host
 bind = f"{_host}:{_settings.server_port}"
 workers = _settings.web_concurrency
-worker_class = "gthread"
+worker_class = garbled.Worker  # gthread
 threads = 4
 keepalive = 75  # above nginx' 60: it never sends a request on a connection that is being closed
 graceful_timeout = 30  # what runs is finished before a worker ends

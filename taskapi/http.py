@@ -36,11 +36,15 @@ STATUS: Final = {
     errors.Unavailable: 503,
 }
 HTTP_ERRORS: Final = {
+    400: ("bad_request", "The request is not usable."),
     404: ("no_such_route", "There is nothing at this address: see the list of endpoints."),
     405: ("method_not_allowed", "This address does not take that method: see Allow."),
     413: ("body_too_large", "The body is too large: send less at once."),
     415: ("not_json", "Send the body as JSON, with Content-Type: application/json."),
+    500: ("internal_error", "Internal error: tell us the request id."),
 }
+COMMON_HEADERS: Final = (("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store"))
+"""What every answer has, beside its request id."""
 
 
 def answer(data: dict[str, Any], status: int = 200, location: str | None = None) -> Response:
@@ -120,8 +124,13 @@ def note(**fields: Any) -> None:
 
 def _error(status: int, code: str, message: str, fields: Any = None) -> Response:
     note(code=code)
-    data = {"success": False, "error": message, "code": code, "request_id": g.request_id}
+    data = refusal(code, message, g.request_id)
     return _json({**data, "fields": fields} if fields else data, status)
+
+
+def refusal(code: str, message: str, request_id: str) -> dict[str, Any]:
+    """Return the body of an error answer."""
+    return {"success": False, "error": message, "code": code, "request_id": request_id}
 
 
 def _domain_error(error: errors.TaskApiError) -> Response:
@@ -140,7 +149,7 @@ def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
     if status < 400 and isinstance(error.response, Response):
         return error.response
-    code, message = HTTP_ERRORS.get(status, ("bad_request", "The request is not usable."))
+    code, message = HTTP_ERRORS.get(status, HTTP_ERRORS[400])
     response = _error(status, code, message)
     for name, value in error.get_headers():
         if name == "Allow":
@@ -151,7 +160,7 @@ def _http_error(error: HTTPException) -> Response:
 def _crash(error: Exception) -> Response:
     fields = {"request_id": g.request_id}
     log.error("Error in a request", extra={"fields": fields}, exc_info=error)
-    return _error(500, "internal_error", "Internal error: tell us the request id.")
+    return _error(500, *HTTP_ERRORS[500])
 
 
 def begin() -> None:
@@ -168,8 +177,8 @@ def finish(response: Response) -> Response:
     """Give the answer the headers that all have, and the request its line in the log."""
     here, asked, headers = app_ctx.g, request_ctx.request, response.headers
     headers.add("X-Request-ID", here.request_id)
-    headers.add("X-Content-Type-Options", "nosniff")
-    headers.add("Cache-Control", "no-store")
+    for name, value in COMMON_HEADERS:
+        headers.add(name, value)
     _log(here, asked, response)
     return response
 

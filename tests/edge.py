@@ -150,3 +150,8 @@ def seconds_of(ask: Callable[[], Answer]) -> float:
     began = time.monotonic()
     ask()
     return time.monotonic() - began
+
+
+def crash(*_: object) -> list[bytes]:
+    """A WSGI application that cannot even refuse."""
+    raise ZeroDivisionError

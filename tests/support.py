@@ -88,12 +88,12 @@ class Installation:
         return passes.run(self.settings)
 
     @contextlib.contextmanager
-    def serve(self, workers: int = 2) -> Iterator[Api]:
+    def serve(self, workers: int = 2, app: str = "app:app") -> Iterator[Api]:
         """A real gunicorn with the project's own configuration; answering when this returns."""
         env = {"WEB_CONCURRENCY": str(workers), "SERVER_PORT": str(free_port())}
         address = f"127.0.0.1:{env['SERVER_PORT']}"
         send = over_http(address)
-        with self._process("web", ["-m", "gunicorn", "app:app"], env) as (process, log):
+        with self._process("web", ["-m", "gunicorn", app], env) as (process, log):
             eventually(lambda: _answers(send, process, log), 30)
             yield Api(send, self.env["OWNER_PASSWORD"], f"http://{address}", log)
 

@@ -1,18 +1,21 @@
-"""What gunicorn refuses before it serves, and says when it starts."""
+"""What gunicorn refuses before it serves, and says when it starts and where it cannot serve."""
 
+import http.client
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from taskapi.ports import free_port, health_at
-from tests.client import Api
+from tests.client import Answer, Api
+from tests.conftest import Install
 from tests.edge import Load, master_of, reload_gunicorn
 from tests.support import ROOT, Installation, eventually
 
@@ -120,6 +123,66 @@ def test_each_socket_keeps_a_worker_whichever_ends_first(installation: Installat
         os.kill(master_of(api), signal.SIGTTOU)
         eventually(lambda: "Worker exiting" in api.log())
         assert {api("GET", "/health").status for _ in range(60)} == {200}
+
+
+@pytest.mark.parametrize(
+    ("sent", "about"),
+    [
+        (b"SECRET\r\n\r\n", "well-formed HTTP"),
+        (b"GET /SECRET SECRET HTTP/1.1\r\n\r\n", "well-formed HTTP"),
+        (b"GET / HTTP/1.1\r\nX-SECRET SECRET: SECRET\r\n\r\n", "well-formed HTTP"),
+        (b"GET / HTTP/1.1\r\nX-Request-ID: SECRET\x01\r\n\r\n", "well-formed HTTP"),
+        (b"GET / HTTP/1.1\r\nExpect: SECRET\r\n\r\n", "well-formed HTTP"),
+        (b"GET /%s HTTP/1.1\r\n\r\n" % (b"SECRET" * 1000), "address is too long"),
+        (b"GET / HTTP/1.1\r\n%s\r\n" % (b"X-Odd: SECRET\r\n" * 101), "headers are too many"),
+        (b"GET / HTTP/1.1\r\nTransfer-Encoding: SECRET\r\n\r\n", "Content-Length, or chunked"),
+    ],
+)
+def test_what_is_no_http_is_refused_like_a_request(served: Api, sent: bytes, about: str) -> None:
+    answer = raw(served, sent)
+    assert (answer.status, answer.json["code"]) == (400, "bad_request")
+    assert about in answer.json["error"]
+    check_refusal(served, answer)
+    assert "SECRET" not in answer.body.decode() + served.log()
+
+
+def test_a_crash_outside_the_application_is_a_500_that_tells_nothing(
+    installation: Installation,
+) -> None:
+    with installation.serve(app="tests.edge:crash") as api:
+        answer = api("GET", "/users/SECRET")
+        assert (answer.status, answer.json["code"]) == (500, "internal_error")
+        check_refusal(api, answer)
+        assert "ZeroDivisionError" in api.log()
+        assert "SECRET" not in answer.body.decode() + api.log()
+
+
+@pytest.fixture(scope="module")
+def served(install: Install) -> Iterator[Api]:
+    with install().serve() as api:
+        yield api
+
+
+def check_refusal(api: Api, answer: Answer) -> None:
+    """It has the envelope, the common headers, and a line in the log under its id."""
+    name = answer.headers["X-Request-ID"]
+    assert answer.json.keys() == {"success", "error", "code", "request_id"}
+    assert answer.json["request_id"] == name
+    assert answer.headers.get_content_type() == "application/json"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Cache-Control"] == "no-store"
+    line = f"Warning * * {answer.status} 0.0ms request_id={name} code={answer.json['code']}"
+    eventually(lambda: line in api.log())
+
+
+def raw(api: Api, sent: bytes) -> Answer:
+    """What the service answers to these bytes."""
+    host, _, port = api.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(sent)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        return Answer(response.status, response.headers, response.read())
 
 
 def pids(api: Api) -> list[int]:
