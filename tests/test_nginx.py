@@ -16,7 +16,7 @@ from tests.client import Api
 from tests.conftest import Install
 from tests.edge import SITE, Edge, program
 from tests.making import PASSWORD, login, new_group, new_user, ok, refused
-from tests.support import Installation
+from tests.support import Installation, eventually
 from tests.test_guide import Curl, follow, running
 
 MIB = 1 << 20
@@ -65,7 +65,7 @@ def test_the_request_id_is_the_same_everywhere(edge: Edge, service: Api, given: 
     answer = edge.api("GET", "/users", headers={"X-Request-ID": given})
     request_id = refused(answer, 401)["request_id"]
     assert (request_id == given) is (given == "sane-id_1.2")
-    assert edge.log()[-1]["request_id"] == request_id
+    eventually(lambda: edge.log()[-1]["request_id"] == request_id)  # written once it is answered
     assert f"request_id={request_id} " in service.log()
 
 
