@@ -14,6 +14,7 @@ from playwright.sync_api import Browser
 
 from taskapi.config import DEFAULT_OWNER_PASSWORD
 from taskapi.openapi import page
+from taskapi.openapi.errors import CODES
 from tests.browser import FAINT_TEXTS, TOO_WIDE, Visit, chromium, visit
 from tests.client import Api
 from tests.conftest import Install
@@ -74,6 +75,14 @@ def test_a_person_finds_every_operation_from_the_contents(shown: Visit, site: Ap
         target = shown.page.locator(f"h3#{name}")
         assert target.inner_text().split() == heading.split()
         assert target.evaluate("it => it.getBoundingClientRect().top < innerHeight")
+
+
+def test_a_person_finds_every_error_code_with_its_status_and_what_to_do(shown: Visit) -> None:
+    shown.open_all()
+    shown.page.get_by_role("link", name="All error codes").click()
+    entries = shown.page.get_by_role("region", name="All error codes").get_by_role("listitem")
+    said = [f"{code} ({status}): {advice}" for code, (status, advice) in CODES.items()]
+    assert entries.all_inner_texts() == [entry.replace("`", "") for entry in said]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

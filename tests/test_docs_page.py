@@ -36,7 +36,12 @@ def document(text: str, example: Any) -> dict[str, Any]:
         "info": {"title": text, "version": text, "description": text},
         "tags": [{"name": "things", "description": text}],
         "paths": {"/things": {"post": operation}},
-        "components": {"schemas": {"Body": {"properties": {text: {"type": "string"}}}}},
+        "components": {
+            "schemas": {
+                "Body": {"properties": {text: {"type": "string"}}},
+                "ErrorCode": {"description": text},
+            }
+        },
     }
 
 

@@ -1,6 +1,7 @@
 """Every code of an error answer is in the table of remedies, and the table has no others."""
 
 import ast
+import re
 from collections.abc import Iterator
 
 from taskapi import errors, http
@@ -13,6 +14,7 @@ NEVER_ANSWERED = {
     "conflict",  # the base of conflicts, all of which have a code of their own
     "redis_evicts",  # nothing begins to serve
 }
+NGINX = (ROOT / "deploy/nginx.conf").read_text()
 
 
 def codes_in_source() -> set[str]:
@@ -42,8 +44,15 @@ def codes_of(tree: ast.Module) -> Iterator[str]:
                 yield code
 
 
+def answers_in_nginx() -> set[tuple[str, int]]:
+    """Every code that nginx answers itself, with its status."""
+    found = re.findall(r'return (\d{3}) .*"code":"(\w+)"', NGINX)
+    return {(code, int(status)) for status, code in found}
+
+
 def test_every_code_of_the_source_is_in_the_table_and_nothing_else() -> None:
-    assert codes_in_source() - NEVER_ANSWERED == set(CODES)
+    in_nginx = {code for code, _ in answers_in_nginx()}
+    assert (codes_in_source() - NEVER_ANSWERED) | in_nginx == set(CODES)
     assert codes_in_source() >= NEVER_ANSWERED
 
 
@@ -53,3 +62,12 @@ def test_the_table_knows_the_status_of_each_class_of_errors() -> None:
             assert CODES[kind.code].status == http.STATUS[kind]
     for status, (code, _) in http.HTTP_ERRORS.items():
         assert CODES[code].status == status
+
+
+def test_nginx_answers_its_codes_with_the_statuses_of_the_table() -> None:
+    assert answers_in_nginx()
+    for code, status in answers_in_nginx():
+        assert CODES[code].status == status
+    pages = dict(re.findall(r"location (?:= )?(\S+) \{\s+return (\d{3}) ", NGINX))
+    shown = re.findall(r"error_page ([\d ]+?)(?: =(\d+))? (\S+);", NGINX)
+    assert {place: instead or statuses for statuses, instead, place in shown} == pages

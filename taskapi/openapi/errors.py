@@ -35,13 +35,22 @@ CODES: Final = {
     "body_too_large": Remedy(413, "Send less at once."),
     "not_json": Remedy(415, "Send the body with Content-Type: application/json."),
     "too_many_failures": Remedy(429, "Wait for `Retry-After` seconds, then log in correctly."),
+    "too_many_requests": Remedy(
+        429, "From the proxy: wait for `Retry-After` seconds, then send fewer at once."
+    ),
     "internal_error": Remedy(500, "Tell whoever runs the service the request id."),
+    "bad_gateway": Remedy(
+        502, "From the proxy: the service does not answer; look, then repeat after `Retry-After`."
+    ),
     "busy": Remedy(503, "Repeat the request after `Retry-After` seconds."),
     "not_ready": Remedy(503, "Wait: the store is being restored."),
     "redis_unreachable": Remedy(503, "Wait, or start Redis."),
     "redis_full": Remedy(503, "Give Redis more memory; nothing was changed."),
     "postgres_unreachable": Remedy(503, "Wait, or start PostgreSQL."),
     "unavailable": Remedy(503, "Repeat it after `Retry-After` seconds; the sentence says why."),
+    "gateway_timeout": Remedy(
+        504, "From the proxy: it took too long; look whether it was done before you repeat it."
+    ),
 }
 """What an answer can say, in the order of the statuses."""
 

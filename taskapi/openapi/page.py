@@ -67,13 +67,15 @@ def base_url(host: str, fallback: str, *, is_secure: bool = False) -> str:
 def render(document: Node, base: str) -> str:
     """Return the page; its commands speak to the service at `base`."""
     sections = list(_sections(document, base))
+    components = document["components"]
     return _ENVIRONMENT.get_template("page.html").render(
         info=document["info"],
         style=Markup(STYLE),
         base=base,
-        logins=document["components"].get("securitySchemes", {}).values(),
+        logins=components.get("securitySchemes", {}).values(),
         common=_take_common(sections),
         sections=sections,
+        codes=components["schemas"]["ErrorCode"]["description"],
     )
 
 

@@ -10,7 +10,8 @@ Tasks of teams. Owners run groups, group admins run their members, users run the
 A success is `{"success": true, "data": …}`; a refusal is `{"success": false, "error": …, "code":
 …, "request_id": …}`, with `fields` where single fields are at fault. Checked in this order: route
 (404, 405), credentials (401, 429), reach of what the path names (403, 404), form of the body or
-query (413, 415, 400), what it asks for (403, 400), state (409, 412).
+query (413, 415, 400), what it asks for (403, 400), state (409, 412). The proxy before the service
+answers 429, 502 and 504 of its own in the same form. All codes are listed under `ErrorCode`.
 
 JSON types are exact, texts are trimmed, unknown fields and query parameters are refused. `PATCH` is
 `PUT`: only what is named changes. Lists are ordered by id.
