@@ -16,6 +16,8 @@ from urllib.parse import unquote_to_bytes
 from flask import Flask
 from werkzeug.test import create_environ, run_wsgi_app
 
+from tests import codes
+
 Caller = str | tuple[object, str] | None
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -73,7 +75,9 @@ class Api:
         if json is not ...:
             data = _dumps(json)
             given.append(("Content-Type", "application/json"))
-        return self._send(method, path, given, data)
+        answer = self._send(method, path, given, data)
+        codes.note(answer.status, answer.body)
+        return answer
 
     def log(self) -> str:
         """Everything the service has written to its standard output so far."""

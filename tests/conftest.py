@@ -9,9 +9,14 @@ from pathlib import Path
 import pytest
 
 from taskapi.embedded import Postgres, Valkey
+from tests.codes import Collector
 from tests.support import Api, Installation
 
 Install = Callable[..., Installation]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Collector())
 
 
 @pytest.fixture(scope="session")

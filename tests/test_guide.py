@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests import codes
 from tests.client import Api
 from tests.conftest import Install
 from tests.making import new_group, new_task, new_user, ok
@@ -71,6 +72,7 @@ class Curl:
         done = subprocess.run(["bash", "-c", line], env=env, capture_output=True, check=True)
         self.printed.append(done.stdout.decode())
         body, status = self.printed[-1].rpartition("\r\n\r\n")[2].rsplit("\n", 1)
+        codes.note(int(status), body.encode())
         return int(status), json.loads(body)
 
     def put_in(self, text: str) -> str:
