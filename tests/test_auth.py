@@ -234,9 +234,9 @@ def test_an_unknown_user_takes_as_long_as_a_wrong_password(api: Api) -> None:
     user = new_user(api)
 
     def seconds(name: object, number: int) -> float:
-        began = time.perf_counter()
+        began = time.thread_time()  # of this processor: other work does not count
         api("GET", "/users", by=(name, "wrong"), headers=from_address(number))
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
     known = min(seconds(user["id"], number) for number in range(2000, 2005))
     for name in (UNKNOWN, "nobody@example.com"):
