@@ -161,7 +161,7 @@ def _successes(endpoint: str, method: str, told: Operation) -> dict[str, Any]:
 
 
 def _headers(method: str, told: Operation) -> Iterator[str]:
-    yield "X-Request-ID"
+    yield from parts.COMMON_HEADERS
     if told.status == 201:
         yield "Location"
     if told.data in TAGGED and method != "DELETE":

@@ -2,6 +2,8 @@
 
 from typing import Any, Final, NamedTuple
 
+from taskapi.openapi.parts import COMMON_HEADERS
+
 
 class Remedy(NamedTuple):
     """What a code comes with."""
@@ -115,7 +117,7 @@ def response(status: int, codes: list[str]) -> dict[str, Any]:
 
 
 def _names(status: int) -> tuple[str, ...]:
-    return ("X-Request-ID", *_HEADERS.get(status, ()))
+    return (*COMMON_HEADERS, *_HEADERS.get(status, ()))
 
 
 def _example(code: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ query (413, 415, 400), what it asks for (403, 400), state (409, 412). The proxy 
 answers 429, 502 and 504 of its own in the same form. All codes are listed under `ErrorCode`.
 
 JSON types are exact, texts are trimmed, unknown fields and query parameters are refused. `PATCH` is
-`PUT`: only what is named changes. Lists are ordered by id.
+`PUT`: only what is named changes. `HEAD` is `GET` without the body. Lists are ordered by id.
 """
 TOP: Final[dict[str, Any]] = {
     "title": "taskapi",
@@ -41,6 +41,11 @@ _TEXT: Final[Shape] = {"type": "string"}
 _SECONDS: Final[Shape] = {"type": "integer", "minimum": 1}
 HEADERS: Final = {
     "X-Request-ID": {"description": "The caller's, if it was sane, else new.", "schema": _TEXT},
+    "X-Content-Type-Options": {
+        "description": "The type is what `Content-Type` says.",
+        "schema": {"const": "nosniff"},
+    },
+    "Cache-Control": {"description": "Nothing is to be kept.", "schema": {"const": "no-store"}},
     "Location": {"description": "The path of what was created.", "schema": _TEXT},
     "Link": {"description": 'The next part: `<…>; rel="next"`.', "schema": _TEXT},
     "ETag": {"description": "The present version, in quotation marks.", "schema": _TEXT},
@@ -49,6 +54,8 @@ HEADERS: Final = {
     "Content-Security-Policy": {"description": "What the page may load.", "schema": _TEXT},
     "Allow": {"description": "The methods that the address takes.", "schema": _TEXT},
 }
+COMMON_HEADERS: Final = ("X-Request-ID", "X-Content-Type-Options", "Cache-Control")
+"""Of every answer."""
 PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "X-Request-ID": {
         "name": "X-Request-ID",
