@@ -20,8 +20,8 @@ check: .venv/.dev ## Run everything CI runs: format, lint, types, tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --cov --cov-fail-under=95
 
-bench: .venv/.dev ## Measure speed beside the limits of the stack, with wrk; a part: ONLY=read
-	$(BIN)/python -m bench $(ONLY)
+bench: .venv/.dev ## Measure speed beside the limits of the stack, with wrk; a part: ONLY=read; beside a commit: AGAINST=
+	$(BIN)/python -m bench$(if $(AGAINST),.against $(AGAINST), $(ONLY))
 
 soak: .venv/.dev ## Kill and cut everything under clients for MINUTES=10, and count what was lost
 	$(BIN)/python -m tests.faults.chaos $(or $(MINUTES),10) $(SEED)

@@ -113,21 +113,28 @@ class Stage(ExitStack):
         return self._urls["limit"]
 
     @contextmanager
-    def serve(self, site: Site) -> Iterator[str]:
-        """Run the service, its memory empty, as long as this lasts."""
+    def serve(self, site: Site, root: Path = ROOT) -> Iterator[str]:
+        """Run the service, its memory empty, as long as this lasts; `root` is where its code is."""
         port = free_port()
         env = site.env | {"SERVER_PORT": str(port)}
         address = f"127.0.0.1:{port}"
-        with self._gunicorn(site.settings.key_prefix, ["app:app"], env, address, "/health") as url:
+        name = site.settings.key_prefix
+        with self._gunicorn(name, ["app:app"], env, address, "/health", root) as url:
             yield url
 
     @contextmanager
     def _gunicorn(
-        self, name: str, words: list[str], env: dict[str, str], address: str, path: str
+        self,
+        name: str,
+        words: list[str],
+        env: dict[str, str],
+        address: str,
+        path: str,
+        root: Path = ROOT,
     ) -> Iterator[str]:
         command = leashed([sys.executable, "-m", "gunicorn", *words], "SIGTERM")
         with (self.folder / f"{name}.log").open("ab") as log:
-            process = _start(command, env, log)
+            process = _start(command, env, log, root)
         try:
             _wait(process, address, path)
             yield f"http://{address}"
@@ -136,8 +143,10 @@ class Stage(ExitStack):
             process.wait()
 
 
-def _start(command: list[str], env: dict[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+def _start(
+    command: list[str], env: dict[str, str], log: IO[bytes], root: Path
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, cwd=root, env=env, stdout=log, stderr=log)
 
 
 def _wait(process: subprocess.Popen[bytes], address: str, path: str) -> None:

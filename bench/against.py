@@ -1,0 +1,69 @@
+"""python -m bench.against COMMIT [ROUNDS]: plain requests beside those of another commit.
+
+Both trees serve the same stores at once and are measured in turn, so that what the machine does
+meanwhile is shared. The commit must understand what today's tree stores.
+"""
+
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from bench import load, seed, table
+from bench.load import Operation, Rounds, Tasks
+from bench.requests import INFORMATION
+from bench.sites import ROOT, Site, Stage
+
+TASKS: Final = 1_000
+ROUNDS: Final = 40
+"""Single rounds are up to a tenth apart; the median of so many tells about 3 %."""
+
+
+def main(commit: str, rounds: str = str(ROUNDS)) -> None:
+    """Print, for each operation, today's rate and its ratio to the commit's."""
+    load.require()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        before = _tree(commit, folder / "before")
+        stage = stack.enter_context(Stage(folder))
+        stage.start()
+        site = stage.site(TASKS)
+        then, now = (stack.enter_context(stage.serve(site, tree)) for tree in (before, ROOT))
+        for name, todays in _operations(site, now).items():
+            operations = {"before": _operations(site, then)[name], "now": todays}
+            done = Rounds(operations).run(name, int(rounds))
+            ratio = done.ratio("now", "before")
+            row = table.Row.of(name, done.median("now"))
+            row = row.aiming(f">= 0.97 of {commit}", ratio >= 0.97, ratio)
+            sys.stdout.write(f"{table.line(row)}\n")
+
+
+def _tree(commit: str, folder: Path) -> Path:
+    """Return a folder with the files of a commit; raises SystemExit where git has none."""
+    folder.mkdir()
+    packed = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=False)
+    if packed.returncode:
+        sys.exit(packed.stderr.decode().strip())
+    subprocess.run(["tar", "-x"], cwd=folder, input=packed.stdout, check=True)
+    return folder
+
+
+def _operations(site: Site, url: str) -> dict[str, Operation]:
+    user, who = f"/users/{site.crowd.reader}", site.reader
+    own = Tasks(first=site.crowd.tasks + 1, count=seed.OWN)
+    task, title = f"{user}/tasks/{{task}}", f"At {url[-5:]} number {{n}}"
+    fields = f'{{"title":"{title}","group_id":1,"information":"{INFORMATION}"}}'
+    return {
+        "GET /users/{id}/tasks/{tid}": Operation(url, task, who, tasks=own),
+        "GET /users/{id}/tasks, 50 tasks": Operation(url, f"{user}/tasks?limit=50", who),
+        "PUT /users/{id}/tasks/{tid}": Operation(
+            url, task, who, "PUT", f'{{"title":"{title}"}}', own
+        ),
+        "POST /users/{id}/tasks": Operation(url, f"{user}/tasks", who, "POST", fields),
+    }
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
