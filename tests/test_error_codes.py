@@ -33,15 +33,6 @@ def codes_of(tree: ast.Module) -> Iterator[str]:
                 yield code
             case ast.Assign(targets=[ast.Name(id="code")], value=ast.Constant(value=str(code))):
                 yield code
-            case ast.Call(
-                func=ast.Name(id="_error"), args=[ast.Constant(), ast.Constant(value=code), *_]
-            ):
-                yield code
-            case ast.Call(
-                func=ast.Attribute(attr="get", value=ast.Name(id="HTTP_ERRORS")),
-                args=[_, ast.Tuple(elts=[ast.Constant(value=code), *_])],
-            ):
-                yield code
 
 
 def answers_in_nginx() -> set[tuple[str, int]]:
