@@ -21,6 +21,7 @@ try:
     _settings = load(os.environ)
 except ConfigError as error:
     sys.exit(str(error))
+logs.configure(_settings.log_format)  # at each reload again: what it imports then is new
 
 
 class OurLogger(Logger):
@@ -28,7 +29,6 @@ class OurLogger(Logger):
 
     def setup(self, cfg: Config) -> None:
         super().setup(cfg)
-        logs.configure(_settings.log_format)
         for handler in self.error_log.handlers:
             handler.setStream(sys.stdout)
             handler.setFormatter(logs.OneLine())

@@ -1,7 +1,6 @@
 """What gunicorn answers where no request reaches the application: like the application."""
 
 import secrets
-import ssl
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
@@ -29,10 +28,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def handle_error(self, _: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer 400 to what is no HTTP, and 500 where something else went wrong.
 
-        Nothing of what was sent is answered or logged: it may hold a password.
+        What was sent is quoted neither to the client nor in the log: it may hold a password.
         """
         request_id = secrets.token_hex(8)
-        if isinstance(exc, errors.ParseException | ssl.SSLError) and not isinstance(exc, OURS):
+        if isinstance(exc, errors.ParseException) and not isinstance(exc, OURS):
             status, (code, _) = 400, http.HTTP_ERRORS[400]
             sentence = next(SENTENCES[kind] for kind in type(exc).__mro__ if kind in SENTENCES)
         else:

@@ -155,3 +155,9 @@ def seconds_of(ask: Callable[[], Answer]) -> float:
 def crash(*_: object) -> list[bytes]:
     """A WSGI application that cannot even refuse."""
     raise ZeroDivisionError
+
+
+def answer_oddly(_: object, start_response: Callable[..., object]) -> list[bytes]:
+    """A WSGI application with a header that no answer may have."""
+    start_response("200 OK", [("X-Odd", "a\nb")])
+    return []

@@ -1,6 +1,7 @@
 """What gunicorn refuses before it serves, and says when it starts and where it cannot serve."""
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -146,15 +147,27 @@ def test_what_is_no_http_is_refused_like_a_request(served: Api, sent: bytes, abo
     assert "SECRET" not in answer.body.decode() + served.log()
 
 
-def test_a_crash_outside_the_application_is_a_500_that_tells_nothing(
-    installation: Installation,
+@pytest.mark.parametrize(
+    ("app", "error"), [("crash", "ZeroDivisionError"), ("answer_oddly", "InvalidResponseHeader")]
+)
+def test_what_goes_wrong_on_our_side_is_a_500_that_tells_nothing(
+    installation: Installation, app: str, error: str
 ) -> None:
-    with installation.serve(app="tests.edge:crash") as api:
+    with installation.serve(app=f"tests.edge:{app}") as api:
         answer = api("GET", "/users/SECRET")
         assert (answer.status, answer.json["code"]) == (500, "internal_error")
         check_refusal(api, answer)
-        assert "ZeroDivisionError" in api.log()
+        assert error in api.log()
         assert "SECRET" not in answer.body.decode() + api.log()
+
+
+def test_refusals_are_logged_as_configured_after_reloads_too(install: Install) -> None:
+    with install(LOG_FORMAT="json").serve() as api:
+        for reloads in (1, 2, 3):
+            reload_gunicorn(api, reloads)
+            name = raw(api, b"SECRET\r\n\r\n").headers["X-Request-ID"]
+            line = eventually(lambda name=name: [it for it in api.log().splitlines() if name in it])
+            assert json.loads(line[0])["code"] == "bad_request"
 
 
 @pytest.fixture(scope="module")
