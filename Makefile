@@ -9,7 +9,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: .venv/.run ## Start everything: private Valkey and PostgreSQL, the service, the sync worker
-	@exec $(BIN)/python -I taskapi/leash.py $$PPID SIGTERM - $(BIN)/python -m taskapi.run
+	@exec $(BIN)/python -I devserver/leash.py $$PPID SIGTERM - $(BIN)/python -m devserver.run
 
 test: .venv/.dev ## Run the tests, with coverage
 	$(BIN)/python -m pytest --cov
@@ -30,7 +30,7 @@ fuzz: .venv/.dev ## Send requests made from the OpenAPI document for MINUTES=10
 	$(BIN)/python -m tests.fuzz $(or $(MINUTES),10) $(SEED)
 
 mutants: .venv/.dev ## Take each safeguard out and see whether its test notices
-	$(BIN)/python -m tests.mutants
+	$(BIN)/python -m tests.faults.mutants
 
 fmt: .venv/.dev ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format

@@ -12,8 +12,8 @@ from gunicorn.workers.base import Worker
 
 from taskapi import garbled, logs
 from taskapi.config import ConfigError, is_loopback, load
+from taskapi.doctor.ports import PortError, check_free
 from taskapi.errors import TaskApiError
-from taskapi.ports import PortError, check_free
 from taskapi.store.server import Evicting
 from taskapi.sync import bootstrap
 

@@ -4,13 +4,13 @@ import subprocess
 from pathlib import Path
 from typing import IO, Final
 
-from taskapi import embedded
+from devserver import servers
 
 PROGRAMS: Final = Path("/usr/lib/postgresql/15/bin")
 TRIGRAMS: Final = Path("/usr/share/postgresql/15/extension/pg_trgm.control")
 
 
-class DebianPostgres(embedded.Postgres):
+class DebianPostgres(servers.Postgres):
     """The same private server from other programs (`apt-get install postgresql-15`)."""
 
     @staticmethod
@@ -21,7 +21,7 @@ class DebianPostgres(embedded.Postgres):
         return _debians(super()._command())
 
     def _run(self, log: IO[str], command: list[str], script: str = "") -> None:
-        argv = _debians(embedded._unprivileged(*command))
+        argv = _debians(servers._unprivileged(*command))
         if subprocess.run(argv, input=script, check=False, **self._surroundings(log)).returncode:
             raise self._failure("cannot be set up")
 

@@ -16,10 +16,10 @@ import psycopg2
 from bench import seed
 from bench.debian import DebianPostgres
 from bench.progress import say
+from devserver.leash import leashed
+from devserver.servers import Postgres, Valkey, free_port
 from taskapi.config import Settings, load
-from taskapi.embedded import Postgres, Valkey, free_port
-from taskapi.leash import leashed
-from taskapi.store.link import Store
+from taskapi.store.connection import Store
 from taskapi.sync import bootstrap, passes
 
 ROOT: Final = Path(__file__).resolve().parent.parent

@@ -10,6 +10,6 @@ if TYPE_CHECKING:
 
 def create_app(settings: Settings) -> "Flask":
     """Return the WSGI application; it connects to Redis on the first request of each thread."""
-    from taskapi.factory import TaskApi  # here, so that the worker runs without Flask
+    from taskapi.api.application import TaskApi  # here, so that the worker runs without Flask
 
     return TaskApi(settings)

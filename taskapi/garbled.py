@@ -10,7 +10,8 @@ from gunicorn import util
 from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
 
-from taskapi import http, logs
+from taskapi import logs
+from taskapi.api import responses
 
 SENTENCES: Final[dict[type[Exception], str]] = {
     errors.LimitRequestLine: "The address is too long: shorten it.",
@@ -32,12 +33,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """
         request_id = secrets.token_hex(8)
         if isinstance(exc, errors.ParseException) and not isinstance(exc, OURS):
-            status, (code, _) = 400, http.HTTP_ERRORS[400]
+            status, (code, _) = 400, responses.HTTP_ERRORS[400]
             sentence = next(SENTENCES[kind] for kind in type(exc).__mro__ if kind in SENTENCES)
         else:
-            status, (code, sentence) = 500, http.HTTP_ERRORS[500]
+            status, (code, sentence) = 500, responses.HTTP_ERRORS[500]
             fields = {"request_id": request_id}
-            http.log.error("Error outside the application", extra={"fields": fields}, exc_info=exc)
+            responses.log.error(
+                "Error outside the application", extra={"fields": fields}, exc_info=exc
+            )
         said = {"request_id": request_id, "code": code, "address": addr[0] if addr else None}
         logs.request("*", "*", status, 0.0, said)
         with suppress(OSError):
@@ -46,13 +49,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
 def answer(status: int, code: str, sentence: str, request_id: str) -> bytes:
     """Return a whole HTTP answer, after which the connection ends."""
-    body = orjson.dumps(http.refusal(code, sentence, request_id))
+    body = orjson.dumps(responses.refusal(code, sentence, request_id))
     headers = {
         "Connection": "close",
         "Content-Type": "application/json",
         "Content-Length": str(len(body)),
         "X-Request-ID": request_id,
-        **dict(http.COMMON_HEADERS),
+        **dict(responses.COMMON_HEADERS),
     }
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]

@@ -10,7 +10,7 @@ from pathlib import Path
 from taskapi import logs
 from taskapi.config import ConfigError, load
 from taskapi.errors import TaskApiError
-from taskapi.sync import comeback
+from taskapi.sync import import_backup
 
 
 def main(arguments: list[str]) -> str | None:
@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> str | None:
     try:
         settings = load(os.environ)
         logs.configure(settings.log_format)
-        comeback.bring_back(settings, Path(arguments[0]))
+        import_backup.bring_back(settings, Path(arguments[0]))
     except (ConfigError, TaskApiError) as error:
         return str(error)
     return None

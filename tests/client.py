@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 from flask import Flask
 from werkzeug.test import create_environ, run_wsgi_app
 
-from tests import codes
+from tests.api import codes
 
 Caller = str | tuple[object, str] | None
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]

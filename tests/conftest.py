@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from taskapi.embedded import Postgres, Valkey
-from tests.codes import Collector
+from devserver.servers import Postgres, Valkey
+from tests.api.codes import Collector
 from tests.support import Api, Installation
 
 Install = Callable[..., Installation]

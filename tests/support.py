@@ -23,9 +23,9 @@ import psycopg2
 from flask import Flask
 from psycopg2 import sql
 
+from devserver.servers import free_port
 from taskapi import create_app
 from taskapi.config import Settings, load
-from taskapi.embedded import free_port
 from taskapi.sync import bootstrap, passes
 from tests.client import Answer, Api, Send, basic, in_process, over_http
 

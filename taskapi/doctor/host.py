@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from taskapi.config import DEFAULT_POSTGRES_PASSWORD, Settings, is_loopback
 from taskapi.doctor.finding import Finding, finding
-from taskapi.ports import PortError, check_free, health_at, own_address
+from taskapi.doctor.ports import PortError, check_free, health_at, own_address
 
 
 def examine(settings: Settings) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from taskapi.config import Settings
 from taskapi.doctor.finding import Clock, Finding, finding
 from taskapi.errors import DatabaseUnreachable, StoreUnreachable, TaskApiError, Unavailable
 from taskapi.store import meta, server
-from taskapi.store.link import Store
+from taskapi.store.connection import Store
 from taskapi.store.meta import Meta, State
 from taskapi.sync import server as postgres_server
 from taskapi.sync import state, status

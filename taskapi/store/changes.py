@@ -8,13 +8,13 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from taskapi.ahead import ahead
 from taskapi.errors import AlreadyRunning, NewEpoch, Unavailable
 from taskapi.store import meta, scripts
 from taskapi.store.codec import Entity, decode_list
+from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
-from taskapi.store.link import Store
 from taskapi.store.meta import Meta
+from taskapi.store.prefetch import ahead
 
 CHUNK: Final = 2000
 """Entities read in one call, about 8 ms of Redis' time."""

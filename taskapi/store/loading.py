@@ -7,14 +7,14 @@ from typing import Final
 
 import orjson
 
-from taskapi.ahead import ahead
 from taskapi.errors import NewEpoch
 from taskapi.store import codec, meta, scripts
 from taskapi.store.codec import Entity
+from taskapi.store.connection import Store
 from taskapi.store.indexes import Write, filed, merged, reindex
 from taskapi.store.keys import Keys, Kind
-from taskapi.store.link import Store
 from taskapi.store.meta import State
+from taskapi.store.prefetch import ahead
 
 BATCH: Final = 500
 """Entities loaded in one call, about 5 ms of Redis' time."""

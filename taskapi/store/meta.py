@@ -7,8 +7,8 @@ from enum import StrEnum
 from typing import Final
 
 from taskapi.store import scripts
+from taskapi.store.connection import Command, Store
 from taskapi.store.keys import Kind
-from taskapi.store.link import Command, Store
 
 _FIELDS: Final = ("epoch", "state", "installation", "run", "version", "synced")
 _NEXT: Final = tuple(f"next:{kind}" for kind in Kind)

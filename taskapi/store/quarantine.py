@@ -8,8 +8,8 @@ import orjson
 
 from taskapi.store import scripts
 from taskapi.store.changes import Mark
+from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
-from taskapi.store.link import Store
 
 MISSING_PARENT: Final = "23503"
 """PostgreSQL's foreign_key_violation."""

@@ -8,8 +8,8 @@ import orjson
 
 from taskapi.store import scripts
 from taskapi.store.codec import BUCKETS, Entity, bucket, decode_list
+from taskapi.store.connection import Command
 from taskapi.store.keys import Keys, Kind
-from taskapi.store.link import Command
 from taskapi.store.session import Session
 
 CHUNK: Final = 1000

@@ -7,7 +7,7 @@ from typing import Final
 from redis.exceptions import ResponseError
 
 from taskapi.errors import TaskApiError, Unavailable
-from taskapi.store.link import Store, value_of
+from taskapi.store.connection import Store, value_of
 
 _EVICTING: Final = (
     "Redis drops data when its memory is full (maxmemory-policy {}), which loses acknowledged "

@@ -8,8 +8,8 @@ from orjson import loads
 
 from taskapi.errors import NewEpoch, NotReady, Stale, VersionMismatch
 from taskapi.store.codec import Entity, decode
+from taskapi.store.connection import Command, Link, Store
 from taskapi.store.keys import Keys, Kind
-from taskapi.store.link import Command, Link, Store
 
 Guard = tuple[str, str | bool, str | bool | int]
 NOT_READY = "The store is empty, or is being restored: try again in a few seconds."

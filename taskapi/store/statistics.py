@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from taskapi.store.codec import BUCKET, bucket
+from taskapi.store.connection import Command
 from taskapi.store.keys import Keys
-from taskapi.store.link import Command
 from taskapi.store.session import Session
 
 

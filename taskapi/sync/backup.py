@@ -13,13 +13,13 @@ from typing import IO, Any, Final
 
 import orjson
 
-from taskapi.ahead import ahead
 from taskapi.config import Settings
 from taskapi.errors import NotReady, Unavailable
 from taskapi.store import changes, meta
 from taskapi.store.changes import Chunk, Pin
-from taskapi.store.link import Store
+from taskapi.store.connection import Store
 from taskapi.store.meta import Meta
+from taskapi.store.prefetch import ahead
 
 log = logging.getLogger("taskapi")
 

@@ -10,8 +10,8 @@ from taskapi.passwords import hash_password
 from taskapi.store import meta, server
 from taskapi.store.changes import Chunk
 from taskapi.store.codec import Entity
+from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
-from taskapi.store.link import Store
 from taskapi.store.meta import State
 from taskapi.sync import passes, restore, rows, state
 from taskapi.sync.postgres import Database

@@ -8,9 +8,9 @@ from typing import Any, Final
 from taskapi.config import Settings
 from taskapi.errors import Conflict, NotReady
 from taskapi.store import changes, meta, quarantine
-from taskapi.store.link import WORKER_REPLY_SECONDS, Store
+from taskapi.store.connection import WORKER_REPLY_SECONDS, Store
 from taskapi.store.meta import Meta, State
-from taskapi.sync import rewind, rows, state
+from taskapi.sync import rollback, rows, state
 from taskapi.sync.postgres import Database
 from taskapi.sync.push import Tally, push
 
@@ -47,7 +47,7 @@ def run(settings: Settings, store: Store | None = None, wait_seconds: float = 0.
     with Database(settings) as db:
         db.lock(wait_seconds)
         redis = state.check(db, store)
-        rewind.heal(db, store, redis)
+        rollback.heal(db, store, redis)
         tally = push(db, store, meta.read(store))
     return _report(store, tally, begin)
 

@@ -5,12 +5,12 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from taskapi.ahead import ahead
 from taskapi.store import changes, meta, quarantine
 from taskapi.store.changes import CHUNK, Chunk, Mark
+from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
-from taskapi.store.link import Store
 from taskapi.store.meta import Meta
+from taskapi.store.prefetch import ahead
 from taskapi.store.quarantine import Refusal
 from taskapi.sync import rows, state
 from taskapi.sync.postgres import Database, RowsRefused

@@ -10,8 +10,8 @@ from taskapi.config import Settings
 from taskapi.errors import Conflict, Unavailable
 from taskapi.store import meta, quarantine
 from taskapi.store.codec import Entity
+from taskapi.store.connection import LOST_IDS, Store
 from taskapi.store.keys import Kind
-from taskapi.store.link import LOST_IDS, Store
 from taskapi.store.loading import Loader
 from taskapi.store.meta import Meta, State
 from taskapi.sync import backup, passes, rows, state

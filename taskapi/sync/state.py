@@ -5,8 +5,8 @@ from typing import Final
 
 from taskapi.errors import Conflict, NotReady
 from taskapi.store import meta
+from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
-from taskapi.store.link import Store
 from taskapi.store.meta import Meta, State
 from taskapi.sync.postgres import Database
 

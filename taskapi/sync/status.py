@@ -8,8 +8,8 @@ from typing import Any, Final
 from taskapi.config import Settings
 from taskapi.errors import DatabaseUnreachable, Unavailable
 from taskapi.store import changes, meta, quarantine, server
+from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
-from taskapi.store.link import Store
 from taskapi.store.meta import State
 from taskapi.sync import rows
 from taskapi.sync.postgres import Database

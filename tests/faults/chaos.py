@@ -20,12 +20,12 @@ from http.client import HTTPException
 from pathlib import Path
 
 from taskapi.store import scripts
+from tests.api.factories import ok
 from tests.faults.checks import faults
 from tests.faults.clients import Client
 from tests.faults.ledger import KINDS, Entity, Key, Ledger, Verdict, judge
 from tests.faults.proxy import Loss, Proxy
 from tests.faults.site import Service, Site, running
-from tests.making import ok
 
 CLIENTS = 6
 PAUSE_SECONDS = 0.1, 0.8

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from taskapi.sync import passes
-from tests.drift import drift
-from tests.fsck import fsck
+from tests.api.drift import drift
+from tests.store.fsck import fsck
 from tests.support import Installation
 
 

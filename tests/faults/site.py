@@ -13,7 +13,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from taskapi.embedded import Postgres, Valkey
+from devserver.servers import Postgres, Valkey
 from tests.client import Api, over_http
 from tests.faults.proxy import Proxy
 from tests.support import OWNER_PASSWORD, ROOT, Installation, eventually

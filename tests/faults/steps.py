@@ -15,7 +15,7 @@ import psycopg2
 from psycopg2 import extensions
 
 from taskapi.store import scripts
-from taskapi.store.link import Link
+from taskapi.store.connection import Link
 
 STORES = ("SQL", "Redis")
 Act = Callable[[], Any]

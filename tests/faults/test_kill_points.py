@@ -8,11 +8,11 @@ from itertools import count
 
 import pytest
 
+from tests.api.factories import everything, new_group, new_task, new_user, ok, path_of
 from tests.client import Api
 from tests.faults.checks import settle
 from tests.faults.steps import STORES
 from tests.faults.victim import Victim
-from tests.making import everything, new_group, new_task, new_user, ok, path_of
 from tests.stores import connect, root, sql
 from tests.support import Installation
 

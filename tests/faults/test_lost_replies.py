@@ -10,11 +10,11 @@ import pytest
 
 from taskapi.errors import DatabaseUnreachable
 from taskapi.store import scripts
+from tests.api.factories import everything, new_group, new_task, ok, path_of, refused
 from tests.client import Api
 from tests.faults.checks import settle
 from tests.faults.proxy import Loss, Proxy
 from tests.faults.site import Site
-from tests.making import everything, new_group, new_task, ok, path_of, refused
 from tests.stores import dirty, sql
 
 COMMIT, ACKNOWLEDGE = scripts.COMMIT.encode(), scripts.ACKNOWLEDGE.encode()

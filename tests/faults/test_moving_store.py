@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from taskapi.store import changes
+from tests.api.factories import new_group, new_task, new_user, ok, path_of
 from tests.client import Api
 from tests.faults.checks import settle
 from tests.faults.steps import STORES, Intruder
-from tests.making import new_group, new_task, new_user, ok, path_of
 from tests.stores import dirty
 from tests.support import Installation
 

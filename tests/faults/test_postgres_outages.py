@@ -10,10 +10,10 @@ import psycopg2
 import pytest
 
 from taskapi.errors import DatabaseUnreachable, TaskApiError
+from tests.api.factories import everything, new_group, new_task, new_user, ok, path_of, refused
 from tests.client import Api
 from tests.faults.checks import settle
 from tests.faults.steps import Intruder
-from tests.making import everything, new_group, new_task, new_user, ok, path_of, refused
 from tests.stores import dirty
 from tests.support import Installation
 

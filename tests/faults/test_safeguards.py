@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from taskapi.embedded import Postgres
+from devserver.servers import Postgres
 from taskapi.errors import NewEpoch
 from taskapi.store import groups, session, tasks
+from taskapi.store.connection import Link
 from taskapi.store.keys import Kind
-from taskapi.store.link import Link
 from taskapi.sync import passes, restore
+from tests.api.factories import login, made, new_group, new_task, new_user, ok, path_of
 from tests.client import Answer, Api
 from tests.faults.checks import settle
 from tests.faults.steps import Intruder
-from tests.making import login, made, new_group, new_task, new_user, ok, path_of
 from tests.stores import connect, root
 from tests.support import Installation
-from tests.test_rewind import Site
+from tests.sync.test_rollback import Site
 
 Ask = Callable[[], Answer]
 

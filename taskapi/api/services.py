@@ -1,0 +1,29 @@
+"""What the views of one application share."""
+
+from dataclasses import dataclass
+
+from flask import Flask, current_app
+
+from taskapi.config import Settings
+from taskapi.store.connection import Store
+from taskapi.sync.search import Index
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The settings, and the ways to both stores."""
+
+    settings: Settings
+    store: Store
+    index: Index
+
+
+def install(app: Flask, settings: Settings, store: Store) -> None:
+    """Give an application what its views share."""
+    app.extensions["taskapi"] = Shared(settings, store, Index(settings))
+
+
+def shared() -> Shared:
+    """Return what this request's application shares."""
+    found: Shared = current_app.extensions["taskapi"]
+    return found

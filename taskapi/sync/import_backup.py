@@ -1,0 +1,119 @@
+"""The way back from a backup file: into two empty stores."""
+
+import gzip
+import hashlib
+import logging
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from taskapi.config import Settings
+from taskapi.errors import Conflict, Invalid
+from taskapi.store import meta, server
+from taskapi.store.changes import CHUNK, Chunk, Mark
+from taskapi.store.connection import Store
+from taskapi.store.keys import Kind
+from taskapi.sync import backup, passes, restore, rows, state
+from taskapi.sync.postgres import Database
+
+log = logging.getLogger("taskapi")
+
+_KINDS: Final = {kind.noun: kind for kind in Kind}
+
+
+def bring_back(settings: Settings, file: Path, store: Store | None = None) -> dict[str, int]:
+    """Make both stores what a backup file says; return how many entities of each kind it has.
+
+    Ids that may have been given out after the backup are left out. Killed anywhere, it leaves
+    nothing, or all in PostgreSQL, from where the next start fills Redis.
+
+    Raises:
+        Invalid: the file is not a whole and unaltered backup; nothing was written.
+        Conflict: the stores are not empty; nothing was written.
+        Unavailable: a store is away, or another process is at work.
+    """
+    end = verify(file)
+    store = store or passes.open_store(settings)
+    server.require_keeping(store)
+    with Database(settings) as db:
+        db.lock(passes.FORCE_SECONDS)
+        db.create_tables()
+        _require_empty(db, store)
+        _fill(db, file, end)
+    with Database(settings) as guard:
+        guard.lock(passes.FORCE_SECONDS)
+        restore.fill(settings, store)
+    saved: dict[str, int] = end["saved"]
+    return saved
+
+
+def verify(file: Path) -> dict[str, Any]:
+    """Return the last line of a backup file, after reading all of it.
+
+    Raises:
+        Invalid: it is not a whole and unaltered backup.
+    """
+    digest, last = hashlib.sha256(), b""
+    try:
+        with gzip.open(file) as lines:
+            for line in lines:
+                digest.update(last)
+                last = line
+        end: dict[str, Any] = orjson.loads(last)
+        first = next(_read(file))
+    except (OSError, EOFError, zlib.error, ValueError, StopIteration) as error:
+        raise Invalid(f"{file} cannot be read as a backup: {error}.") from error
+    if first.get("taskapi_backup") != backup.FORMAT or end.get("sha256") != digest.hexdigest():
+        raise Invalid(f"{file} is not a whole and unaltered backup of this service.")
+    return end | {"installation": first["installation"]}
+
+
+def _read(file: Path) -> Iterator[dict[str, Any]]:
+    with gzip.open(file) as lines:
+        yield from map(orjson.loads, lines)
+
+
+def _require_empty(db: Database, store: Store) -> None:
+    """Raise Conflict unless there is nothing, or a new installation in which nothing was made."""
+    new = [0, 1], [0], [0]
+    for place, sizes in (("PostgreSQL", rows.count(db)), ("Redis", meta.sizes(store))):
+        if any(size not in allowed for size, allowed in zip(sizes.values(), new, strict=True)):
+            raise Conflict(
+                f"{place} is not empty: a backup only comes back into an empty installation.",
+                code="not_empty",
+            )
+
+
+def _fill(db: Database, file: Path, end: dict[str, Any]) -> None:
+    rows.clear(db)
+    rows.prepare(db)
+    for chunk in _chunks(file):
+        rows.write(db, chunk)
+    db.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    if {kind.plural: size for kind, size in rows.count(db).items()} != end["saved"]:
+        raise Invalid("The backup does not hold as many entities as it says: nothing was written.")
+    state.found(db, end["installation"], end["epoch"])
+    ids = {kind: end["ids"][kind.plural] for kind in Kind}
+    state.advance(db, end["version"], ids)
+
+
+def _chunks(file: Path) -> Iterator[Chunk]:
+    """Yield the entities of a file; what is in it twice is in different chunks."""
+    chunk, seen = Chunk([], [], [], [], []), set[tuple[str, int]]()
+    for line in _read(file):
+        ((noun, content), *others) = line.items()
+        if others or noun not in {*_KINDS, "deleted"}:
+            continue
+        kind = content["kind"] if noun == "deleted" else _KINDS[noun]
+        if len(seen) == CHUNK or (kind, content["id"]) in seen:
+            yield chunk
+            chunk, seen = Chunk([], [], [], [], []), set()
+        seen.add((kind, content["id"]))
+        if noun == "deleted":
+            chunk.deleted.append(Mark(**content))
+        else:
+            getattr(chunk, f"{noun}s").append(content)
+    yield chunk

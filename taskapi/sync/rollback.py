@@ -1,0 +1,58 @@
+"""Healing a Redis that has lost the last of its changes, after PostgreSQL got them."""
+
+import logging
+
+from taskapi.store import meta, reconcile
+from taskapi.store.connection import Store
+from taskapi.store.keys import Kind
+from taskapi.store.loading import Loader
+from taskapi.store.meta import Meta
+from taskapi.store.reconcile import Lost, Merge
+from taskapi.sync import rows, state
+from taskapi.sync.postgres import Database
+from taskapi.sync.state import Copy
+
+log = logging.getLogger("taskapi")
+
+
+def heal(db: Database, store: Store, redis: Meta) -> None:
+    """Put back what PostgreSQL has and Redis lost. The lock is the caller's.
+
+    Where only the acknowledgement of a pass was lost, there is nothing to put back. Nobody reads
+    or writes while something is; killed there, it leaves Redis closed, to be restored as a whole.
+    """
+    copy = state.find(db)
+    if copy is None or redis.synced >= copy.version:
+        return
+    lost = _lost(db, store, redis.synced)
+    if lost or _is_below(redis, copy):
+        log.error("Sync heals: Redis lost changes, %d come back from PostgreSQL", len(lost))
+        _put_back(db, store, copy, redis.synced)
+    else:
+        meta.write(store, synced=str(copy.version))
+
+
+def _lost(db: Database, store: Store, synced: int) -> Lost:
+    lost: Lost = {
+        (kind, entity["id"]): entity
+        for kind in Kind
+        for entity in reconcile.newer(store, kind, rows.read(db, kind, above=synced))
+    }
+    deletes = reconcile.alive(store, rows.tombstones(db, above=synced))
+    return lost | {(Kind(mark.kind), mark.id): mark for mark in deletes}
+
+
+def _is_below(redis: Meta, copy: Copy) -> bool:
+    return redis.version < copy.version or any(redis.ids[kind] < copy.ids[kind] for kind in Kind)
+
+
+def _put_back(db: Database, store: Store, copy: Copy, synced: int) -> None:
+    loader = Loader(store)
+    loader.close_doors()
+    Merge(store, loader, _lost(db, store, synced)).run()
+    redis = meta.read(store)
+    loader.open_doors(
+        version=str(max(redis.version, copy.version)),
+        synced=str(copy.version),
+        **{f"next:{kind}": str(max(redis.ids[kind], copy.ids[kind])) for kind in Kind},
+    )

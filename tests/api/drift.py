@@ -1,0 +1,80 @@
+"""Compares PostgreSQL with Redis row by row, from outside: nothing of the product is imported."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import psycopg2
+from psycopg2.extras import RealDictCursor
+
+from tests.store.fsck import KINDS, Store, entities, fsck, load
+from tests.support import Installation
+
+ROWS = {
+    "user": """
+        SELECT id, full_name, role, email, number, work_times, created_at, updated_at, version,
+               password_hash,
+               ARRAY(SELECT group_id FROM memberships WHERE user_id = id ORDER BY 1) AS group_ids
+          FROM users""",
+    "group": "SELECT id, name, admin_id, created_at, updated_at, version FROM groups",
+    "task": """
+        SELECT id, title, status, priority, to_char(deadline, 'YYYY-MM-DD') AS deadline,
+               information, user_id, group_id, created_at, updated_at, version
+          FROM tasks""",
+    "tombstone": "SELECT kind::text || ':' || id AS mark FROM tombstones",
+    "orphan": "SELECT * FROM memberships WHERE user_id NOT IN (SELECT id FROM users)",
+}
+
+
+def check_stores(installation: Installation) -> None:
+    """After a pass: indexes fit the entities, and PostgreSQL has what Redis has."""
+    settings = installation.settings
+    found = fsck(settings.redis_url, settings.key_prefix)
+    found += drift(settings.redis_url, settings.key_prefix, settings.database_url)
+    assert not found, "\n".join(found)
+
+
+def drift(url: str, prefix: str, database_url: str) -> list[str]:
+    """What PostgreSQL has otherwise than Redis, directly after a pass, a sentence each."""
+    store, tables = load(url, prefix), _tables(database_url)
+    differences = [f"Redis still has {name}" for name in ("dirty", "tombs") if store.get(name)]
+    differences += [f"nobody's membership {row}" for row in tables["orphan"]]
+    buried = {row["mark"] for row in tables["tombstone"]}
+    for kind, letter in KINDS.items():
+        in_redis = _expected(store, kind)
+        in_postgres = {row["id"]: row for row in tables[kind]}
+        differences += _differences(kind, in_redis, in_postgres)
+        differences += [
+            f"{kind} {i} is buried alive" for i in in_redis if f"{letter}:{i}" in buried
+        ]
+    return differences
+
+
+def _tables(database_url: str) -> dict[str, list[dict[str, Any]]]:
+    connection = psycopg2.connect(database_url)
+    try:
+        return {name: _rows(connection, query) for name, query in ROWS.items()}
+    finally:
+        connection.close()
+
+
+def _rows(connection: Any, query: str) -> list[dict[str, Any]]:
+    with connection.cursor(cursor_factory=RealDictCursor) as cursor:
+        cursor.execute(query)
+        return [dict(row) for row in cursor.fetchall()]
+
+
+def _expected(store: Store, kind: str) -> dict[int, dict[str, Any]]:
+    expected = {}
+    for entity_id, entity in entities(store, kind).items():
+        times = {k: datetime.fromisoformat(entity[k]) for k in ("created_at", "updated_at")}
+        secret = {"password_hash": store[f"secret:{entity_id}"]} if kind == "user" else {}
+        expected[entity_id] = entity | times | secret
+    return expected
+
+
+def _differences(kind: str, redis: dict[int, Any], postgres: dict[int, Any]) -> Iterator[str]:
+    for entity_id in sorted(redis.keys() | postgres.keys()):
+        ours, theirs = redis.get(entity_id), postgres.get(entity_id)
+        if ours != theirs:
+            yield f"{kind} {entity_id} is {ours} in Redis, {theirs} in PostgreSQL"

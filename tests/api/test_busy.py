@@ -1,0 +1,61 @@
+"""What cannot be done within its time is a 503 that says so, and works when it is sent again."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from taskapi.store.commit import Commit
+from tests.api.factories import made, new_group, new_task, new_user, ok, refused
+from tests.client import Answer, Api
+from tests.conftest import Install
+from tests.stores import before, connect, crash, root
+from tests.support import Installation
+
+CROWD = 120
+"""More first log-ins than one process can check within its patience."""
+
+
+def check_busy(answer: Answer) -> None:
+    assert refused(answer, 503)["code"] == "busy"
+    assert answer.headers["Retry-After"] == "1"
+
+
+def test_what_a_dying_delete_holds_up_is_busy_until_it_lets_go(
+    installation: Installation, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = new_group(api)["id"]
+    user = new_user(api, group)["id"]
+    new_task(api, user, group)
+    before(monkeypatch, Commit, "run", crash)
+    refused(api("DELETE", f"/users/{user}", by="owner"), 500)
+    closing = f"{root(installation)}closing:u:{user}"
+    with connect(installation) as connection:
+        assert connection.persist(closing)  # for longer than the patience of a slow machine
+        check_busy(create(api, user, group))
+        connection.delete(closing)
+    made(create(api, user, group))
+
+
+def create(api: Api, user: int, group: int) -> Answer:
+    body = {"title": "Meanwhile", "group_id": group}
+    return api("POST", f"/users/{user}/tasks", by="owner", json=body)
+
+
+def test_first_log_ins_that_wait_too_long_for_their_turn_are_busy(install: Install) -> None:
+    api = install(TRUSTED_PROXIES="1").client()
+
+    def log_in(number: int) -> Answer:
+        return api(
+            "GET", "/groups", by=(1, "wrong"), headers={"X-Forwarded-For": f"10.3.0.{number}"}
+        )
+
+    with ThreadPoolExecutor(CROWD) as pool:
+        answers = list(pool.map(log_in, range(CROWD)))
+    held_up = [answer for answer in answers if answer.status != 401]
+    assert 0 < len(held_up) < CROWD
+    for answer in held_up:
+        check_busy(answer)
+    refused(log_in(CROWD), 401)
+    ok(api("GET", "/groups", by="owner"))

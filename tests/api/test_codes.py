@@ -1,0 +1,92 @@
+"""What a run says of the error codes that its tests provoked, and when it says nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from taskapi.api.openapi.errors import CODES
+from tests.api.codes import mistakes, unprovoked
+from tests.support import ROOT
+
+PLUGIN = """
+from tests.codes import Collector
+def pytest_configure(config):
+    config.pluginmanager.register(Collector())
+"""
+TESTS = """
+import pytest
+from taskapi.openapi.errors import CODES
+from tests.codes import note
+
+@pytest.mark.parametrize("code", [*CODES, "{extra}"])
+def test_answer(code):
+    status = CODES[code].status if code in CODES else 418
+    if code != "{missing}":
+        note(status, b'{{"success":false,"code":"' + code.encode() + b'"}}')
+
+def test_end():
+    {end}
+"""
+ALL = {(code, remedy.status) for code, remedy in CODES.items()}
+
+
+def test_what_differs_from_the_table_is_said() -> None:
+    assert mistakes(ALL) == unprovoked(ALL) == []
+    assert unprovoked(ALL - {("busy", 503)}) == ["No test provokes the code busy."]
+    assert mistakes({("busy", 409), ("made_up", 400)}) == [
+        "The code busy came with 409 and has 503 in the table.",
+        "The code made_up came with 400 and is in no table.",
+    ]
+
+
+def run(folder: Path, *options: str, extra: str = "busy", missing: str = "", end: str = "") -> str:
+    """Run a suite that provokes all codes but one; return its exit status and what it complains."""
+    (folder / "conftest.py").write_text(PLUGIN)
+    (folder / "test_it.py").write_text(TESTS.format(extra=extra, missing=missing, end=end or "..."))
+    # Measured from another folder, the coverage would be of other files.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "xdist", *options],
+        cwd=folder,
+        env={**env, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = [line for line in done.stdout.splitlines() if "the code " in line.lower()]
+    return " ".join([str(done.returncode), *said])
+
+
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_a_whole_run_fails_for_a_code_that_no_test_provokes(tmp_path: Path, processes: str) -> None:
+    assert run(tmp_path, "-n", processes) == "0"
+    said = run(tmp_path, "-n", processes, missing="fenced")
+    assert said == "1 No test provokes the code fenced."
+
+
+@pytest.mark.parametrize(
+    ("end", "options", "status"),
+    [
+        ("pytest.skip()", (), "0"),
+        ("assert False", (), "1"),
+        ("assert False", ("-x",), "1"),
+        ("", ("-k", "answer"), "0"),
+        ("", ("test_it.py",), "0"),
+        ("", ("--collect-only",), "0"),
+    ],
+)
+def test_a_run_that_is_not_whole_says_nothing_of_what_is_missing(
+    tmp_path: Path, end: str, options: tuple[str, ...], status: str
+) -> None:
+    assert run(tmp_path, "-n", "0", *options, missing="fenced", end=end) == status
+
+
+@pytest.mark.parametrize("end", ["", "pytest.skip()", "assert False"])
+def test_any_run_fails_for_a_code_that_is_in_no_table(tmp_path: Path, end: str) -> None:
+    said = run(tmp_path, "test_it.py", extra="made_up", end=end)
+    assert said == "1 The code made_up came with 418 and is in no table."

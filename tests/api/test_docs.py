@@ -1,0 +1,31 @@
+"""The public places: an index and the OpenAPI document, unless they are switched off."""
+
+import pytest
+
+from tests.api.factories import ok, refused
+from tests.client import Api
+from tests.conftest import Install
+
+
+def test_the_index_says_where_to_go(api: Api) -> None:
+    places = ok(api("GET", "/"))
+    assert places["service"] == "taskapi"
+    assert api("GET", places["openapi"]).json["openapi"] == "3.1.0"
+    assert api("GET", places["health"]).json["status"]
+
+
+@pytest.mark.parametrize("by", [None, "owner", (1, "wrong")])
+def test_the_document_is_for_everybody(api: Api, by: tuple[object, str] | str | None) -> None:
+    answer = api("GET", "/openapi.json", by=by)
+    assert (answer.status, answer.headers.get_content_type()) == (200, "application/json")
+
+
+@pytest.mark.parametrize("path", ["/?a=1", "/openapi.json?a=1"])
+def test_unknown_parameters_are_refused_here_too(api: Api, path: str) -> None:
+    assert "a" in refused(api("GET", path), 400)["fields"]
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json"])
+def test_switched_off_they_are_not_there(install: Install, path: str) -> None:
+    api = install(DOCS_ENABLED="false").client()
+    assert refused(api("GET", path), 404)["code"] == "no_such_route"

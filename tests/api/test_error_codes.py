@@ -1,0 +1,65 @@
+"""Every code of an error answer is in the table of remedies, and the table has no others."""
+
+import ast
+import re
+from collections.abc import Iterator
+
+from taskapi import errors
+from taskapi.api import responses
+from taskapi.api.openapi.errors import CODES
+from tests.support import ROOT
+
+NEVER_ANSWERED = {
+    "error",  # the base class
+    "invalid",  # refused on the command line only: a backup file that cannot be used
+    "conflict",  # the base of conflicts, all of which have a code of their own
+    "redis_evicts",  # nothing begins to serve
+}
+NGINX = (ROOT / "deploy/nginx.conf").read_text()
+
+
+def codes_in_source() -> set[str]:
+    """Every literal that becomes the code of an error, wherever in the service it is written."""
+    found = {code for code, _ in responses.HTTP_ERRORS.values()}
+    for path in (ROOT / "taskapi").rglob("*.py"):
+        if "openapi" not in path.parts:
+            found.update(codes_of(ast.parse(path.read_text())))
+    return found
+
+
+def codes_of(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.keyword(arg="code", value=ast.Constant(value=str(code))):
+                yield code
+            case ast.Assign(targets=[ast.Name(id="code")], value=ast.Constant(value=str(code))):
+                yield code
+
+
+def answers_in_nginx() -> set[tuple[str, int]]:
+    """Every code that nginx answers itself, with its status."""
+    found = re.findall(r'return (\d{3}) .*"code":"(\w+)"', NGINX)
+    return {(code, int(status)) for status, code in found}
+
+
+def test_every_code_of_the_source_is_in_the_table_and_nothing_else() -> None:
+    in_nginx = {code for code, _ in answers_in_nginx()}
+    assert (codes_in_source() - NEVER_ANSWERED) | in_nginx == set(CODES)
+    assert codes_in_source() >= NEVER_ANSWERED
+
+
+def test_the_table_knows_the_status_of_each_class_of_errors() -> None:
+    for kind in errors.TaskApiError.__subclasses__():
+        if kind in responses.STATUS and kind.code in CODES:
+            assert CODES[kind.code].status == responses.STATUS[kind]
+    for status, (code, _) in responses.HTTP_ERRORS.items():
+        assert CODES[code].status == status
+
+
+def test_nginx_answers_its_codes_with_the_statuses_of_the_table() -> None:
+    assert answers_in_nginx()
+    for code, status in answers_in_nginx():
+        assert CODES[code].status == status
+    pages = dict(re.findall(r"location (?:= )?(\S+) \{\s+return (\d{3}) ", NGINX))
+    shown = re.findall(r"error_page ([\d ]+?)(?: =(\d+))? (\S+);", NGINX)
+    assert {place: instead or statuses for statuses, instead, place in shown} == pages

@@ -1,0 +1,218 @@
+"""The OpenAPI document says what the service serves, checks and answers: both ways."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator, FormatChecker
+from marshmallow import Schema
+from openapi_spec_validator import validate
+
+from schemas.common import Strict
+from taskapi import create_app
+from taskapi.api import openapi
+from taskapi.api.openapi.operations import BODIES, OPERATIONS
+from taskapi.config import load
+from tests.api.factories import login, new_admin, new_group, new_task, new_user
+from tests.client import Answer, Api, Caller
+
+APP = create_app(load({}))
+DOCUMENT: dict[str, Any] = openapi.document(APP)
+DOCUMENTED = {
+    (method.upper(), path): operation
+    for path, methods in DOCUMENT["paths"].items()
+    for method, operation in methods.items()
+}
+
+
+def check(instance: Any, schema: dict[str, Any]) -> None:
+    """Fail where the instance is not what the schema says; references are the document's."""
+    whole = {**schema, "components": DOCUMENT["components"]}
+    Draft202012Validator(whole, format_checker=FormatChecker()).validate(instance)
+
+
+def test_the_document_is_valid() -> None:
+    validate(DOCUMENT)
+
+
+def test_every_route_is_documented_and_nothing_else() -> None:
+    served = {
+        (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
+        for rule in APP.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert served == set(DOCUMENTED)
+
+
+def test_operation_ids_and_summaries_are_there_and_ids_are_unique() -> None:
+    names = [operation["operationId"] for operation in DOCUMENTED.values()]
+    assert len(set(names)) == len(names)
+    assert all(operation["summary"].endswith(".") for operation in DOCUMENTED.values())
+
+
+def schemas_in(kind: type[Schema]) -> set[type[Schema]]:
+    below = {leaf for child in kind.__subclasses__() for leaf in schemas_in(child)}
+    return below | {kind}
+
+
+def test_every_body_schema_is_documented() -> None:
+    assert {type(schema) for schema in BODIES.values()} == schemas_in(Strict) - {Strict}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_body_documents_exactly_what_its_schema_takes(name: str) -> None:
+    schema, shape = BODIES[name], DOCUMENT["components"]["schemas"][name]
+    assert set(shape["properties"]) == schema.fields.keys() | schema.READ_ONLY
+    required = {field for field, value in schema.fields.items() if value.required}
+    assert set(shape.get("required", [])) == (set() if schema.partial else required)
+    assert shape["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("endpoint", OPERATIONS)
+def test_a_query_documents_exactly_what_its_schema_takes(endpoint: str) -> None:
+    expected = OPERATIONS[endpoint].query.fields.keys()
+    for operation in DOCUMENTED.values():
+        if operation["operationId"].removesuffix("_patch") == endpoint.replace(".", "_"):
+            inline = [part for part in operation["parameters"] if part.get("in") == "query"]
+            assert {part["name"] for part in inline} == expected
+
+
+def examples() -> Iterator[Any]:
+    for (method, path), operation in DOCUMENTED.items():
+        parts = [operation.get("requestBody", {}), *operation["responses"].values()]
+        contents = [(f"{method} {path}", part.get("content", {})) for part in parts]
+        yield from contents
+    for name, response in DOCUMENT["components"]["responses"].items():
+        yield name, response["content"]
+
+
+@pytest.mark.parametrize(
+    ("instance", "schema"),
+    [
+        pytest.param(instance, content["schema"], id=name)
+        for name, contents in examples()
+        for content in contents.values()
+        for instance in (
+            *([content["example"]] if "example" in content else []),
+            *(example["value"] for example in content.get("examples", {}).values()),
+        )
+    ],
+)
+def test_every_example_is_what_its_schema_says(instance: Any, schema: dict[str, Any]) -> None:
+    check(instance, schema)
+
+
+TOUR = """
+owner GET /users
+admin GET /users?limit=1
+owner GET /users/search?q=person
+owner POST /users {"full_name": "New", "email": "new@example.com", "password": "secret-1"}
+owner POST /users {"full_name": "New", "email": "new@example.com", "password": "secret-1"}
+owner POST /users {"full_name": 1}
+user POST /users {"full_name": "New"}
+nobody GET /users
+user GET /users/3
+owner GET /users/987
+user PUT /users/3 {"full_name": "Renamed"}
+user PATCH /users/3 {"full_name": "Renamed again"}
+user GET /users/3/worktimes
+user PUT /users/3/worktimes {"work_times": {"Monday": 8}}
+owner DELETE /users/1
+owner GET /groups
+owner POST /groups {"name": "Another", "admin_id": 2}
+owner POST /groups {"name": "Third", "admin_id": 3}
+owner POST /groups {"name": "Third", "admin_id": 987}
+user GET /groups/1
+owner PUT /groups/1 {"name": "Another"}
+owner PUT /groups/1 {"name": "Fourth"}
+user GET /groups/1/users
+owner GET /groups/1/users
+owner POST /groups/2/users {"user_id": 3}
+owner POST /groups/2/users {"user_id": 3}
+owner DELETE /groups/2/users/3
+owner DELETE /groups/1/users/2
+user GET /groups/1/tasks
+user GET /groups/1/stats
+user GET /users/3/tasks?limit=1
+user POST /users/3/tasks {"title": "New", "group_id": 1}
+owner POST /users/3/tasks {"title": "New", "group_id": 987}
+user GET /users/3/tasks/1
+user PUT /users/3/tasks/1 {"priority": 1}
+user PUT /users/3/tasks/1 {"priority": 1
+user PUT /users/3/tasks/1/done
+owner GET /tasks/search?q=task
+owner GET /tasks/stats
+admin GET /tasks/stats
+user GET /tasks/stats
+user GET /tasks/filter?status=pending&limit=1
+owner POST /tasks/batch {"task_ids": [1, 987], "updates": {"priority": 3}}
+owner POST /tasks/batch {"task_ids": [2], "action": "delete"}
+user DELETE /users/3/tasks/1
+owner DELETE /groups/1
+owner DELETE /users/3
+owner GET /admin/status
+owner POST /admin/sync
+owner POST /admin/sync?action=backup
+owner POST /admin/sync?action=restore
+owner GET /admin/status
+owner GET /admin/stats
+user GET /admin/stats
+nobody GET /health
+nobody GET /
+nobody GET /openapi.json
+nobody GET /docs
+"""
+
+
+def documented_for(method: str, path: str) -> dict[str, Any]:
+    """Return the operation that a request is about."""
+    endpoint = APP.url_map.bind("").match(path.partition("?")[0], method)[0]
+    name = endpoint.replace(".", "_") + ("_patch" if method == "PATCH" else "")
+    return next(one for one in DOCUMENTED.values() if one["operationId"] == name)
+
+
+def resolved(value: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" not in value:
+        return value
+    found: Any = DOCUMENT
+    for part in value["$ref"].removeprefix("#/").split("/"):
+        found = found[part]
+    return dict(found)
+
+
+def check_answer(answer: Answer, operation: dict[str, Any]) -> None:
+    told = resolved(operation["responses"][str(answer.status)])
+    kind = answer.headers.get_content_type()
+    said = answer.json if kind == "application/json" else answer.body.decode()
+    check(said, told["content"][kind]["schema"])
+    ours = {name.lower() for name in answer.headers} - {"content-type", "content-length"}
+    assert ours <= {name.lower() for name in told["headers"]}
+    for name in told["headers"].keys() & set(answer.headers):
+        schema, value = resolved(told["headers"][name])["schema"], answer.headers[name]
+        check(int(value) if schema.get("type") == "integer" else value, schema)
+
+
+def test_what_is_answered_is_what_is_documented(api: Api) -> None:
+    new_admin(api)
+    for _ in range(2):
+        new_group(api, 2)
+    user = new_user(api, 1)
+    for _ in range(3):
+        new_task(api, 3, 1)
+    by: dict[str, Caller] = {"nobody": None, "owner": "owner", "user": login(user)}
+    by["admin"] = login({"id": 2})
+    visited = set()
+    for line in TOUR.strip().splitlines():
+        who, method, path, *body = line.split(" ", 3)
+        typed = {"Content-Type": "application/json"} if body else {}
+        data = body[0].encode() if body else None
+        answer = api(method, path, by=by[who], data=data, headers=typed)
+        operation = documented_for(method, path)
+        assert str(answer.status) in operation["responses"], line
+        check_answer(answer, operation)
+        if answer.status < 300:
+            visited.add(operation["operationId"].removesuffix("_patch"))
+    assert visited == {name.replace(".", "_") for name in APP.view_functions}

@@ -1,0 +1,162 @@
+"""What each endpoint asks of Redis; a clock cannot be tested, round trips and commands can."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from taskapi import create_app
+from taskapi.store.connection import Command, Link, Store
+from taskapi.store.scripts import SOURCES
+from tests.api.factories import PASSWORD, new_admin, new_group, new_task, new_user
+from tests.client import Answer, Api
+from tests.conftest import Install
+from tests.support import OWNER_PASSWORD, Installation
+
+OWNER, ADMIN, USER = (1, OWNER_PASSWORD), (2, PASSWORD), (3, PASSWORD)
+CALLERS = {"owner": OWNER, "admin": ADMIN, "user": USER, "header": "owner", "nobody": None}
+PERSON = {"full_name": "New", "email": "new@example.com", "password": PASSWORD, "group_ids": [1]}
+BODIES: dict[str, Any] = {
+    "POST /users": PERSON,
+    "PUT /users/3": {"full_name": "Renamed"},
+    "PUT /users/3/worktimes": {"work_times": {"Monday": 8}},
+    "POST /groups": {"name": "New group", "admin_id": 2},
+    "PUT /groups/1": {"name": "Renamed"},
+    "POST /groups/2/users": {"user_id": 3},
+    "POST /users/3/tasks": {"title": "New", "group_id": 1},
+    "PUT /users/3/tasks/1": {"title": "Renamed"},
+    "PUT /users/3/tasks/2": {"priority": 1},
+    "POST /tasks/batch": {"task_ids": [1, 2, 3], "updates": {"title": "All renamed"}},
+}
+
+# Asked in this order. Lists, batches and deletes cost the same for more of what they are about.
+COSTS = {
+    "nobody GET /health": (1, 2),
+    "nobody GET /": (0, 0),
+    "nobody GET /openapi.json": (0, 0),
+    "nobody GET /docs": (0, 0),
+    "user GET /users/3": (1, 4),
+    "user GET /users/3/worktimes": (1, 4),
+    "user GET /users/3/tasks": (2, 6),
+    "user GET /users/3/tasks?limit=2": (2, 6),
+    "user GET /users/3/tasks/1": (1, 5),
+    "user GET /groups": (2, 6),
+    "user GET /groups/1": (2, 9),
+    "user GET /groups/1/users": (2, 7),
+    "user GET /groups/1/tasks": (2, 7),
+    "user GET /groups/1/stats": (3, 12),
+    "user GET /tasks/filter": (2, 6),
+    "user GET /tasks/stats": (2, 13),
+    "admin GET /users": (2, 6),
+    "admin GET /users/3": (1, 5),
+    "admin GET /users/3/tasks": (2, 7),
+    "admin GET /users/3/tasks/1": (1, 6),
+    "admin GET /tasks/filter": (2, 6),
+    "admin GET /tasks/filter?user_id=3&group_id=1": (3, 8),
+    "admin GET /tasks/stats": (5, 17),
+    "admin GET /tasks/search?q=task": (3, 8),
+    "owner GET /users": (2, 6),
+    "owner GET /users/search?q=person": (2, 6),
+    "owner GET /groups": (2, 6),
+    "owner GET /tasks/filter": (2, 6),
+    "owner GET /tasks/stats": (3, 14),
+    "owner GET /tasks/search?q=task": (3, 8),
+    "header GET /users/3": (1, 5),
+    "user POST /users/3/tasks": (2, 5),
+    "user PUT /users/3/tasks/1": (2, 6),
+    "user PUT /users/3/tasks/1/done": (2, 6),
+    "user POST /tasks/batch": (3, 9),
+    "user DELETE /users/3/tasks/1": (2, 6),
+    "user PUT /users/3": (2, 5),
+    "user PUT /users/3/worktimes": (2, 5),
+    "admin PUT /users/3/tasks/2": (2, 7),
+    "admin POST /groups/2/users": (3, 8),
+    "admin DELETE /groups/1/users/3": (5, 13),
+    "owner POST /users": (4, 9),
+    "owner DELETE /users/4": (5, 12),
+    "owner POST /groups": (4, 9),
+    "owner PUT /groups/1": (3, 8),
+    "owner DELETE /groups/1": (7, 17),
+    "owner DELETE /users/3": (5, 12),
+    "owner POST /admin/sync": (10, 14),
+    "owner GET /admin/status": (6, 11),
+    "owner GET /admin/stats": (7, 14),
+}
+
+
+class Counter:
+    """Counts what goes over every link."""
+
+    def __init__(self) -> None:
+        self.trips = self.commands = 0
+
+    def take(self) -> tuple[int, int]:
+        """Return (round trips, commands) since the last time."""
+        taken = self.trips, self.commands
+        self.trips = self.commands = 0
+        return taken
+
+
+@pytest.fixture
+def counter(monkeypatch: pytest.MonkeyPatch) -> Counter:
+    counter, exchange = Counter(), Link._exchange
+
+    def counted(self: Link, commands: Sequence[Command], *rest: Any) -> list[Any]:
+        counter.trips += 1
+        counter.commands += len(commands)
+        return exchange(self, commands, *rest)
+
+    monkeypatch.setattr(Link, "_exchange", counted)
+    return counter
+
+
+def load_scripts(installation: Installation) -> None:
+    """Redis knows them from the first request on."""
+    settings = installation.settings
+    link = Store(settings.redis_url, settings.key_prefix).link
+    link.trip(*(("SCRIPT", "LOAD", source) for source in SOURCES.values()))
+    link.close()
+
+
+def populate(api: Api) -> None:
+    """Two groups of user 2, the first one with user 3, who has three tasks there."""
+    new_admin(api)
+    for _ in range(2):
+        new_group(api, admin_id=2)
+    new_user(api, 1)
+    for _ in range(3):
+        new_task(api, 3, 1)
+
+
+def ask(api: Api, request: str) -> Answer:
+    """Send `<caller> <method> <path>`, with its body."""
+    caller, method, path = request.split(" ")
+    body = BODIES.get(f"{method} {path}", ...)
+    return api(method, path, by=CALLERS[caller], json=body)
+
+
+def test_every_endpoint_is_in_the_table(installation: Installation) -> None:
+    routes = create_app(installation.settings).url_map
+    asked = set()
+    for request in COSTS:
+        _, method, path = request.split(" ")
+        asked.add(routes.bind("").match(path.partition("?")[0], method)[0])
+    assert asked == {rule.endpoint for rule in routes.iter_rules()}
+
+
+def test_no_request_costs_more_than_the_table_says(install: Install, counter: Counter) -> None:
+    installation = install()
+    load_scripts(installation)
+    api = installation.client()
+    populate(api)
+    for caller in ("owner", "admin", "user"):  # passwords are remembered from here on
+        assert ask(api, f"{caller} GET /groups/1").status == 200
+    counter.take()
+    found = {}
+    for request in COSTS:
+        answer = ask(api, request)
+        assert answer.status in (200, 201), (request, answer.body)
+        found[request] = counter.take()
+    assert found == COSTS

@@ -1,0 +1,74 @@
+"""Takes safeguards out, one at a time, and sees whether the test that is meant for it fails.
+
+`python -m tests.faults.mutants` works on copies and prints the score; it ends with 1 below 100 %.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.faults.mutants import Mutant, store, sync
+
+ROOT = Path(__file__).resolve().parents[3]
+LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__")
+MUTANTS = [*store.MUTANTS, *sync.MUTANTS]
+AT_ONCE = 2
+LONGEST_SECONDS = 300
+SOME_FAILED = 1  # pytest's exit code; others are mistakes of ours, not failures
+
+
+def main() -> int:
+    """Print how many mutants were noticed; return the exit code."""
+    if gone := [mutant for mutant in MUTANTS if _source(ROOT, mutant).count(mutant.text) != 1]:
+        return _say("\n".join(f"Not once in {m.file}: {m.text!r}" for m in gone), 1)
+    tests = sorted({mutant.test for mutant in MUTANTS})
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(AT_ONCE) as pool:
+        sound = _run(_copy(Path(folder) / "sound"), tests)
+        if sound.returncode != 0:
+            return _say(f"The tests fail as it is: mend that first.\n{sound.stdout}", 1)
+        copies = [Path(folder) / str(number) for number in range(len(MUTANTS))]
+        noticed = sum(pool.map(_is_noticed, MUTANTS, copies))
+    score = 100 * noticed // len(MUTANTS)
+    return _say(f"{noticed} of {len(MUTANTS)} noticed: {score} %", noticed < len(MUTANTS))
+
+
+def _is_noticed(mutant: Mutant, copy: Path) -> bool:
+    """Whether the test fails where the safeguard is taken out."""
+    mutated = _source(_copy(copy), mutant).replace(mutant.text, mutant.replacement)
+    (copy / mutant.file).write_text(mutated)
+    is_noticed = _run(copy, [mutant.test]).returncode == SOME_FAILED
+    shutil.rmtree(copy)
+    _say(f"{'noticed ' if is_noticed else 'SURVIVED'} {mutant.safeguard}: {mutant.test}")
+    return is_noticed
+
+
+def _source(folder: Path, mutant: Mutant) -> str:
+    return (folder / mutant.file).read_text()
+
+
+def _copy(folder: Path) -> Path:
+    shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
+    return folder
+
+
+def _run(folder: Path, tests: list[str]) -> subprocess.CompletedProcess[str]:
+    options = ["-n", "0", "-x", "-q", "-p", "no:cacheprovider", "--show-capture=no"]
+    command = [sys.executable, "-m", "pytest", *options, *(f"tests/{test}" for test in tests)]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=LONGEST_SECONDS, check=False
+    )
+
+
+def _say(text: str, code: int = 0) -> int:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""Safeguards of what moves data between the stores."""
+
+from tests.faults.mutants import Mutant
+
+MUTANTS = [
+    Mutant(
+        "tombstones: respected",
+        "taskapi/sync/rows.py",
+        "WHERE NOT EXISTS (SELECT FROM tombstones WHERE kind = '{kind}' AND id = new.id)",
+        "WHERE true",
+        "sync/test_sync.py::test_what_was_deleted_is_not_resurrected",
+    ),
+    Mutant(
+        "version guard of the upsert",
+        "taskapi/sync/rows.py",
+        '\n WHERE excluded.version > old.version\n"""\n_REFUSED',
+        '\n"""\n_REFUSED',
+        "sync/test_sync.py::test_postgresql_never_goes_back_to_an_older_version",
+    ),
+    Mutant(
+        "lock before read",
+        "taskapi/sync/passes.py",
+        "        db.lock(wait_seconds)\n",
+        "",
+        "sync/test_sync.py::test_one_of_two_passes_at_once_is_refused",
+    ),
+    Mutant(
+        "acknowledge after COMMIT",
+        "taskapi/sync/push.py",
+        "    db.commit()\n    if tally.last:\n        changes.acknowledge(",
+        "    changes.acknowledge(store, redis, tally.last)\n    db.commit()\n"
+        "    if tally.last:\n        changes.acknowledge(",
+        "faults/test_kill_points.py::test_a_pass_may_die_anywhere",
+    ),
+    Mutant(
+        "quarantine",
+        "taskapi/sync/push.py",
+        "            if is_careful:\n                raise\n",
+        "            raise\n",
+        "sync/test_quarantine.py::test_a_refused_row_holds_up_nothing_else_and_is_shown",
+    ),
+    Mutant(
+        "read again before rows are blamed",
+        "taskapi/sync/push.py",
+        "if runs >= RUNS:",
+        "if runs:",
+        "sync/test_quarantine.py::test_a_child_read_before_its_parent_is_read_again_not_set_aside",
+    ),
+    Mutant(
+        "transient errors set nothing aside",
+        "taskapi/sync/push.py",
+        "        except RowsRefused:\n            if is_careful:",
+        "        except Exception:\n            if is_careful:",
+        "sync/test_quarantine.py::test_transient_errors_set_nothing_aside",
+    ),
+    Mutant(
+        "counter raise: restore",
+        "taskapi/sync/restore.py",
+        "lost = 0 if copy.epoch == 0 or state.is_of(redis, copy) else LOST_IDS",
+        "lost = 0",
+        "sync/test_restore.py::test_ids_lost_with_redis_are_never_given_again",
+    ),
+    Mutant(
+        "healing",
+        "taskapi/sync/passes.py",
+        "        rewind.heal(db, store, redis)\n",
+        "",
+        "sync/test_rollback.py::test_everything_that_postgresql_has_comes_back",
+    ),
+    Mutant(
+        "an empty Redis is not synced",
+        "taskapi/sync/state.py",
+        "if not redis.epoch or redis.state == State.RESTORING:",
+        "if redis.state == State.RESTORING:",
+        "sync/test_sync.py::test_an_empty_redis_is_never_synced",
+    ),
+    Mutant(
+        "fence: PostgreSQL set back",
+        "taskapi/sync/state.py",
+        'return BEHIND if redis.epoch > copy.epoch or redis.synced > copy.version else ""',
+        'return BEHIND if redis.epoch > copy.epoch else ""',
+        "sync/test_reseed.py::test_a_postgresql_set_back_in_time_is_refused_and_reseeded",
+    ),
+    Mutant(
+        "unsynced changes first",
+        "taskapi/sync/restore.py",
+        "push(db, store, meta.read(store))",
+        "pass",
+        "sync/test_restore.py::test_unsynced_changes_survive_a_restore",
+    ),
+    Mutant(
+        "doors shut",
+        "taskapi/sync/restore.py",
+        "            loader.close_doors()\n",
+        "",
+        "faults/test_safeguards.py::test_nobody_writes_or_reads_while_a_restore_is_at_work",
+    ),
+    Mutant(
+        "evicting policy",
+        "taskapi/sync/bootstrap.py",
+        "    server.require_keeping(store)\n",
+        "",
+        "api/test_limits.py::test_a_redis_that_drops_data_is_refused_at_the_start",
+    ),
+    Mutant(
+        "whole backups only",
+        "taskapi/sync/import_backup.py",
+        ' or end.get("sha256") != digest.hexdigest()',
+        "",
+        "sync/test_import_backup.py::test_a_file_that_is_not_whole_is_refused_before_anything_is_written",
+    ),
+    Mutant(
+        "reseed: not over what knows more",
+        "taskapi/sync/passes.py",
+        "        _require_older(db, redis)\n",
+        "",
+        "sync/test_reseed.py::test_a_postgresql_that_knows_more_is_not_overwritten",
+    ),
+    Mutant(
+        "way back: empty stores only",
+        "taskapi/sync/import_backup.py",
+        "        _require_empty(db, store)\n",
+        "",
+        "sync/test_import_backup.py::test_an_installation_that_has_something_is_refused",
+    ),
+]

@@ -1,0 +1,163 @@
+"""nginx with the project's own configuration, before a service of the test's own."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskapi.doctor.ports import free_port
+from tests.client import Answer, Api, over_http
+from tests.support import OWNER_PASSWORD, ROOT, eventually
+
+SITE = (ROOT / "deploy/nginx.conf").read_text()
+AROUND = """
+{user}
+worker_processes 2;
+pid {folder}/pid;
+error_log {folder}/error.log;
+events {{ worker_connections 512; }}
+http {{
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    include {folder}/site.conf;
+}}
+"""
+
+
+def program(name: str, package: str) -> str:
+    """The path of a system program; where it is missing the test is skipped, in CI it fails."""
+    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if path is None and not os.environ.get("CI"):
+        pytest.skip(f"{name} is not installed: apt-get install {package}")
+    assert path is not None, f"{name} is not installed"
+    return path
+
+
+class Edge:
+    """A running nginx: `api` speaks through it, `log` has what it wrote about requests."""
+
+    def __init__(
+        self, folder: Path, service: str, site: str = SITE, owner_password: str = OWNER_PASSWORD
+    ) -> None:
+        self.folder, self.port, self.tls_port = folder, free_port(), free_port()
+        site = re.sub(r"(?m)^ *(#tls )?listen \[::\].*\n", "", site)
+        site = site.replace("127.0.0.1:7890", service.removeprefix("http://"))
+        site = site.replace("listen 80 ", f"listen 127.0.0.1:{self.port} ")
+        site = site.replace("listen 443 ", f"listen 127.0.0.1:{self.tls_port} ")
+        site = site.replace("/var/log/nginx/taskapi.log", f"{folder}/access.log")
+        (folder / "site.conf").write_text(site.replace("/etc/ssl/taskapi", str(folder)))
+        user = "user root;" if os.geteuid() == 0 else ""
+        (folder / "nginx.conf").write_text(AROUND.format(user=user, folder=folder))
+        self.address = f"127.0.0.1:{self.port}"
+        self.api = Api(over_http(self.address), owner_password, f"http://{self.address}")
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Edge]:
+        command = [program("nginx", "nginx"), "-c", str(self.folder / "nginx.conf")]
+        command += ["-e", str(self.folder / "error.log"), "-g", "daemon off;"]
+        with subprocess.Popen(command) as self.process:
+            try:
+                eventually(lambda: self._listens())
+                yield self
+            finally:
+                self.process.send_signal(signal.SIGTERM)
+
+    def log(self) -> list[dict[str, Any]]:
+        """Every line of its access log."""
+        return [json.loads(line) for line in self.access_log().splitlines()]
+
+    def access_log(self) -> str:
+        return (self.folder / "access.log").read_text()
+
+    def client(self, source: str) -> Api:
+        """A client at an address of this machine's own, 127.0.0.0/8."""
+        return Api(over_http(self.address, source), OWNER_PASSWORD)
+
+    def _listens(self) -> bool:
+        assert self.process.poll() is None, (self.folder / "error.log").read_text()
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.port)).close()
+            return True
+        return False
+
+
+def master_of(api: Api) -> int:
+    """The process id of the gunicorn that answers, from what it logged when it began."""
+    began = re.search(r"Listening at: .* \((\d+)\)", api.log())
+    assert began
+    return int(began[1])
+
+
+def reload_gunicorn(api: Api, reloads: int = 1) -> None:
+    """Reload the service for the so manieth time; returns when the old workers have gone."""
+    os.kill(master_of(api), signal.SIGHUP)
+    eventually(lambda: len(re.findall("Worker exiting", api.log())) >= 2 * reloads, 40)
+
+
+class Load:
+    """Clients that ask all the time; `results` counts statuses and the names of failures."""
+
+    def __init__(self, asks: list[Callable[[], Answer]]) -> None:
+        self.results: Counter[object] = Counter()
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._client, args=(ask,)) for ask in asks]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        self.goes_on()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def goes_on(self, requests: int = 200) -> None:
+        """Return when so many more requests have been answered."""
+        before = self.results.total()
+        eventually(lambda: self.results.total() >= before + requests, 30)
+
+    def _client(self, ask: Callable[[], Answer]) -> None:
+        while not self._over.is_set():
+            try:
+                result: object = ask().status
+            except (OSError, http.client.HTTPException) as error:
+                result = repr(error)
+            self.results[result] += 1
+
+
+def seconds_of(ask: Callable[[], Answer]) -> float:
+    """How long an answer takes."""
+    began = time.monotonic()
+    ask()
+    return time.monotonic() - began
+
+
+def crash(*_: object) -> list[bytes]:
+    """A WSGI application that cannot even refuse."""
+    raise ZeroDivisionError
+
+
+def answer_oddly(_: object, start_response: Callable[..., object]) -> list[bytes]:
+    """A WSGI application with a header that no answer may have."""
+    start_response("200 OK", [("X-Odd", "a\nb")])
+    return []

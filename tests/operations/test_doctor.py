@@ -1,0 +1,242 @@
+"""The doctor sees each thing go wrong, tells no secret, and leaves both stores as they were."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from devserver.servers import Postgres, Valkey
+from taskapi import doctor
+from taskapi.config import Settings, load
+from taskapi.doctor import Finding, stores
+from tests.stores import connect, empty_redis, keys, meta, root, sql
+from tests.support import ROOT, Installation, ambient, eventually
+
+LINE = re.compile(r"(ok|warn|fail) {2,4}[a-z_ ]+: [^–]+( – [^–]+)?")  # noqa: RUF001
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
+    """A server of this test's own, as sound as can be."""
+    with Valkey(tmp_path / "valkey") as server:
+        yield server
+
+
+def found(settings: Settings, clock: Callable[[], float] = time.time) -> dict[str, Finding]:
+    return {finding.name: finding for finding in doctor.examine(settings, clock)}
+
+
+def seen(settings: Settings, name: str) -> tuple[str, str]:
+    """The status and the detail of one finding, which has a remedy unless it is ok."""
+    finding = found(settings)[name]
+    assert bool(finding.remedy) == (finding.status != "ok")
+    return finding.status.value, finding.detail
+
+
+def run(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "taskapi", *arguments],
+        cwd=ROOT,
+        env=ambient() | env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def secrets_of(env: dict[str, str]) -> list[str]:
+    urls = [urlsplit(env[name]).password or "" for name in ("REDIS_URL", "DATABASE_URL")]
+    return [secret for secret in (*urls, env["OWNER_PASSWORD"]) if secret]
+
+
+def test_a_sound_installation_passes(
+    own_valkey: Valkey, postgres: Postgres, tmp_path: Path
+) -> None:
+    installation = Installation(tmp_path, own_valkey.url, postgres.url)
+    with closing(installation), installation.prepare().serve() as api, installation.worker():
+        env = installation.env | {"SERVER_PORT": str(urlsplit(api.url).port)}
+        eventually(lambda: found(load(env))["sync worker"].status == "ok")
+        told, listed = run(env, "doctor"), run(env, "doctor", "--json")
+    assert (told.returncode, listed.returncode) == (0, 0), told.stdout + told.stderr
+    findings = json.loads(listed.stdout)
+    assert {tuple(finding) for finding in findings} == {("name", "status", "detail", "remedy")}
+    not_ok = [finding["name"] for finding in findings if finding["status"] != "ok"]
+    assert not_ok in ([], ["pg_trgm"])
+    lines = told.stdout.splitlines()
+    assert [line.split(": ")[0].split("  ")[-1].strip() for line in lines] == [
+        finding["name"] for finding in findings
+    ]
+    assert all(map(LINE.fullmatch, lines)), lines
+    for secret in secrets_of(env):
+        assert secret not in told.stdout + listed.stdout
+
+
+def test_stores_that_are_away_fail(installation: Installation) -> None:
+    env = installation.env | {
+        "REDIS_URL": "redis://:canary-r-1@127.0.0.1:1/0",
+        "DATABASE_URL": "postgresql://u:canary-p-2@127.0.0.1:1/x?password=canary-q-3",
+    }
+    told = run(env, "doctor")
+    assert told.returncode == 1
+    assert re.search(r"^fail  redis: redis://127.0.0.1:1/0 .*refused.* – ", told.stdout, re.M)  # noqa: RUF001
+    assert re.search(r"^fail  postgresql: postgresql://127.0.0.1:1/x .*refused", told.stdout, re.M)
+    assert "canary" not in told.stdout + told.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"), [("redis", "REDIS_URL"), ("postgresql", "DATABASE_URL")]
+)
+def test_a_wrong_password_is_named_and_not_shown(
+    installation: Installation, name: str, variable: str
+) -> None:
+    right = urlsplit(installation.env[variable]).password or ""
+    env = installation.env | {variable: installation.env[variable].replace(right, "canary-9")}
+    finding = found(load(env))[name]
+    assert finding.status == "fail"
+    assert "password" in finding.detail
+    assert "canary-9" not in str(finding)
+
+
+def test_a_redis_that_loses_data_fails(tmp_path: Path, installation: Installation) -> None:
+    options = ["appendonly no", "maxmemory 1mb", "maxmemory-policy allkeys-lru"]
+    with Valkey(tmp_path / "valkey", options=options) as server:
+        settings = load(installation.env | {"REDIS_URL": server.url})
+        assert seen(settings, "redis persistence") == ("fail", "appendonly no")
+        assert seen(settings, "redis eviction") == ("fail", "maxmemory-policy allkeys-lru")
+        assert seen(settings, "redis memory")[0] == "fail"
+
+
+def test_a_redis_that_writes_late_or_is_nearly_full_is_warned_of(
+    own_valkey: Valkey, installation: Installation
+) -> None:
+    installation.settings = load(installation.env | {"REDIS_URL": own_valkey.url})
+    with connect(installation) as connection:
+        connection.config_set("appendfsync", "everysec")
+        connection.config_set("maxmemory", int(connection.info("memory")["used_memory"] / 0.87))
+    status, detail = seen(installation.settings, "redis persistence")
+    assert (status, detail) == ("warn", "appendonly yes, appendfsync everysec")
+    assert seen(installation.settings, "redis memory")[0] == "warn"
+
+
+def test_servers_that_are_too_old_fail(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert seen(installation.settings, "redis")[0] == "ok"
+    assert seen(installation.settings, "postgresql")[0] == "ok"
+    monkeypatch.setattr(stores, "OLDEST_REDIS", (99, 0))
+    monkeypatch.setattr(stores, "OLDEST_POSTGRES", (99, 0))
+    assert seen(installation.settings, "redis")[0] == "fail"
+    assert seen(installation.settings, "postgresql")[0] == "fail"
+
+
+@pytest.mark.parametrize(("shift", "status"), [(0, "ok"), (3, "ok"), (60, "fail"), (-60, "fail")])
+def test_a_clock_that_is_off_fails(installation: Installation, shift: float, status: str) -> None:
+    findings = found(installation.settings, lambda: time.time() + shift)
+    for name in ("redis clock", "postgresql clock"):
+        assert findings[name].status == status
+        assert ("behind" in findings[name].detail) == (shift == 60)
+
+
+def test_two_empty_stores_are_only_warned_of(
+    valkey: Valkey, postgres: Postgres, tmp_path: Path
+) -> None:
+    with closing(Installation(tmp_path, valkey.url, postgres.url)) as installation:
+        assert seen(installation.settings, "installation") == ("warn", "both stores are empty")
+        assert seen(installation.settings, "schema")[0] == "warn"
+        assert not keys(installation)
+        assert sql(installation, "SELECT to_regclass('users')") == [(None,)]
+
+
+def test_a_missing_table_fails(installation: Installation) -> None:
+    assert seen(installation.settings, "schema") == ("ok", "all tables are there")
+    sql(installation, "DROP TABLE tombstones")
+    assert seen(installation.settings, "schema") == ("fail", "without tombstones")
+
+
+def test_searches_without_an_index_are_warned_of(installation: Installation) -> None:
+    extensions = "SELECT count(*) FROM pg_extension WHERE extname = 'pg_trgm'"
+    expected = "ok" if sql(installation, extensions) == [(1,)] else "warn"
+    assert seen(installation.settings, "pg_trgm")[0] == expected
+
+
+def test_stores_of_different_histories_fail(installation: Installation) -> None:
+    ours = meta(installation)["installation"]
+    assert seen(installation.settings, "installation")[1].startswith(ours)
+    sql(installation, "UPDATE sync_state SET epoch = epoch + 1")
+    status, detail = seen(installation.settings, "installation")
+    assert (status, "different histories" in detail) == ("fail", True)
+    sql(installation, "UPDATE sync_state SET epoch = 0")
+    assert "PostgreSQL has lost" in seen(installation.settings, "installation")[1]
+    sql(installation, "UPDATE sync_state SET installation = gen_random_uuid()")
+    assert "different histories" in seen(installation.settings, "installation")[1]
+    sql(installation, "DELETE FROM sync_state")
+    assert "PostgreSQL has lost" in seen(installation.settings, "installation")[1]
+
+
+def test_a_fenced_and_an_emptied_redis_are_warned_of(installation: Installation) -> None:
+    with connect(installation) as connection:
+        connection.hset(root(installation) + "meta", "state", "fenced")
+    assert "changes are refused" in seen(installation.settings, "installation")[1]
+    empty_redis(installation)
+    status, detail = seen(installation.settings, "installation")
+    assert (status, detail.startswith("Redis is empty")) == ("warn", True)
+
+
+@pytest.mark.parametrize(
+    ("age", "postgres_word", "status", "words"),
+    [
+        (None, "connected", "warn", "none has worked here yet"),
+        (0, "connected", "ok", "alive"),
+        (0, "error", "fail", "alive, but PostgreSQL does not answer it"),
+        (605, "connected", "fail", "no sign of life for 10m"),
+    ],
+)
+def test_the_worker_is_known_by_its_beat(
+    installation: Installation, age: int | None, postgres_word: str, status: str, words: str
+) -> None:
+    if age is not None:
+        beat = {"beat": time.time() - age, "postgres": postgres_word}
+        with connect(installation) as connection:
+            connection.hset(root(installation) + "sync", mapping=beat)
+    found_status, detail = seen(installation.settings, "sync worker")
+    assert (found_status, detail.startswith(words)) == (status, True)
+
+
+def test_nothing_is_changed_in_either_store(installation: Installation) -> None:
+    with connect(installation) as connection:  # an ordinary connection would raise all ids
+        connection.hset(root(installation) + "meta", "run", "another unsafe")
+    before = keys(installation)
+    tables = ("sync_state", "users", "tombstones")
+    rows = [sql(installation, f"SELECT *, xmin::text FROM {table}") for table in tables]
+    assert "fail" not in {found(installation.settings)[name].status for name in ("redis", "schema")}
+    assert keys(installation) == before
+    assert [sql(installation, f"SELECT *, xmin::text FROM {table}") for table in tables] == rows
+    assert not list(installation.settings.backup_dir.parent.glob("backups*"))
+
+
+@pytest.mark.parametrize("arguments", [(), ("nurse",), ("doctor", "--yaml")])
+def test_bad_arguments_are_told_apart_from_failures(arguments: tuple[str, ...]) -> None:
+    assert run({}, *arguments).returncode == 2
+
+
+def test_bad_settings_are_told_apart_from_failures() -> None:
+    bad = run({"SYNC_INTERVAL": "soon", "OWNER_PASSWORD": "pw-77"}, "doctor")
+    assert (bad.returncode, bad.stdout) == (2, "")
+    assert "SYNC_INTERVAL" in bad.stderr
+    assert "pw-77" not in bad.stderr
+
+
+def test_a_default_password_off_loopback_is_a_mistake_in_the_settings() -> None:
+    told = run({"SERVER_HOST": "0.0.0.0"}, "doctor")
+    assert told.returncode == 2
+    assert "OWNER_PASSWORD is the default" in told.stderr

@@ -1,0 +1,85 @@
+"""The doctor sees what is wrong around the service: secrets, the port, folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from devserver.servers import Valkey
+from taskapi.config import load
+from taskapi.doctor import ports
+from tests.conftest import Install
+from tests.operations.test_doctor import found, seen
+from tests.support import Installation
+
+
+def test_default_passwords_are_told(installation: Installation) -> None:
+    assert seen(installation.settings, "owner password")[0] == "ok"
+    assert seen(installation.settings, "postgresql password")[0] == "ok"
+    parts = {"DATABASE_URL": "", "DB_PORT": "1", "OWNER_PASSWORD": ""}
+    near = load(installation.env | parts)
+    assert seen(near, "owner password")[0] == "warn"
+    assert seen(near, "postgresql password")[0] == "warn"
+    far = load(installation.env | parts | {"DB_HOST": "0.0.0.0"})
+    assert seen(far, "postgresql password")[0] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("mode", "status"), [(0o600, "ok"), (0o440, "ok"), (0o644, "warn"), (0o620, "fail")]
+)
+@pytest.mark.parametrize("name", ["owner", ".env"])
+def test_secret_files_that_others_may_read_or_change_are_told(
+    installation: Installation,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    mode: int,
+    status: str,
+    name: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / name
+    path.write_text("canary-file-1")
+    path.chmod(mode)
+    env = installation.env | {"OWNER_PASSWORD": "", "OWNER_PASSWORD_FILE": str(path)}
+    settings = load(env) if name == "owner" else installation.settings
+    found_status, detail = seen(settings, "secret file")
+    assert (found_status, detail.endswith(f"{name} has mode {mode:04o}")) == (status, True)
+
+
+def test_a_port_that_something_else_has_fails(
+    install: Install, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ports, "PATIENCE_SECONDS", 0)
+    installation = install()
+    assert seen(installation.settings, "port")[0] == "ok"
+    taken = load(installation.env | {"SERVER_PORT": str(valkey.port)})
+    assert seen(taken, "port")[0] == "fail"
+    assert "set SERVER_PORT" in found(taken)["port"].remedy
+
+
+@pytest.mark.parametrize(
+    ("variable", "url", "status", "health"),
+    [
+        ("REDIS_URL", "redis://127.0.0.1:1/0", "fail", "unhealthy"),
+        ("DATABASE_URL", "postgresql://127.0.0.1:1/x", "warn", "degraded"),
+    ],
+)
+def test_a_taskapi_that_is_not_healthy_is_told(
+    installation: Installation, variable: str, url: str, status: str, health: str
+) -> None:
+    installation.env[variable] = url
+    with installation.serve(workers=1) as api:
+        settings = load(installation.env | {"SERVER_PORT": str(urlsplit(api.url).port)})
+        assert seen(settings, "port") == (status, f"a taskapi at {api.url[7:]} is {health}")
+
+
+def test_a_backup_folder_that_cannot_be_made_fails(
+    installation: Installation, tmp_path: Path
+) -> None:
+    assert seen(installation.settings, "backups")[0] == "ok"
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "backups"):
+        settings = load(installation.env | {"BACKUP_DIR": str(folder)})
+        assert seen(settings, "backups")[0] == "fail"

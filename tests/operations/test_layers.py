@@ -1,0 +1,96 @@
+"""The arrows of docs/architecture.md hold, and no function outgrows a screen."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ENTRY_POINTS = ("app.py", "sync_worker.py", "gunicorn.conf.py")
+MAY_IMPORT = {
+    "flask": ("taskapi/api/", "taskapi/__init__.py"),
+    "redis": ("taskapi/store/",),
+    "psycopg2": ("taskapi/sync/postgres.py",),
+    "taskapi.api": ("taskapi/api/", "taskapi/__init__.py", "taskapi/garbled.py"),
+    "taskapi.sync": (
+        "taskapi/sync/",
+        "taskapi/api/",
+        "taskapi/restore.py",
+        "taskapi/doctor/",
+        *ENTRY_POINTS,
+    ),
+    "devserver": ("devserver/",),
+}
+MAY_READ_ENVIRONMENT = (
+    "taskapi/config.py",
+    "taskapi/restore.py",
+    "taskapi/__main__.py",
+    "devserver/",
+    *ENTRY_POINTS,
+)
+LONGEST_FUNCTION_LINES = 40
+
+SOURCES = {
+    path.relative_to(ROOT).as_posix(): ast.parse(path.read_text())
+    for folder in (".", "schemas", "taskapi", "devserver")
+    for path in (ROOT / folder).glob("*.py" if folder == "." else "**/*.py")
+}
+
+
+def imports(name: str, tree: ast.Module) -> set[str]:
+    """Every module and name that the file imports, in full: `taskapi.store.keys.Keys`."""
+    package = name.removesuffix(".py").split("/")[:-1]
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join(base + ([node.module] if node.module else []))
+            found |= {f"{module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def reaches(imported: set[str], module: str) -> bool:
+    return any((name + ".").startswith(module + ".") for name in imported)
+
+
+@pytest.mark.parametrize("module", MAY_IMPORT)
+def test_a_module_is_imported_only_where_the_layout_says(module: str) -> None:
+    importers = [name for name, tree in SOURCES.items() if reaches(imports(name, tree), module)]
+    assert importers
+    assert not [name for name in importers if not name.startswith(MAY_IMPORT[module])]
+
+
+def test_schemas_know_nothing_of_the_service() -> None:
+    for name, tree in SOURCES.items():
+        if name.startswith("schemas/"):
+            assert not reaches(imports(name, tree), "taskapi.store"), name
+
+
+def test_the_store_knows_nothing_above_it() -> None:
+    for name, tree in SOURCES.items():
+        if name.startswith("taskapi/store/"):
+            for above in ("taskapi.policy", "taskapi.api", "taskapi.sync", "taskapi.doctor"):
+                assert not reaches(imports(name, tree), above), (name, above)
+
+
+def test_only_the_configuration_and_the_entry_points_read_the_environment() -> None:
+    for name, tree in SOURCES.items():
+        reads = any(
+            isinstance(node, ast.Attribute) and ast.unparse(node) in ("os.environ", "os.getenv")
+            for node in ast.walk(tree)
+        )
+        reads |= bool({"os.environ", "os.getenv"} & imports(name, tree))
+        assert not reads or name.startswith(MAY_READ_ENVIRONMENT), name
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    functions = [
+        (node.end_lineno - node.lineno + 1, name, node.name)
+        for name, tree in SOURCES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno
+    ]
+    assert functions
+    assert max(functions)[0] <= LONGEST_FUNCTION_LINES, max(functions)

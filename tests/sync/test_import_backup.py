@@ -1,0 +1,158 @@
+"""`python -m taskapi.restore FILE` brings an empty installation back, and harms no other."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskapi.store.connection import LOST_IDS
+from taskapi.sync import import_backup, restore
+from tests.api.drift import drift
+from tests.api.factories import everything, login, new_group, new_task, new_user, ok, path_of
+from tests.client import Api
+from tests.conftest import Install
+from tests.store.fsck import fsck
+from tests.stores import before, crash, empty_redis, meta, sql
+from tests.support import ROOT, Installation
+
+
+def bring_back(installation: Installation, file: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "taskapi.restore", str(file)],
+        cwd=ROOT,
+        env={"PATH": os.defpath} | installation.env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def user(api: Api) -> Any:
+    """A member of the world that the backup has."""
+    group = new_group(api, name="Größe")
+    user = new_user(api, group["id"], work_times={"Monday": 8})
+    tasks = [new_task(api, user["id"], group["id"]) for _ in range(5)]
+    ok(api("DELETE", path_of(tasks[0]), by="owner"))
+    return user
+
+
+@pytest.fixture
+def file(installation: Installation, api: Api, user: Any) -> Path:
+    """A backup with something that changed twice and something that PostgreSQL never got."""
+    installation.sync()
+    ok(api("PUT", f"/users/{user['id']}", by="owner", json={"number": "7"}))
+    name = ok(api("POST", "/admin/sync?action=backup", by="owner"))["file"]
+    return installation.settings.backup_dir / name
+
+
+def wipe(installation: Installation) -> None:
+    empty_redis(installation)
+    sql(installation, "DROP TABLE sync_state, memberships, tasks, groups, users, tombstones")
+
+
+def test_an_empty_installation_comes_back(
+    installation: Installation, api: Api, file: Path, user: Any
+) -> None:
+    seen = everything(api)
+    given = meta(installation)
+    wipe(installation)
+    done = bring_back(installation, file)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert everything(api) == seen
+    assert ok(api("GET", f"/users/{user['id']}", by=login(user)))["number"] == "7"
+    assert meta(installation)["installation"] == given["installation"]
+    settings = installation.settings
+    assert not fsck(settings.redis_url, settings.key_prefix)
+    assert not drift(settings.redis_url, settings.key_prefix, settings.database_url)
+    assert new_group(api)["id"] > LOST_IDS
+    installation.sync()
+
+
+def test_so_does_a_new_one_in_which_nothing_was_made(
+    install: Install, api: Api, file: Path, installation: Installation
+) -> None:
+    new = install(OWNER_EMAIL="else@example.com")
+    assert bring_back(new, file).returncode == 0
+    assert everything(new.client()) == everything(api)
+    assert new.sync().written["tasks"] == 0
+    assert installation.sync()
+
+
+@pytest.mark.parametrize("place", ["both", "redis", "postgres"])
+def test_an_installation_that_has_something_is_refused(
+    installation: Installation, api: Api, file: Path, place: str
+) -> None:
+    seen = everything(api)
+    if place == "postgres":
+        installation.sync()
+        empty_redis(installation)
+    if place == "redis":
+        sql(installation, "TRUNCATE tasks, memberships, groups, users, sync_state")
+    done = bring_back(installation, file)
+    assert done.returncode == 1
+    assert "not empty" in done.stderr
+    assert "Traceback" not in done.stderr
+    if place == "postgres":
+        installation.prepare()
+    assert everything(api) == seen
+
+
+def damaged(content: bytes, how: str) -> bytes:
+    plain = gzip.decompress(content)
+    match how:
+        case "cut":
+            return content[: len(content) // 2]
+        case "flipped":
+            return content[:200] + bytes([content[200] ^ 1]) + content[201:]
+        case "shortened":
+            return gzip.compress(b"\n".join(plain.splitlines()[:-2]))
+        case "changed":
+            return gzip.compress(plain.replace(b'"role":"user"', b'"role":"owner"'))
+        case "empty":
+            return b""
+    return plain
+
+
+@pytest.mark.parametrize("how", ["cut", "flipped", "shortened", "changed", "empty", "plain"])
+def test_a_file_that_is_not_whole_is_refused_before_anything_is_written(
+    installation: Installation, file: Path, how: str
+) -> None:
+    bad = file.with_name("bad.jsonl.gz")
+    bad.write_bytes(damaged(file.read_bytes(), how))
+    wipe(installation)
+    done = bring_back(installation, bad)
+    assert done.returncode == 1
+    assert "backup" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sql(installation, "SELECT to_regclass('users')") == [(None,)]
+    assert not meta(installation)
+
+
+def test_a_missing_file_and_missing_words_are_said(installation: Installation) -> None:
+    assert "cannot be read" in bring_back(installation, Path("/nowhere")).stderr
+    env = {"PATH": os.defpath} | installation.env
+    command = [sys.executable, "-m", "taskapi.restore"]
+    told = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stderr) == (1, "Usage: python -m taskapi.restore FILE\n")
+
+
+@pytest.mark.parametrize("step", ["_fill", "fill"])
+def test_killed_it_has_done_nothing_or_is_finished_by_the_next_start(
+    installation: Installation, api: Api, file: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    seen = everything(api)
+    wipe(installation)
+    before(monkeypatch, import_backup if step == "_fill" else restore, step, crash)
+    with pytest.raises(ConnectionAbortedError):
+        import_backup.bring_back(installation.settings, file)
+    if step == "_fill":
+        assert bring_back(installation, file).returncode == 0
+    installation.prepare()
+    assert everything(api) == seen

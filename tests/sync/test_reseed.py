@@ -1,0 +1,171 @@
+"""PostgreSQL wiped, or set back, while Redis is well: refused, and then written anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from taskapi.store import quarantine
+from taskapi.sync import passes, push, state
+from tests.api.drift import drift
+from tests.api.factories import (
+    everything,
+    made,
+    new_group,
+    new_task,
+    new_user,
+    ok,
+    path_of,
+    refused,
+)
+from tests.client import Api
+from tests.conftest import Install
+from tests.store.fsck import fsck
+from tests.stores import before, connect, crash, dirty, empty_redis, meta, root, sql
+from tests.support import Installation
+
+TABLES = "sync_state, memberships, tasks, groups, users, tombstones"
+
+
+def reseed(installation: Installation) -> Any:
+    return passes.force(installation.settings, passes.open_store(installation.settings), True)
+
+
+def refuses(api: Api, action: str) -> Any:
+    """Why the owner may not do this now."""
+    return refused(api("POST", f"/admin/sync?action={action}", by="owner"), 409)["code"]
+
+
+def status(api: Api) -> Any:
+    return ok(api("GET", "/admin/status", by="owner"))
+
+
+def is_whole(installation: Installation) -> bool:
+    settings = installation.settings
+    assert not fsck(settings.redis_url, settings.key_prefix)
+    assert not drift(settings.redis_url, settings.key_prefix, settings.database_url)
+    return True
+
+
+@pytest.fixture
+def seen(installation: Installation, api: Api) -> Any:
+    """A world that PostgreSQL has, one change apart."""
+    group = new_group(api)
+    user = new_user(api, group["id"])
+    task = new_task(api, user["id"], group["id"])
+    new_task(api, user["id"], group["id"])
+    installation.sync()
+    ok(api("DELETE", path_of(task), by="owner"))
+    return everything(api)
+
+
+@pytest.mark.parametrize("wipe", [f"DROP TABLE {TABLES}", f"TRUNCATE {TABLES}"])
+def test_a_wiped_postgresql_is_refused_until_it_is_reseeded(
+    installation: Installation, api: Api, seen: Any, wipe: str
+) -> None:
+    sql(installation, wipe)
+    with pytest.raises(state.Fenced):
+        installation.sync()
+    installation.prepare()
+    shown = status(api)
+    assert "reseed=true" in shown["warnings"][0]
+    assert shown["healthy"] is False
+    assert refuses(api, "force") == "fenced"
+    assert refuses(api, "restore") == "nothing_to_restore"
+    assert everything(api) == seen
+    refused(api("POST", "/groups", by="owner", json={"name": "No", "admin_id": 1}), 503)
+    assert reseed(installation)["written"] == {"users": 2, "groups": 1, "tasks": 1}
+    assert everything(api) == seen
+    assert is_whole(installation)
+    assert not any("reseed" in each for each in status(api)["warnings"])
+    made(api("POST", "/groups", by="owner", json={"name": "Yes", "admin_id": 1}))
+    assert installation.sync().written["groups"] == 1
+    assert is_whole(installation)
+
+
+@pytest.mark.usefixtures("seen")
+def test_a_postgresql_set_back_in_time_is_refused_and_reseeded(
+    installation: Installation, api: Api
+) -> None:
+    sql(installation, "UPDATE sync_state SET last_version = last_version - 1")
+    sql(installation, "DELETE FROM tasks WHERE id = 2")
+    with pytest.raises(state.Fenced):
+        installation.sync()
+    assert "reseed=true" in status(api)["warnings"][0]
+    reseed(installation)
+    assert is_whole(installation)
+
+
+@pytest.mark.usefixtures("seen")
+@pytest.mark.parametrize("step", ["_write", "changes.acknowledge"])
+def test_a_reseed_that_dies_can_be_repeated(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    sql(installation, f"DROP TABLE {TABLES}")
+    module, name = (push.changes, "acknowledge") if "." in step else (push, step)
+    before(monkeypatch, module, name, crash)
+    with pytest.raises(ConnectionAbortedError):
+        reseed(installation)
+    if step == "_write":
+        with pytest.raises(state.Fenced):
+            installation.sync()
+        reseed(installation)
+    installation.sync()
+    assert meta(installation)["state"] == "ready"
+    assert is_whole(installation)
+
+
+@pytest.mark.usefixtures("seen")
+def test_a_reseed_tries_what_was_set_aside_again(installation: Installation, api: Api) -> None:
+    sql(installation, "ALTER TABLE groups ADD CHECK (name <> 'Poison')")
+    new_group(api, name="Poison")
+    installation.sync()
+    sql(installation, f"DROP TABLE {TABLES}")
+    reseed(installation)
+    assert not quarantine.read(passes.open_store(installation.settings))
+    assert is_whole(installation)
+
+
+def test_a_postgresql_that_knows_more_is_not_overwritten(install: Install) -> None:
+    ours, others = install(), install()
+    new_group(others.client())
+    others.sync()
+    stray = Installation(
+        ours.folder,
+        ours.settings.redis_url,
+        ours.settings.database_url,
+        KEY_PREFIX=ours.settings.key_prefix,
+        DATABASE_URL=others.settings.database_url,
+    )
+    anew = "force&reseed=true"
+    assert refuses(stray.client(), anew) == "not_empty"
+    assert sql(others, "SELECT count(*) FROM groups") == [(1,)]
+    sql(others, "TRUNCATE sync_state")
+    assert refuses(stray.client(), anew) == "not_empty"
+    sql(ours, "UPDATE sync_state SET epoch = epoch + 1")
+    assert refuses(ours.client(), anew) == "not_empty"
+    stray.close()
+
+
+@pytest.mark.usefixtures("seen")
+def test_a_healthy_postgresql_can_be_written_anew(installation: Installation, api: Api) -> None:
+    epoch = int(meta(installation)["epoch"])
+    sql(installation, "UPDATE tasks SET title = 'mangled'")
+    reseed(installation)
+    assert int(meta(installation)["epoch"]) == epoch + 1
+    assert not dirty(installation)
+    assert is_whole(installation)
+    ok(api("POST", "/admin/sync?action=restore", by="owner"))
+    assert is_whole(installation)
+
+
+def test_an_empty_redis_reseeds_nothing(installation: Installation, api: Api) -> None:
+    new_group(api)
+    installation.sync()
+    empty_redis(installation)
+    with pytest.raises(Exception, match="empty"):
+        reseed(installation)
+    assert sql(installation, "SELECT count(*) FROM groups") == [(1,)]
+    with connect(installation) as connection:
+        assert not connection.exists(f"{root(installation)}meta")

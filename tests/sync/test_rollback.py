@@ -1,0 +1,260 @@
+"""A Redis that lost the last of what it acknowledged: nothing is lost that PostgreSQL has."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from devserver.servers import Postgres, Valkey
+from taskapi.errors import NewEpoch
+from taskapi.store import changes
+from taskapi.store.connection import LOST_IDS
+from taskapi.store.loading import Loader
+from taskapi.sync import passes
+from tests.api.drift import drift
+from tests.api.factories import (
+    everything,
+    made,
+    new_group,
+    new_task,
+    new_user,
+    ok,
+    path_of,
+    refused,
+)
+from tests.client import Api
+from tests.store.fsck import fsck
+from tests.stores import before, connect, crash, dirty, meta, sql
+from tests.support import Installation, eventually
+
+
+class Site:
+    """An installation on a Redis of its own, whose file can be put back to an earlier state."""
+
+    def __init__(self, folder: Path, database_url: str, appendfsync: str) -> None:
+        self.valkey = Valkey(folder / "valkey", options=[f"appendfsync {appendfsync}"])
+        self.valkey.start()
+        self.installation = Installation(folder, self.valkey.url, database_url).prepare()
+        self.api = self.installation.client()
+
+    def close(self) -> None:
+        self.valkey.stop()
+        self.installation.close()
+
+    def restart(self) -> None:
+        self.valkey.kill()
+        self.valkey.start()
+
+    @contextmanager
+    def lost(self) -> Iterator[None]:
+        """What is done in here is not in the file of the Redis that runs afterwards."""
+        file, kept = (self.valkey.directory / name for name in ("appendonlydir", "kept"))
+        with connect(self.installation) as connection:
+            assert connection.waitaof(1, 0, 5000)
+        shutil.copytree(file, kept)
+        yield
+        self.valkey.kill()
+        shutil.rmtree(file)
+        kept.rename(file)
+        self.valkey.start()
+
+    def is_whole(self) -> bool:
+        settings = self.installation.settings
+        assert not fsck(settings.redis_url, settings.key_prefix)
+        assert not drift(settings.redis_url, settings.key_prefix, settings.database_url)
+        return True
+
+
+Open = Callable[..., Site]
+
+
+@pytest.fixture
+def open_site(tmp_path: Path, postgres: Postgres) -> Iterator[Open]:
+    with ExitStack() as stack:
+
+        def make(appendfsync: str = "everysec") -> Site:
+            return stack.enter_context(closing(Site(tmp_path, postgres.url, appendfsync)))
+
+        yield make
+
+
+@pytest.fixture
+def site(open_site: Open) -> Site:
+    return open_site()
+
+
+def set_aside(api: Api) -> dict[tuple[str, int], str]:
+    shown = ok(api("GET", "/admin/status", by="owner"))["quarantined"]
+    return {(each["type"], each["id"]): each["reason"] for each in shown}
+
+
+def test_everything_that_postgresql_has_comes_back(site: Site) -> None:
+    api = site.api
+    group, other = new_group(api), new_group(api)
+    user, gone = new_user(api, group["id"], other["id"]), new_user(api, other["id"])
+    tasks = [new_task(api, user["id"], group["id"]) for _ in range(3)]
+    new_task(api, gone["id"], other["id"])
+    site.installation.sync()
+    with site.lost():
+        admin = new_user(api, role="group_admin")
+        ok(api("PUT", f"/groups/{group['id']}", by="owner", json={"admin_id": admin["id"]}))
+        email = {"email": "new@x.org", "password": "changed-canary"}
+        ok(api("PUT", f"/users/{user['id']}", by="owner", json=email))
+        ok(api("PUT", f"{path_of(tasks[0])}/done", by="owner"))
+        ok(api("DELETE", path_of(tasks[1]), by="owner"))
+        ok(api("DELETE", f"/users/{gone['id']}", by="owner"))
+        ok(api("DELETE", f"/groups/{other['id']}", by="owner"))
+        new_task(api, admin["id"], group["id"])
+        site.installation.sync()
+        seen, known = everything(api), meta(site.installation)
+    assert everything(api) != seen
+    new_task(api, 1, group["id"], title="After")
+    newest = ok(api("GET", "/tasks/filter", by="owner"))["tasks"][-1]
+    site.installation.sync()
+    users, groups, shown = everything(api)
+    assert [users, groups] == seen[:2]
+    assert shown["tasks"] == [*seen[2]["tasks"], newest]
+    assert ok(api("GET", f"/users/{user['id']}", by=("new@x.org", "changed-canary")))
+    assert int(meta(site.installation)["version"]) > int(known["version"])
+    assert not set_aside(api)
+    site.installation.sync()
+    assert site.is_whole()
+
+
+def test_no_id_and_no_version_is_given_twice(site: Site) -> None:
+    api = site.api
+    with site.lost():
+        lost = new_group(api), new_user(api)
+        versions = {entity["version"] for entity in lost}
+    group, user = new_group(api), new_user(api)
+    assert group["id"] > LOST_IDS >= lost[0]["id"]
+    assert user["id"] > LOST_IDS
+    assert min(group["version"], user["version"]) > max(versions)
+    restarted = meta(site.installation)["next:u"]
+    site.installation.sync()
+    assert meta(site.installation)["next:u"] == restarted
+    assert site.is_whole()
+
+
+def test_a_restart_that_loses_nothing_leaves_no_ids_out(open_site: Open) -> None:
+    site = open_site("always")
+    assert new_user(site.api)["id"] == 2
+    site.restart()
+    assert new_user(site.api)["id"] == 3
+    site.valkey.stop()
+    site.valkey.start()
+    assert new_user(site.api)["id"] == 4
+    site.installation.sync()
+    assert site.is_whole()
+
+
+def test_a_live_service_notices_before_it_creates_and_the_worker_heals(site: Site) -> None:
+    with site.installation.serve() as api, site.installation.worker():
+        eventually(lambda: ok(api("GET", "/admin/status", by="owner"))["last_sync"])
+        with site.lost():
+            eventually(lambda: api("GET", "/users", by="owner").status == 200)
+            user = new_user(api)
+            ok(api("POST", "/admin/sync", by="owner"))
+        answers = [api("GET", "/users", by="owner").status]
+        eventually(lambda: api("GET", "/users", by="owner").status == 200)
+        assert new_user(api)["id"] > LOST_IDS, answers
+        eventually(lambda: api("GET", f"/users/{user['id']}", by="owner").status == 200)
+    assert site.is_whole()
+
+
+def test_a_name_taken_meanwhile_stays_with_its_new_holder(site: Site) -> None:
+    api = site.api
+    with site.lost():
+        first = new_group(api, name="Größe")
+        child = new_task(api, 1, first["id"])
+        user = new_user(api, email="one@x.org")
+        member = new_user(api, first["id"])
+        site.installation.sync()
+    taken = new_group(api, name="grösse")
+    holder = new_user(api, email="ONE@x.org")
+    site.installation.sync()
+    assert ok(api("GET", f"/groups/{taken['id']}", by="owner"))["name"] == "grösse"
+    assert ok(api("GET", f"/users/{holder['id']}", by="owner"))["email"] == "ONE@x.org"
+    refused(api("GET", f"/groups/{first['id']}", by="owner"), 404)
+    names = {("group", first["id"]), ("user", user["id"]), ("user", member["id"])}
+    assert names | {("task", child["id"])} <= set(set_aside(api))
+    made(api("POST", "/groups", by="owner", json={"name": "Next", "admin_id": 1}))
+    assert site.installation.sync().written["groups"] == 1
+
+
+def test_what_has_been_used_meanwhile_is_not_deleted_again(site: Site) -> None:
+    api = site.api
+    group = new_group(api)
+    user = new_user(api, group["id"])
+    site.installation.sync()
+    with site.lost():
+        ok(api("DELETE", f"/users/{user['id']}", by="owner"))
+        ok(api("DELETE", f"/groups/{group['id']}", by="owner"))
+        site.installation.sync()
+    task = new_task(api, user["id"], group["id"])
+    site.installation.sync()
+    assert ok(api("GET", path_of(task), by="owner")) == task
+    assert {("user", user["id"]), ("group", group["id"])} <= set(set_aside(api))
+    settings = site.installation.settings
+    assert not [w for w in fsck(settings.redis_url, settings.key_prefix) if "dirty" not in w]
+
+
+def test_a_pass_whose_redis_restarts_forgets_no_marks(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new_group(site.api)
+    marked = dirty(site.installation)
+    before(monkeypatch, changes, "acknowledge", site.restart)
+    with pytest.raises(NewEpoch):
+        site.installation.sync()
+    assert dirty(site.installation) == marked
+    site.installation.sync()
+    assert site.is_whole()
+
+
+def test_a_lost_acknowledgement_closes_no_doors(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new_group(site.api)
+    before(monkeypatch, changes, "acknowledge", crash)
+    with pytest.raises(ConnectionAbortedError):
+        site.installation.sync()
+    monkeypatch.setattr(Loader, "close_doors", crash)
+    site.installation.sync()
+    assert meta(site.installation)["synced"] == str(
+        sql(site.installation, "SELECT last_version FROM sync_state")[0][0]
+    )
+    assert site.is_whole()
+
+
+def test_a_heal_that_dies_is_finished_by_the_next_start(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with site.lost():
+        user = new_user(site.api)
+        site.installation.sync()
+    before(monkeypatch, Loader, "open_doors", crash)
+    with pytest.raises(ConnectionAbortedError):
+        site.installation.sync()
+    refused(site.api("GET", "/users", by="owner"), 503)
+    site.installation.prepare()
+    assert ok(site.api("GET", f"/users/{user['id']}", by="owner"))
+    assert site.is_whole()
+
+
+def test_a_restore_whose_redis_restarts_has_to_begin_again(site: Site) -> None:
+    new_group(site.api)
+    store = passes.open_store(site.installation.settings)
+    assert store.link.trip(("PING",))
+    loader = Loader(store)
+    loader.close_doors()
+    site.restart()
+    with pytest.raises(NewEpoch):
+        loader.clear()
+    site.installation.prepare()
+    site.installation.sync()
+    assert site.is_whole()
