@@ -100,7 +100,7 @@ class Worker:
         log.error("Error Sync failed: %s", text, exc_info=None if is_expected else error)
         self._failures += 1
         with suppress(TaskApiError):
-            meta.tell(self._store, {"last_error": text, "failures": self._failures})
+            meta.publish_status(self._store, {"last_error": text, "failures": self._failures})
 
 
 def set_on_signals(stop: Event) -> None:

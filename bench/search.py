@@ -74,17 +74,17 @@ def _measure(stage: Stage, site: Site, seconds: int, blocked: list[float]) -> Sa
     _make_dirty(stage, site)
     operation = Operation(stage.url(site), PATH, OWNER, connections=1)
     operation.measure()
-    link = site.store.link
-    link.trip(("CONFIG", "SET", "slowlog-log-slower-than", SLOW_US), ("SLOWLOG", "RESET"))
+    connection = site.store.connection
+    connection.execute(("CONFIG", "SET", "slowlog-log-slower-than", SLOW_US), ("SLOWLOG", "RESET"))
     found = operation.measure(seconds)
-    (slow,) = link.trip(("SLOWLOG", "GET", 128))
+    (slow,) = connection.execute(("SLOWLOG", "GET", 128))
     blocked.append(max((entry[2] for entry in slow), default=SLOW_US) / 1000)
     return found
 
 
 def _make_dirty(stage: Stage, site: Site) -> None:
     """Change tasks through the API until enough wait for the next pass."""
-    (count,) = site.store.link.trip(("ZCARD", site.store.keys.dirty))
+    (count,) = site.store.connection.execute(("ZCARD", site.store.keys.dirty))
     if count < DIRTY:
         body = '{"task_ids":[{tasks}],"updates":{"title":"Dirty {n}"}}'
         spread = Tasks(step=site.crowd.tasks // DIRTY, count=DIRTY)

@@ -74,7 +74,7 @@ def populate(store: Store, users: int, tasks: int) -> tuple[Population, float]:
     ids = (users + 2, crowd.groups, tasks + OWN)
     counted = itertools.chain(*((f"next:{kind}", i) for kind, i in zip(Kind, ids, strict=True)))
     version = time.time_ns() // 1000
-    store.link.trip(("HSET", store.keys.meta, *counted, "version", version))
+    store.connection.execute(("HSET", store.keys.meta, *counted, "version", version))
     return crowd, taken / (tasks + OWN)
 
 
@@ -82,10 +82,10 @@ def mark(store: Store) -> None:
     """Let the next pass write everything."""
     keys = store.keys
     for kind, ids in ((Kind.USER, keys.users), (Kind.GROUP, keys.groups), (Kind.TASK, keys.tasks)):
-        (size,) = store.link.trip(("ZCARD", ids))
+        (size,) = store.connection.execute(("ZCARD", ids))
         names = (ids, keys.dirty, keys.entity(kind, ""), kind)
         for start in range(0, size, BATCH):
-            store.link.trip(("EVAL", _MARK, 0, *names, start, start + BATCH - 1))
+            store.connection.execute(("EVAL", _MARK, 0, *names, start, start + BATCH - 1))
 
 
 def change_tasks(store: Store, crowd: Population) -> None:
@@ -95,7 +95,7 @@ def change_tasks(store: Store, crowd: Population) -> None:
         new = ({"title": "c" * 20, "version": base + task["id"]} for task in batch)
         changed = [(task, task | fields) for task, fields in zip(batch, new, strict=True)]
         _send(store, (w for old, new in changed for w in writes(store.keys, Kind.TASK, old, new)))
-    store.link.trip(("HSET", store.keys.meta, "version", time.time_ns() // 1000))
+    store.connection.execute(("HSET", store.keys.meta, "version", time.time_ns() // 1000))
     mark(store)
 
 
@@ -165,7 +165,7 @@ def writes(keys: Keys, kind: Kind, old: Entity | None, new: Entity) -> Iterator[
     yield ("HSET", key, "json", codec.template(kind, new), "version", str(new["version"]))
     yield from reindex(keys, kind, old, new)
     if kind is Kind.USER:
-        yield ("SET", keys.secret(new["id"]), new["secret"])
+        yield ("SET", keys.password_hash(new["id"]), new["secret"])
         if new["administers"]:
             yield ("HSET", key, "administers", orjson.dumps(new["administers"]).decode())
 
@@ -183,9 +183,9 @@ def batches(items: Iterable[T]) -> Iterator[list[T]]:
 
 
 def _send(store: Store, writes: Iterable[Write]) -> None:
-    store.link.trip(*merged(writes))
+    store.connection.execute(*merged(writes))
 
 
 def _memory(store: Store) -> int:
-    (text,) = store.link.trip(("INFO", "memory"))
+    (text,) = store.connection.execute(("INFO", "memory"))
     return int(text.partition(b"used_memory:")[2].split()[0])

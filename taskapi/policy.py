@@ -21,7 +21,7 @@ from taskapi.store.codec import Entity
 from taskapi.store.queries import Reach
 
 
-class Is(Enum):
+class Relation(Enum):
     """How a caller stands to something; see the module's vocabulary."""
 
     OWNER = auto()
@@ -54,29 +54,29 @@ class Action(Enum):
 
 
 WHO_MAY: Final = {
-    Action.LIST_USERS: {Is.OWNER, Is.GROUP_ADMIN},
-    Action.CREATE_USER: {Is.OWNER, Is.GROUP_ADMIN},
-    Action.SEE_USER: {Is.OWNER, Is.SELF, Is.ADMIN},
-    Action.EDIT_USER: {Is.OWNER, Is.SELF, Is.SUPERVISOR},
-    Action.DELETE_USER: {Is.OWNER},
-    Action.LIST_GROUPS: {Is.ANYONE},
-    Action.CREATE_GROUP: {Is.OWNER},
-    Action.SEE_GROUP: {Is.OWNER, Is.ADMIN, Is.MEMBER},
-    Action.EDIT_GROUP: {Is.OWNER},
-    Action.CHANGE_MEMBERS: {Is.OWNER, Is.ADMIN},
-    Action.LIST_TASKS: {Is.ANYONE},
-    Action.ADD_TASK: {Is.OWNER, Is.SELF, Is.ADMIN},
-    Action.USE_TASK: {Is.OWNER, Is.SELF, Is.ADMIN},
-    Action.SEARCH_TASKS: {Is.OWNER, Is.GROUP_ADMIN},
-    Action.ADMINISTER: {Is.OWNER},
+    Action.LIST_USERS: {Relation.OWNER, Relation.GROUP_ADMIN},
+    Action.CREATE_USER: {Relation.OWNER, Relation.GROUP_ADMIN},
+    Action.SEE_USER: {Relation.OWNER, Relation.SELF, Relation.ADMIN},
+    Action.EDIT_USER: {Relation.OWNER, Relation.SELF, Relation.SUPERVISOR},
+    Action.DELETE_USER: {Relation.OWNER},
+    Action.LIST_GROUPS: {Relation.ANYONE},
+    Action.CREATE_GROUP: {Relation.OWNER},
+    Action.SEE_GROUP: {Relation.OWNER, Relation.ADMIN, Relation.MEMBER},
+    Action.EDIT_GROUP: {Relation.OWNER},
+    Action.CHANGE_MEMBERS: {Relation.OWNER, Relation.ADMIN},
+    Action.LIST_TASKS: {Relation.ANYONE},
+    Action.ADD_TASK: {Relation.OWNER, Relation.SELF, Relation.ADMIN},
+    Action.USE_TASK: {Relation.OWNER, Relation.SELF, Relation.ADMIN},
+    Action.SEARCH_TASKS: {Relation.OWNER, Relation.GROUP_ADMIN},
+    Action.ADMINISTER: {Relation.OWNER},
 }
 
 MAY_CHANGE: Final = {
-    Is.OWNER: {
+    Relation.OWNER: {
         *("full_name", "role", "group_ids", "email", "number", "work_times", "password"),
     },
-    Is.SELF: {"full_name", "number", "work_times", "email", "password"},
-    Is.SUPERVISOR: {"full_name", "number", "work_times"},
+    Relation.SELF: {"full_name", "number", "work_times", "email", "password"},
+    Relation.SUPERVISOR: {"full_name", "number", "work_times"},
 }
 """Which fields of a user each relation lets a caller change."""
 
@@ -166,7 +166,7 @@ def require_new_user(caller: Caller, role: str, group_ids: list[int]) -> None:
         raise Forbidden("A group admin creates users in groups of their own: name some.")
 
 
-def recruit(caller: Caller, target: Entity | None) -> Entity:
+def require_manageable_member(caller: Caller, target: Entity | None) -> Entity:
     """Return the user if the caller may add or remove them; to a group admin only plain ones.
 
     Raises:
@@ -180,7 +180,7 @@ def recruit(caller: Caller, target: Entity | None) -> Entity:
     return target
 
 
-def may_place(caller: Caller, holder: Entity, group_id: int) -> bool:
+def may_assign_to_group(caller: Caller, holder: Entity, group_id: int) -> bool:
     """Whether the caller may put a task of this user into the group, by creating or moving it."""
     if caller.is_owner:
         return True
@@ -189,9 +189,9 @@ def may_place(caller: Caller, holder: Entity, group_id: int) -> bool:
     return group_id in caller.administers and group_id in holder["group_ids"]
 
 
-def require_place(caller: Caller, holder: Entity, group_id: int) -> None:
-    """Raise Forbidden unless the caller `may_place` a task there."""
-    if not may_place(caller, holder, group_id):
+def require_group_assignment(caller: Caller, holder: Entity, group_id: int) -> None:
+    """Raise Forbidden unless the caller `may_assign_to_group` a task there."""
+    if not may_assign_to_group(caller, holder, group_id):
         raise Forbidden("You may not put a task of this user into that group.")
 
 
@@ -210,47 +210,47 @@ def has_user_rights_only(caller: Caller, group_id: int) -> bool:
     return not caller.is_owner and group_id not in caller.administers
 
 
-def relations_to_user(caller: Caller, target: Entity) -> set[Is]:
+def relations_to_user(caller: Caller, target: Entity) -> set[Relation]:
     """Return how the caller stands to a user."""
     held = _roles(caller)
     if caller.id == target["id"]:
-        held.add(Is.SELF)
+        held.add(Relation.SELF)
     if not set(caller.administers).isdisjoint(target["group_ids"]):
-        held.add(Is.ADMIN)
+        held.add(Relation.ADMIN)
         if target["role"] == "user":
-            held.add(Is.SUPERVISOR)
+            held.add(Relation.SUPERVISOR)
     return held
 
 
-def relations_to_task(caller: Caller, target: Entity) -> set[Is]:
+def relations_to_task(caller: Caller, target: Entity) -> set[Relation]:
     """Return how the caller stands to a task."""
     held = _roles(caller)
     if caller.id == target["user_id"]:
-        held.add(Is.SELF)
+        held.add(Relation.SELF)
     if target["group_id"] in caller.administers:
-        held.add(Is.ADMIN)
+        held.add(Relation.ADMIN)
     return held
 
 
-def _relations_to_group(caller: Caller, group_id: int) -> set[Is]:
+def _relations_to_group(caller: Caller, group_id: int) -> set[Relation]:
     held = _roles(caller)
     if group_id in caller.administers:
-        held.add(Is.ADMIN)
+        held.add(Relation.ADMIN)
     if group_id in caller.group_ids:
-        held.add(Is.MEMBER)
+        held.add(Relation.MEMBER)
     return held
 
 
-def _roles(caller: Caller) -> set[Is]:
-    held = {Is.ANYONE}
+def _roles(caller: Caller) -> set[Relation]:
+    held = {Relation.ANYONE}
     if caller.is_owner:
-        held.add(Is.OWNER)
+        held.add(Relation.OWNER)
     if caller.role == "group_admin":
-        held.add(Is.GROUP_ADMIN)
+        held.add(Relation.GROUP_ADMIN)
     return held
 
 
-def _require(action: Action, held: set[Is]) -> None:
+def _require(action: Action, held: set[Relation]) -> None:
     if held.isdisjoint(WHO_MAY[action]):
         raise Forbidden
 

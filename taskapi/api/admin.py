@@ -11,7 +11,7 @@ from schemas.queries import SYNC
 from taskapi import policy
 from taskapi.api.requests import query
 from taskapi.api.responses import answer, note
-from taskapi.api.services import shared
+from taskapi.api.services import services
 from taskapi.config import Settings
 from taskapi.policy import Action
 from taskapi.store.connection import Store
@@ -34,7 +34,7 @@ def sync() -> Response:
     policy.require(Action.ADMINISTER, g.caller)
     asked = query(SYNC)
     note(audit=AUDITED[asked["action"]], reseed=asked["reseed"])
-    ours = shared()
+    ours = services()
     act = ACTIONS[asked["action"], asked["reseed"]]
     return answer({"action": asked["action"], **act(ours.settings, ours.store)})
 
@@ -44,7 +44,7 @@ def show_status() -> Response:
     """Show how both stores and the sync are."""
     policy.require(Action.ADMINISTER, g.caller)
     query(NOTHING)
-    ours = shared()
+    ours = services()
     return answer(status.status(ours.settings, ours.store))
 
 
@@ -53,5 +53,5 @@ def show_stats() -> Response:
     """Show what each store holds."""
     policy.require(Action.ADMINISTER, g.caller)
     query(NOTHING)
-    ours = shared()
+    ours = services()
     return answer(status.stats(ours.settings, ours.store))

@@ -14,7 +14,12 @@ from werkzeug.datastructures import ETags
 
 from taskapi import policy
 from taskapi.api import throttling
-from taskapi.api.credentials import REMEMBERED_MOST, Claim, Memory, claim_of
+from taskapi.api.credentials import (
+    REMEMBERED_MOST,
+    Credentials,
+    VerifiedCredentials,
+    credentials_of,
+)
 from taskapi.config import Settings
 from taskapi.errors import Unauthenticated, Unavailable
 from taskapi.passwords import is_password
@@ -42,11 +47,11 @@ def authenticate(authenticator: "Authenticator", request: Request) -> None:
     Raises as `Authenticator` does; an owner's header opens /admin even without a store.
     """
     names = [(NAMED[word], value) for word, value in (request.view_args or {}).items()]
-    claim, g = claim_of(request.headers), app_ctx.g
+    credentials, g = credentials_of(request.headers), app_ctx.g
     try:
-        found = authenticator(claim, request.remote_addr or "", names)
+        found = authenticator(credentials, request.remote_addr or "", names)
     except Unavailable:
-        if request.blueprint != "admin" or not authenticator.is_owner_header(claim):
+        if request.blueprint != "admin" or not authenticator.is_owner_header(credentials):
             raise
         g.caller = EMERGENCY_OWNER
         return
@@ -87,17 +92,17 @@ class Authenticator:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._store = store
         self._owner = hashlib.sha256(settings.owner_password.encode()).digest()
-        self._memory = Memory()
+        self._memory = VerifiedCredentials()
         self._turn = threading.Lock()
         self._ids: dict[str, int] = {}
 
-    def is_owner_header(self, claim: Claim) -> bool:
+    def is_owner_header(self, credentials: Credentials) -> bool:
         """Whether the header, alone, is the owner's."""
-        if claim.header is None or claim.login is not None:
+        if credentials.header is None or credentials.login is not None:
             return False
-        return hmac.compare_digest(hashlib.sha256(claim.header).digest(), self._owner)
+        return hmac.compare_digest(hashlib.sha256(credentials.header).digest(), self._owner)
 
-    def __call__(self, claim: Claim, address: str, names: Sequence[Name]) -> Identity:
+    def __call__(self, credentials: Credentials, address: str, names: Sequence[Name]) -> Identity:
         """Return who calls; `names` are the entities that the path names.
 
         Raises:
@@ -106,45 +111,47 @@ class Authenticator:
             Unavailable: the store is away or not ready, or too many first log-ins wait.
         """
         view = session.begin(self._store)
-        if claim.header is not None:
-            found = self._header_caller(view, claim, address, names)
-            if claim.login is None:
+        if credentials.header is not None:
+            found = self._header_caller(view, credentials, address, names)
+            if credentials.login is None:
                 return found
-        found = self._basic_caller(view, claim, address, names)
-        if claim.header is not None and found.caller.id != SYSTEM_OWNER:
+        found = self._basic_caller(view, credentials, address, names)
+        if credentials.header is not None and found.caller.id != SYSTEM_OWNER:
             raise Unauthenticated
         return found
 
     def _header_caller(
-        self, view: Session, claim: Claim, address: str, names: Sequence[Name]
+        self, view: Session, credentials: Credentials, address: str, names: Sequence[Name]
     ) -> Identity:
-        bucket = throttling.Bucket(view.keys, "owner", address)
-        user, _, counts, named = _read(view, SYSTEM_OWNER, bucket, names)
+        throttle = throttling.LoginThrottle(view.keys, "owner", address)
+        user, _, counts, named = _read(view, SYSTEM_OWNER, throttle, names)
         app_ctx.g.account = "owner header"
-        bucket.require_open(view, counts)
-        is_right = hmac.compare_digest(hashlib.sha256(claim.header or b"").digest(), self._owner)
+        throttle.require_open(view, counts)
+        is_right = hmac.compare_digest(
+            hashlib.sha256(credentials.header or b"").digest(), self._owner
+        )
         if not is_right or user is None:
-            bucket.count(view)
+            throttle.count(view)
             raise Unauthenticated
-        bucket.clear(view, counts)
+        throttle.clear(view, counts)
         return Identity(view, policy.caller_of(user), named)
 
     def _basic_caller(
-        self, view: Session, claim: Claim, address: str, names: Sequence[Name]
+        self, view: Session, credentials: Credentials, address: str, names: Sequence[Name]
     ) -> Identity:
-        login, password = claim.login or "", claim.password or ""
+        login, password = credentials.login or "", credentials.password or ""
         user_id = self._user_id(view, login)
-        bucket = throttling.Bucket(view.keys, str(user_id or login.lower()), address)
-        user, stored, counts, named = _read(view, user_id, bucket, names)
+        throttle = throttling.LoginThrottle(view.keys, str(user_id or login.lower()), address)
+        user, stored, counts, named = _read(view, user_id, throttle, names)
         app_ctx.g.account = user_id if user else "unknown"  # it may be a password: not told
         if "@" in login and user_id != NOBODY and not _has_email(user, login):
             self._ids.pop(login.lower(), None)  # the address changed hands since then
-            return self._basic_caller(view, claim, address, names)
-        bucket.require_account_open(view, counts)
+            return self._basic_caller(view, credentials, address, names)
+        throttle.require_account_open(view, counts)
         digest = self._memory.digest(user_id, stored or b"", password)
         if user is None or stored is None or not self._memory.holds(digest):
-            bucket.require_open(view, counts)
-            self._check(view, bucket, stored, digest, password)
+            throttle.require_open(view, counts)
+            self._check(view, throttle, stored, digest, password)
         if user is None:
             raise Unauthenticated
         return Identity(view, policy.caller_of(user), named)
@@ -152,7 +159,7 @@ class Authenticator:
     def _check(
         self,
         view: Session,
-        bucket: throttling.Bucket,
+        throttle: throttling.LoginThrottle,
         stored: bytes | None,
         digest: bytes,
         password: str,
@@ -163,16 +170,16 @@ class Authenticator:
         try:
             if stored is not None and self._memory.holds(digest):
                 return
-            bucket.count(view)
+            throttle.count(view)
             is_right = is_password(stored.decode() if stored else None, password)
         finally:
             self._turn.release()
         if not is_right:
             raise Unauthenticated
-        bucket.forgive(view)
+        throttle.forgive(view)
         self._memory.keep(digest)
-        said = {"request_id": app_ctx.g.request_id, "user": int(bucket.account)}
-        log.info("Log-in", extra={"fields": said | {"address": bucket.address}})
+        said = {"request_id": app_ctx.g.request_id, "user": int(throttle.account)}
+        log.info("Log-in", extra={"fields": said | {"address": throttle.address}})
 
     def _user_id(self, view: Session, login: str) -> int:
         if _ID.fullmatch(login):
@@ -182,7 +189,7 @@ class Authenticator:
         email = login.lower()
         if (known := self._ids.get(email)) is not None:  # another thread may forget it any time
             return known
-        (found,) = view.link.trip(("HGET", view.keys.emails, email))
+        (found,) = view.connection.execute(("HGET", view.keys.emails, email))
         if found is None:
             return NOBODY
         if len(self._ids) >= REMEMBERED_MOST:
@@ -191,13 +198,15 @@ class Authenticator:
         return int(found)
 
 
-def _read(view: Session, user_id: int, bucket: throttling.Bucket, names: Sequence[Name]) -> Reading:
+def _read(
+    view: Session, user_id: int, throttle: throttling.LoginThrottle, names: Sequence[Name]
+) -> Reading:
     """Do the first trip: the caller, their hash, the throttling, what the path names."""
     caller = (Kind.USER, user_id)
     others = [name for name in names if name != caller]
     reply, (stored, *counts), *replies = view.open(
         session.fetch(view.keys, *caller),
-        ("MGET", view.keys.secret(user_id), *bucket.keys),
+        ("MGET", view.keys.password_hash(user_id), *throttle.keys),
         *(session.fetch(view.keys, *name) for name in others),
     )
     user = session.entity(reply)

@@ -74,7 +74,7 @@ def _movable(
     for task in tasks:
         holder = holders.get(task["user_id"], {})
         is_moved = group_id not in (None, task["group_id"])
-        if is_moved and not (holder and policy.may_place(caller, holder, group_id or 0)):
+        if is_moved and not (holder and policy.may_assign_to_group(caller, holder, group_id or 0)):
             errors[task["id"]] = f"Task {task['id']} may not be moved into group {group_id}."
         else:
             pairs.append((task, holder))

@@ -18,7 +18,7 @@ OWNER_HEADER: Final = "X-Owner-Password"
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Credentials:
     """What a request says of who sends it, unchecked; the header's password as bytes."""
 
     header: bytes | None
@@ -26,14 +26,14 @@ class Claim:
     password: str | None
 
 
-def claim_of(headers: Headers) -> Claim:
+def credentials_of(headers: Headers) -> Credentials:
     """Read a request's credentials; raises Unauthenticated where there are none, or odd ones."""
     header = headers.get(OWNER_HEADER)
     basic = headers.get("Authorization")
     login, password = _basic(basic) if basic is not None else (None, None)
     if header is None and login is None:
         raise Unauthenticated
-    return Claim(None if header is None else header.encode("latin-1"), login, password)
+    return Credentials(None if header is None else header.encode("latin-1"), login, password)
 
 
 def _basic(header: str) -> tuple[str, str]:
@@ -48,7 +48,7 @@ def _basic(header: str) -> tuple[str, str]:
     return login, password
 
 
-class Memory:
+class VerifiedCredentials:
     """Credentials found right within the last minute: digests only, of no use elsewhere."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from taskapi.api import openapi
 from taskapi.api.openapi import page as paper
 from taskapi.api.requests import query
 from taskapi.api.responses import answer
-from taskapi.api.services import shared
+from taskapi.api.services import services
 
 bp = Blueprint("docs", __name__)
 
@@ -46,6 +46,6 @@ def _page(app: Flask) -> str:
 
 def _base() -> str:
     """Return where the caller reaches the service; only a proxy of ours can say that it is TLS."""
-    settings, headers = shared().settings, request.headers
+    settings, headers = services().settings, request.headers
     is_secure = settings.trusted_proxies > 0 and headers.get("X-Forwarded-Proto") == "https"
     return paper.base_url(headers.get("Host", ""), settings.url, is_secure=is_secure)

@@ -99,7 +99,7 @@ def add_member(group_id: int) -> Response:
 def remove_member(group_id: int, user_id: int) -> Response:
     """End a membership; the user's tasks in the group move on, or go."""
     policy.group(Action.CHANGE_MEMBERS, g.caller, g.found[Kind.GROUP])
-    user = policy.recruit(g.caller, g.found[Kind.USER])
+    user = policy.require_manageable_member(g.caller, g.found[Kind.USER])
     query(NOTHING)
     moved = memberships.remove(g.session, group_id, user)
     return answer(
@@ -137,4 +137,4 @@ def _recruit(user_id: int) -> Entity:
     (user,) = g.session.find(Kind.USER, user_id)
     if user is None and g.caller.is_owner:
         raise Invalid(f"There is no user {user_id}: name one that exists.", code="unknown_user")
-    return policy.recruit(g.caller, user)
+    return policy.require_manageable_member(g.caller, user)

@@ -3,7 +3,7 @@
 from flask import Blueprint, Response, jsonify
 
 from taskapi.api.requests import query
-from taskapi.api.services import shared
+from taskapi.api.services import services
 from taskapi.sync import status
 
 bp = Blueprint("health", __name__)
@@ -13,7 +13,7 @@ bp = Blueprint("health", __name__)
 def show() -> Response:
     """Tell whether requests are served, for anybody; bare, without the envelope."""
     query()
-    ours = shared()
+    ours = services()
     found = status.health(ours.settings, ours.store)
     response = jsonify(found)
     response.status_code = 503 if found["status"] == "unhealthy" else 200

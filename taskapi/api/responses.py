@@ -110,7 +110,7 @@ def answer_list(
     response = answer(data)
     if next_after is not None:
         query = urlencode({**request.args.to_dict(), "after": next_after})
-        response.headers["Link"] = f'<{request.path}?{query}>; rel="next"'
+        response.headers["Connection"] = f'<{request.path}?{query}>; rel="next"'
     return response
 
 

@@ -10,7 +10,7 @@ from taskapi.sync.search import Index
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class Services:
     """The settings, and the ways to both stores."""
 
     settings: Settings
@@ -20,10 +20,10 @@ class Shared:
 
 def install(app: Flask, settings: Settings, store: Store) -> None:
     """Give an application what its views share."""
-    app.extensions["taskapi"] = Shared(settings, store, Index(settings))
+    app.extensions["taskapi"] = Services(settings, store, Index(settings))
 
 
-def shared() -> Shared:
+def services() -> Services:
     """Return what this request's application shares."""
-    found: Shared = current_app.extensions["taskapi"]
+    found: Services = current_app.extensions["taskapi"]
     return found

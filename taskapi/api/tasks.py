@@ -19,7 +19,7 @@ from taskapi.api.responses import (
     answer_written,
     note,
 )
-from taskapi.api.services import shared
+from taskapi.api.services import services
 from taskapi.errors import Invalid
 from taskapi.policy import Action, Caller
 from taskapi.store import queries, statistics
@@ -45,7 +45,7 @@ def create(user_id: int) -> Response:
     """Create a task of a user."""
     user = policy.user(Action.ADD_TASK, g.caller, g.found[Kind.USER])
     fields = body(CREATE_TASK)
-    _require_place(user, fields["group_id"])
+    _require_group_assignment(user, fields["group_id"])
     task = store.create(g.session, user, fields)
     location = f"/users/{user_id}/tasks/{task.id}"
     return answer_written("Task created.", "task", task.json, 201, location)
@@ -65,7 +65,7 @@ def edit(user_id: int, task_id: int) -> Response:
     task = policy.task(Action.USE_TASK, g.caller, user_id, g.found[Kind.TASK])
     changes = body(EDIT_TASK)
     if changes.get("group_id", task["group_id"]) != task["group_id"]:
-        _require_place(g.found[Kind.USER], changes["group_id"])
+        _require_group_assignment(g.found[Kind.USER], changes["group_id"])
     (json,) = store.update(g.session, [(task, g.found[Kind.USER])], changes)
     return answer_written("Task updated.", "task", json)
 
@@ -93,7 +93,7 @@ def search_tasks() -> Response:
     """Find tasks by a part of their title or information."""
     policy.require(Action.SEARCH_TASKS, g.caller)
     asked = query(SEARCH)
-    index, reach = shared().index, policy.reach(g.caller)
+    index, reach = services().index, policy.reach(g.caller)
     found = search.tasks(g.session, index, reach, asked["q"], asked["after"], asked["limit"])
     return answer_list("results", *found, asked, query=asked["q"])
 
@@ -138,8 +138,8 @@ def _page(asked: dict[str, Any], **named: int | None) -> queries.Page:
     return queries.page(g.session, scope, asked["after"], asked["limit"])
 
 
-def _require_place(user: Entity, group_id: int) -> None:
-    policy.require_place(g.caller, user, group_id)
+def _require_group_assignment(user: Entity, group_id: int) -> None:
+    policy.require_group_assignment(g.caller, user, group_id)
     if group_id not in user["group_ids"] and g.session.find(Kind.GROUP, group_id) == [None]:
         raise Invalid(f"There is no group {group_id}: name one that exists.", code="unknown_group")
 

@@ -13,7 +13,7 @@ ACCOUNT_MOST: Final = 10
 ADDRESS_MOST: Final = 100
 
 
-class Bucket:
+class LoginThrottle:
     """The two counters that an attempt belongs to; names are hashed before they become keys."""
 
     def __init__(self, keys: Keys, account: str, address: str) -> None:
@@ -39,7 +39,7 @@ class Bucket:
 
     def count(self, session: Session) -> None:
         """Count an attempt before its password is looked at; TooManyFailures past the last."""
-        ((account, address),) = session.link.trip(
+        ((account, address),) = session.connection.execute(
             ("EVALSHA", scripts.TALLY, 2, *self.keys, 1, WINDOW_SECONDS)
         )
         if account > ACCOUNT_MOST:
@@ -49,7 +49,7 @@ class Bucket:
 
     def forgive(self, session: Session) -> None:
         """Take back what `count` counted for a right password, and all failures of the account."""
-        session.link.trip(
+        session.connection.execute(
             ("UNLINK", self._account_key),
             ("EVALSHA", scripts.TALLY, 1, self._address_key, -1, WINDOW_SECONDS),
         )
@@ -57,10 +57,10 @@ class Bucket:
     def clear(self, session: Session, counts: list[bytes | None]) -> None:
         """Forget the account's failures, if there are any."""
         if counts[0] is not None:
-            session.link.trip(("UNLINK", self._account_key))
+            session.connection.execute(("UNLINK", self._account_key))
 
     def _held_up(self, session: Session, key: str) -> TooManyFailures:
-        (seconds,) = session.link.trip(("TTL", key))
+        (seconds,) = session.connection.execute(("TTL", key))
         return TooManyFailures(max(seconds, 1))
 
 

@@ -14,7 +14,7 @@ from taskapi.store.meta import Meta, State
 from taskapi.sync import server as postgres_server
 from taskapi.sync import state, status
 from taskapi.sync.postgres import Database
-from taskapi.sync.state import Copy
+from taskapi.sync.state import PostgresState
 
 OLDEST_REDIS: Final = (7, 2)
 OLDEST_POSTGRES: Final = (15, 0)
@@ -26,7 +26,7 @@ MEMORY_WARN, MEMORY_FAIL = 0.8, 0.95
 
 def examine(settings: Settings, clock: Clock) -> Iterator[Finding]:
     """Yield what is found of each thing; where a store is away, no more of that one."""
-    store = Store(settings.redis_url, settings.key_prefix, is_onlooker=True)
+    store = Store(settings.redis_url, settings.key_prefix, read_only=True)
     try:
         yield from _redis(settings, store, clock)
     except Unavailable as error:
@@ -65,7 +65,7 @@ def _redis(settings: Settings, store: Store, clock: Clock) -> Iterator[Finding]:
     )
     yield _memory(facts)
     yield _clock("redis clock", facts.clock_seconds, clock)
-    yield _worker(meta.glance(store)[1], clock)
+    yield _worker(meta.read_status(store)[1], clock)
 
 
 def _memory(facts: server.Facts) -> Finding:
@@ -125,7 +125,7 @@ def _postgres(settings: Settings, db: Database, clock: Clock) -> Iterator[Findin
     )
 
 
-def _histories(redis: Meta, copy: Copy | None) -> Finding:
+def _histories(redis: Meta, copy: PostgresState | None) -> Finding:
     """Whether the two stores are of one installation, at one time of it."""
     name, remedy = "installation", "start web or sync, which fill it"
     if not redis.epoch and copy is None:

@@ -14,7 +14,7 @@ from taskapi.store.codec import Entity, decode_list
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.meta import Meta
-from taskapi.store.prefetch import ahead
+from taskapi.store.prefetch import prefetch
 
 CHUNK: Final = 2000
 """Entities read in one call, about 8 ms of Redis' time."""
@@ -100,7 +100,7 @@ def count(store: Store) -> dict[Kind, int]:
     """Return how many entities of each kind are marked."""
     found: Counter[bytes] = Counter()
     for start in itertools.count(0, MARKS):
-        (marks,) = store.link.trip(("ZRANGE", store.keys.dirty, start, start + MARKS - 1))
+        (marks,) = store.connection.execute(("ZRANGE", store.keys.dirty, start, start + MARKS - 1))
         found.update(mark[:1] for mark in marks)
         if len(marks) < MARKS:
             break
@@ -109,28 +109,28 @@ def count(store: Store) -> dict[Kind, int]:
 
 def mark_everything(store: Store) -> None:
     """Have PostgreSQL get everything again."""
-    for chunk in ahead(everything(store)):
+    for chunk in prefetch(everything(store)):
         words = [word for mark in chunk.marks for word in (mark.version, str(mark))]
         if words:
-            store.link.trip(("ZADD", store.keys.dirty, "NX", *words))
+            store.connection.execute(("ZADD", store.keys.dirty, "NX", *words))
 
 
 def size(store: Store) -> int:
     """Return how many entities are marked."""
-    (found,) = store.link.trip(("ZCARD", store.keys.dirty))
+    (found,) = store.connection.execute(("ZCARD", store.keys.dirty))
     return int(found)
 
 
 def marked(store: Store, *marks: Mark) -> list[Mark]:
     """Return those that are marked, with the versions they are marked with."""
-    (scores,) = store.link.trip(("ZMSCORE", store.keys.dirty, *map(str, marks)))
+    (scores,) = store.connection.execute(("ZMSCORE", store.keys.dirty, *map(str, marks)))
     pairs = zip(marks, scores, strict=True)
     return [mark._replace(version=int(score)) for mark, score in pairs if score is not None]
 
 
 def oldest(store: Store) -> float | None:
     """Return when the oldest change was made that PostgreSQL may not have, in seconds."""
-    (found,) = store.link.trip(("ZRANGE", store.keys.dirty, 0, 0, "WITHSCORES"))
+    (found,) = store.connection.execute(("ZRANGE", store.keys.dirty, 0, 0, "WITHSCORES"))
     return float(found[1]) / 1_000_000 if found else None
 
 
@@ -164,19 +164,21 @@ class Pin:
         self.version = str(meta.read(store).version)
         condition = () if takes_over else ("NX",)
         set_pin = ("SET", self._key, self.version, *condition, "EX", PIN_SECONDS)
-        (reply,) = store.link.trip(set_pin)
+        (reply,) = store.connection.execute(set_pin)
         if reply is None:
             raise AlreadyRunning("A backup is being written: try again in a minute.")
 
     def renew(self) -> None:
         """Keep it for another while; raises Unavailable when it has run out."""
-        held, _ = self._store.link.trip(("GET", self._key), ("EXPIRE", self._key, PIN_SECONDS))
+        held, _ = self._store.connection.execute(
+            ("GET", self._key), ("EXPIRE", self._key, PIN_SECONDS)
+        )
         if held is None or held.decode() != self.version:
             raise Unavailable("The backup took too long between two steps: try again.")
 
     def drop(self) -> None:
         """Let marks go again."""
-        self._store.link.trip(("DEL", self._key))
+        self._store.connection.execute(("DEL", self._key))
 
 
 def _walk(store: Store, key: str, kind: Kind | None, *, skips: bool = False) -> Iterator[Chunk]:
@@ -193,7 +195,7 @@ def _walk(store: Store, key: str, kind: Kind | None, *, skips: bool = False) -> 
 
 
 def _call(store: Store, script: str, query: dict[str, Any]) -> list[Any]:
-    return store.link.trip(("EVALSHA", script, 1, store.keys.meta, orjson.dumps(query)))
+    return store.connection.execute(("EVALSHA", script, 1, store.keys.meta, orjson.dumps(query)))
 
 
 def _chunk(  # in the order of the script's result

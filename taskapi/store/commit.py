@@ -77,7 +77,7 @@ class Commit:
         self._session.require_match()  # what will be refused must not hold up anybody
         key = self._keys.closing(kind, entity_id)
         write = ("EVALSHA", scripts.WRITE, 1, key, "until", "gone")
-        self._session.link.trip(write, ("EXPIRE", key, CLOSING_SECONDS))
+        self._session.connection.execute(write, ("EXPIRE", key, CLOSING_SECONDS))
         self.add("UNLINK", key)
 
     def add(self, *command: str) -> None:
@@ -102,7 +102,7 @@ class Commit:
         writes += reindex(self._keys, kind, old, None)
         writes.append(("UNLINK", self._keys.entity(kind, old["id"])))
         writes.append(("ZADD", self._keys.dirty, NEW_VERSION, mark))
-        writes.append(("ZADD", self._keys.tombs, NEW_VERSION, mark))
+        writes.append(("ZADD", self._keys.tombstones, NEW_VERSION, mark))
 
     def run(self, *, frees_memory: bool = False) -> Stamp:
         """Do it all.
@@ -118,12 +118,12 @@ class Commit:
             Unavailable: Redis does not answer; whether it was done is not known.
         """
         self._session.require_match()
-        link = self._session.link
+        connection = self._session.connection
         argument = orjson.dumps(
             {
                 "epoch": self._session.epoch,
-                "op": link.operation_field,
-                "n": link.next_number(),
+                "op": connection.operation_field,
+                "n": connection.next_number(),
                 "guards": list(self._guards),
                 "next": f"next:{self._created}" if self._created else False,
                 "commands": self._task_commands() + self._commands,
@@ -131,7 +131,9 @@ class Commit:
         )
         script = scripts.COMMIT_WHEN_FULL if frees_memory else scripts.COMMIT
         seconds = len(self._guards) * SECONDS_EACH if len(self._guards) > FEW else None
-        (reply,) = link.trip(("EVALSHA", script, 1, self._keys.meta, argument), seconds=seconds)
+        (reply,) = connection.execute(
+            ("EVALSHA", script, 1, self._keys.meta, argument), seconds=seconds
+        )
         word, *stamp = reply.decode().split(" ")
         if word != "OK":
             refusal, *message = _REFUSALS[word]

@@ -52,7 +52,7 @@ def refusal(error: driver.RedisError) -> Exception:
     return StoreUnreachable(UNREACHABLE) if is_outage else error
 
 
-class Link:
+class Connection:
     """A connection that only one thread uses, its operations numbered.
 
     Attributes:
@@ -65,16 +65,16 @@ class Link:
     ) -> None:
         self.server, self._meta = "", store.keys.meta
         self._connection: Any = pool.connection_class(**pool.connection_kwargs)
-        if not store.is_onlooker:
+        if not store.read_only:
             self._connection.register_connect_callback(self._arrive)
         self._numbers = itertools.count(1)
         self.operation_field = f"op:{process}.{thread}"
 
     def next_number(self) -> int:
-        """Return a number above all that this link gave before."""
+        """Return a number above all that this connection gave before."""
         return next(self._numbers)
 
-    def trip(self, *commands: Command, seconds: float | None = None) -> list[Any]:
+    def execute(self, *commands: Command, seconds: float | None = None) -> list[Any]:
         """Send all commands at once and return their replies.
 
         A connection that breaks is tried once more, so only commands go in that may run twice:
@@ -165,7 +165,7 @@ def _with_source(command: Command) -> Command:
 
 
 class Store:
-    """An installation's Redis: its keys, and a link for each thread that asks.
+    """An installation's Redis: its keys, and a connection for each thread that asks.
 
     An onlooker's links leave nothing behind when they connect. In return it must not write: ids
     and versions that a server lost may be given out again.
@@ -177,9 +177,9 @@ class Store:
         prefix: str,
         reply_seconds: float = REPLY_SECONDS,
         *,
-        is_onlooker: bool = False,
+        read_only: bool = False,
     ) -> None:
-        self.keys, self.is_onlooker = Keys(prefix), is_onlooker
+        self.keys, self.read_only = Keys(prefix), read_only
         self._process = secrets.token_hex(6)
         self._threads = itertools.count(1)
         self._local = threading.local()
@@ -193,10 +193,10 @@ class Store:
         )
 
     @property
-    def link(self) -> Link:
-        """This thread's own link, made on first use."""
-        found: Link | None = getattr(self._local, "link", None)
+    def connection(self) -> Connection:
+        """This thread's own connection, made on first use."""
+        found: Connection | None = getattr(self._local, "connection", None)
         if found is None:
             thread = next(self._threads)
-            found = self._local.link = Link(self, self._process, thread, self._pool)
+            found = self._local.connection = Connection(self, self._process, thread, self._pool)
         return found

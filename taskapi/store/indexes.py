@@ -70,7 +70,7 @@ def _user(keys: Keys, old: Entity | None, new: Entity | None) -> Iterator[Write]
         yield ("ZREM", keys.users, user_id)
         yield ("HDEL", keys.counts, user_id)
         yield ("HDEL", keys.full_names, user_id)
-        yield ("UNLINK", keys.secret(user_id), keys.user_tasks(user_id))
+        yield ("UNLINK", keys.password_hash(user_id), keys.user_tasks(user_id))
     if new:
         user_id = str(new["id"])
         yield ("ZADD", keys.users, user_id, user_id)

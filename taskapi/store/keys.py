@@ -62,13 +62,13 @@ class Keys:
         self.meta, self.sync, self.pin = p + "meta", p + "sync", p + "pin"
         self.emails, self.names, self.full_names = p + "emails", p + "names", p + "full_names"
         self.users, self.groups, self.tasks = p + "users", p + "groups", p + "tasks"
-        self.dirty, self.tombs, self.counts = p + "dirty", p + "tombs", p + "counts"
+        self.dirty, self.tombstones, self.counts = p + "dirty", p + "tombs", p + "counts"
         self.quarantine = p + "quarantine"
 
     def entity(self, kind: Kind, key_id: int | str) -> str:
         return f"{self.root}{kind.noun}:{key_id}"
 
-    def secret(self, user_id: int | str) -> str:
+    def password_hash(self, user_id: int | str) -> str:
         return f"{self.root}secret:{user_id}"
 
     def members(self, group_id: int | str) -> str:

@@ -14,7 +14,7 @@ from taskapi.store.connection import Store
 from taskapi.store.indexes import Write, filed, merged, reindex
 from taskapi.store.keys import Keys, Kind
 from taskapi.store.meta import State
-from taskapi.store.prefetch import ahead
+from taskapi.store.prefetch import prefetch
 
 BATCH: Final = 500
 """Entities loaded in one call, about 5 ms of Redis' time."""
@@ -28,9 +28,9 @@ class Loader:
         self._store, self._keys = store, store.keys
         self._token, self._batches = secrets.token_hex(8), 0
 
-    def close_doors(self) -> None:
+    def block_clients(self) -> None:
         """From now on nobody reads or writes but this loader."""
-        run = self._store.link.server
+        run = self._store.connection.server
         meta.write(self._store, state=State.RESTORING, loader=self._token, loaded="0", run=run)
 
     def clear(self) -> None:
@@ -39,7 +39,7 @@ class Loader:
         cursor = b"0"
         while True:
             scan = ("SCAN", cursor, "MATCH", _literally(self._keys.root) + "*", "COUNT", SCAN)
-            ((cursor, found),) = self._store.link.trip(scan)
+            ((cursor, found),) = self._store.connection.execute(scan)
             if doomed := set(found) - spared:
                 self.run([("UNLINK", *(key.decode() for key in doomed))])
             if cursor == b"0":
@@ -55,7 +55,7 @@ class Loader:
             NewEpoch: another restore has begun.
         """
         count = 0
-        for size, writes in ahead(self._written(kind, iter(entities))):
+        for size, writes in prefetch(self._written(kind, iter(entities))):
             count += size
             self._do(writes)
         return count
@@ -64,7 +64,7 @@ class Loader:
         """Do commands, all or none; raises NewEpoch when another restore has begun."""
         self._do(orjson.dumps(commands))
 
-    def open_doors(self, **fields: str) -> None:
+    def unblock_clients(self, **fields: str) -> None:
         """Serve again what is in the store now, after setting fields of its description."""
         words = itertools.chain(*fields.items())
         self.run([("HSET", self._keys.meta, *words, "state", State.READY)])
@@ -86,7 +86,7 @@ class Loader:
 
     def _send(self, number: int, commands: bytes) -> None:
         call = ("EVALSHA", scripts.LOAD, 1, self._keys.meta, self._token, number, commands)
-        (reply,) = self._store.link.trip(call)
+        (reply,) = self._store.connection.execute(call)
         if reply != b"OK":
             raise NewEpoch
 
@@ -96,7 +96,7 @@ def commands(keys: Keys, kind: Kind, old: Entity | None, new: Entity) -> Iterato
     yield _stored(keys, kind, new)
     yield from reindex(keys, kind, old, new)
     if kind is Kind.USER:
-        yield ("SET", keys.secret(new["id"]), new["secret"])
+        yield ("SET", keys.password_hash(new["id"]), new["secret"])
         if new["administers"]:
             duties = orjson.dumps(new["administers"]).decode()
             yield ("HSET", keys.entity(kind, new["id"]), "administers", duties)

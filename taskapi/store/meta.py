@@ -44,7 +44,7 @@ class Meta:
 
 def read(store: Store) -> Meta:
     """Return the store's description."""
-    (reply,) = store.link.trip(("HMGET", store.keys.meta, *_FIELDS, *_NEXT))
+    (reply,) = store.connection.execute(("HMGET", store.keys.meta, *_FIELDS, *_NEXT))
     epoch, state, installation, run, version, synced, *ids = (
         value.decode() if value else "" for value in reply
     )
@@ -61,27 +61,29 @@ def read(store: Store) -> Meta:
 
 def write(store: Store, **fields: str) -> None:
     """Set fields of the store's description, when Redis is full too."""
-    store.link.trip(_write(store.keys.meta, fields))
+    store.connection.execute(_write(store.keys.meta, fields))
 
 
 def sizes(store: Store) -> dict[Kind, int]:
     """Return how many entities of each kind there are."""
     keys = store.keys
-    found = store.link.trip(("ZCARD", keys.users), ("ZCARD", keys.groups), ("ZCARD", keys.tasks))
+    found = store.connection.execute(
+        ("ZCARD", keys.users), ("ZCARD", keys.groups), ("ZCARD", keys.tasks)
+    )
     return dict(zip(Kind, found, strict=True))
 
 
-def tell(store: Store, fields: Mapping[str, object]) -> None:
+def publish_status(store: Store, fields: Mapping[str, object]) -> None:
     """Leave word for the status; None takes a word back."""
     gone = [name for name, value in fields.items() if value is None]
     kept = {name: str(value) for name, value in fields.items() if value is not None}
     commands = [("HDEL", store.keys.sync, *gone)] if gone else []
-    store.link.trip(*commands, *([_write(store.keys.sync, kept)] if kept else []))
+    store.connection.execute(*commands, *([_write(store.keys.sync, kept)] if kept else []))
 
 
-def glance(store: Store) -> tuple[str, dict[str, str]]:
+def read_status(store: Store) -> tuple[str, dict[str, str]]:
     """Return the state, empty in an empty store, and what `tell` left: one round trip."""
-    (epoch, state), words = store.link.trip(
+    (epoch, state), words = store.connection.execute(
         ("HMGET", store.keys.meta, "epoch", "state"), ("HGETALL", store.keys.sync)
     )
     told = [word.decode() for word in words]

@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def ahead(items: Iterable[T]) -> Iterator[T]:
+def prefetch(items: Iterable[T]) -> Iterator[T]:
     """Yield the items, none of which is None, each made in a thread while the caller uses the last.
 
     No more than two exist at a time. What making one raises is raised where it was due.

@@ -31,7 +31,7 @@ def add(store: Store, refusals: Iterable[Refusal]) -> None:
         entry = {"version": str(mark.version), "sqlstate": sqlstate, "reason": reason}
         fields += [str(mark), orjson.dumps({**entry, "since": since})]
     if fields:
-        store.link.trip(("EVALSHA", scripts.WRITE, 1, store.keys.quarantine, *fields))
+        store.connection.execute(("EVALSHA", scripts.WRITE, 1, store.keys.quarantine, *fields))
 
 
 def read(store: Store) -> list[dict[str, Any]]:
@@ -47,7 +47,7 @@ def review(store: Store) -> None:
     entries = _entries(store)
     if not entries:
         return
-    (scores,) = store.link.trip(("ZMSCORE", store.keys.dirty, *entries))
+    (scores,) = store.connection.execute(("ZMSCORE", store.keys.dirty, *entries))
     changed = {
         mark
         for (mark, entry), score in zip(entries.items(), scores, strict=True)
@@ -55,15 +55,15 @@ def review(store: Store) -> None:
     }
     orphans = {mark for mark, entry in entries.items() if entry["sqlstate"] == MISSING_PARENT}
     if changed:
-        store.link.trip(("HDEL", store.keys.quarantine, *changed | orphans))
+        store.connection.execute(("HDEL", store.keys.quarantine, *changed | orphans))
 
 
 def release(store: Store) -> None:
     """Have everything tried again."""
-    store.link.trip(("UNLINK", store.keys.quarantine))
+    store.connection.execute(("UNLINK", store.keys.quarantine))
 
 
 def _entries(store: Store) -> dict[str, dict[str, str]]:
-    (found,) = store.link.trip(("HGETALL", store.keys.quarantine))
+    (found,) = store.connection.execute(("HGETALL", store.keys.quarantine))
     pairs = zip(found[::2], found[1::2], strict=True)
     return {mark.decode(): orjson.loads(entry) for mark, entry in pairs}

@@ -34,7 +34,7 @@ def newer(store: Store, kind: Kind, entities: Iterable[Entity]) -> Iterator[Enti
     while batch := list(islice(rest, BATCH)):
         keys, marks = store.keys, [f"{kind}:{each['id']}" for each in batch]
         reads = [("HGET", keys.entity(kind, each["id"]), "version") for each in batch]
-        *versions, deletes = store.link.trip(*reads, ("ZMSCORE", keys.tombs, *marks))
+        *versions, deletes = store.connection.execute(*reads, ("ZMSCORE", keys.tombstones, *marks))
         for each, version, delete in zip(batch, versions, deletes, strict=True):
             if each["version"] > max(int(version or 0), int(delete or 0)):
                 yield each
@@ -45,7 +45,7 @@ def alive(store: Store, deletes: list[Mark]) -> Iterator[Mark]:
     for start in range(0, len(deletes), BATCH):
         batch = deletes[start : start + BATCH]
         reads = (("HGET", store.keys.entity(Kind(m.kind), m.id), "version") for m in batch)
-        for mark, version in zip(batch, store.link.trip(*reads), strict=True):
+        for mark, version in zip(batch, store.connection.execute(*reads), strict=True):
             if version is not None and int(version) < mark.version:
                 yield mark
 
@@ -94,7 +94,7 @@ class Merge:
         index, field = (
             (self._keys.emails, "email") if kind is Kind.USER else (self._keys.names, "name")
         )
-        (holder,) = self._store.link.trip(("HGET", index, fold(new[field])))
+        (holder,) = self._store.connection.execute(("HGET", index, fold(new[field])))
         other = self._final(kind, int(holder)) if holder and int(holder) != new["id"] else None
         return other is not None and fold(other[field]) == fold(new[field])
 
@@ -120,7 +120,7 @@ class Merge:
             tasks, others, other = keys.user_tasks(entity_id), keys.groups, Kind.GROUP
         else:
             tasks, others, other = keys.group_tasks(entity_id), keys.members(entity_id), Kind.USER
-        found = self._store.link.trip(("ZRANGE", tasks, 0, -1), ("ZRANGE", others, 0, -1))
+        found = self._store.connection.execute(("ZRANGE", tasks, 0, -1), ("ZRANGE", others, 0, -1))
         names = ((k, int(i)) for k, ids in zip((Kind.TASK, other), found, strict=True) for i in ids)
         finals = (self._final(*name) for name in names)
         return any((kind, entity_id) in _references(final) for final in finals if final)
@@ -160,7 +160,7 @@ class Merge:
         """Return what the store has."""
         name = kind, entity_id
         if name not in self._stored:
-            (reply,) = self._store.link.trip(fetch(self._keys, kind, entity_id))
+            (reply,) = self._store.connection.execute(fetch(self._keys, kind, entity_id))
             self._stored[name] = entity(reply)
         return self._stored[name]
 

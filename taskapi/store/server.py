@@ -77,7 +77,7 @@ def warnings(store: Store) -> list[str]:
 
 def look(store: Store) -> Facts:
     """Ask the server about itself; raises Unavailable when it is away."""
-    reply, (seconds, _) = store.link.trip(("INFO",), ("TIME",))
+    reply, (seconds, _) = store.connection.execute(("INFO",), ("TIME",))
     info = reply.decode()
     redis, valkey = value_of(info, "redis_version"), value_of(info, "valkey_version")
     limits = (int(value_of(info, name) or 0) for name in ("maxmemory", "total_system_memory"))
@@ -95,6 +95,6 @@ def look(store: Store) -> Facts:
 def _appendfsync(store: Store) -> str:
     """Return the setting, or that it is not known, where a provider does not show it."""
     with suppress(ResponseError, Unavailable):
-        ((_, setting),) = store.link.trip(("CONFIG", "GET", "appendfsync"))
+        ((_, setting),) = store.connection.execute(("CONFIG", "GET", "appendfsync"))
         return str(setting.decode())
     return "unknown"

@@ -8,7 +8,7 @@ from orjson import loads
 
 from taskapi.errors import NewEpoch, NotReady, Stale, VersionMismatch
 from taskapi.store.codec import Entity, decode
-from taskapi.store.connection import Command, Link, Store
+from taskapi.store.connection import Command, Connection, Store
 from taskapi.store.keys import Keys, Kind
 
 Guard = tuple[str, str | bool, str | bool | int]
@@ -26,7 +26,7 @@ class Session:
         actual: the version of what the request is about.
     """
 
-    link: Link
+    connection: Connection
     keys: Keys
     epoch: str = ""
     rights: list[Guard] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Session:
             NotReady: the store is empty or being restored.
         """
         state = ("HMGET", self.keys.meta, "epoch", "state")
-        before, *replies, after = self.link.trip(state, *commands, state)
+        before, *replies, after = self.connection.execute(state, *commands, state)
         if before != after or not serves_reads(before):
             raise NotReady(NOT_READY)
         self.epoch = before[0].decode()
@@ -54,7 +54,7 @@ class Session:
             NotReady: the store is being restored.
         """
         state = ("HMGET", self.keys.meta, "epoch", "state")
-        *replies, after = self.link.trip(*commands, state)
+        *replies, after = self.connection.execute(*commands, state)
         if not serves_reads(after):
             raise NotReady(NOT_READY)
         if after[0].decode() != self.epoch:
@@ -82,7 +82,7 @@ class Session:
 
 def begin(store: Store) -> Session:
     """Return a session that has read nothing yet."""
-    return Session(store.link, store.keys)
+    return Session(store.connection, store.keys)
 
 
 def serves_reads(state: list[bytes | None]) -> bool:

@@ -32,7 +32,7 @@ def create(session: Session, fields: Entity, secret: str) -> Written:
     _require_groups(session, commit, fields["group_ids"])
     _take_email(session, commit, fields["email"])
     template = commit.create(Kind.USER, fields)
-    commit.add("SET", session.keys.secret(NEW_ID), secret)
+    commit.add("SET", session.keys.password_hash(NEW_ID), secret)
     stamp = commit.run()
     return Written(int(stamp.id), stamp.fill(template))
 
@@ -61,7 +61,7 @@ def update(session: Session, user: Entity, changes: Entity, secret: str | None) 
     commit.guard(session.keys.entity(Kind.USER, user["id"]), *memberships.duties(user))
     template = commit.update(Kind.USER, user, changes)
     if secret is not None:
-        commit.add("SET", session.keys.secret(user["id"]), secret)
+        commit.add("SET", session.keys.password_hash(user["id"]), secret)
     return Written(user["id"], commit.run().fill(template))
 
 

@@ -19,7 +19,7 @@ from taskapi.store import changes, meta
 from taskapi.store.changes import Chunk, Pin
 from taskapi.store.connection import Store
 from taskapi.store.meta import Meta
-from taskapi.store.prefetch import ahead
+from taskapi.store.prefetch import prefetch
 
 log = logging.getLogger("taskapi")
 
@@ -104,7 +104,7 @@ def _fill(raw: IO[bytes], store: Store, pin: Pin, before: Meta) -> dict[str, int
         first = _line(taskapi_backup=FORMAT, installation=before.installation)
         file.write(first)
         digest.update(first)
-        for chunk in ahead(copied):
+        for chunk in prefetch(copied):
             lines = b"".join(_lines(chunk))
             file.write(lines)
             digest.update(lines)

@@ -79,5 +79,5 @@ def _found(db: Database, settings: Settings) -> None:
     }
     rows.prepare(db)
     rows.write(db, Chunk([owner], [], [], [], []))
-    state.found(db)
+    state.create(db)
     state.advance(db, owner["version"], {Kind.USER: 1, Kind.GROUP: 0, Kind.TASK: 0})

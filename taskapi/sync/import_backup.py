@@ -95,7 +95,7 @@ def _fill(db: Database, file: Path, end: dict[str, Any]) -> None:
     db.execute("SET CONSTRAINTS ALL IMMEDIATE")
     if {kind.plural: size for kind, size in rows.count(db).items()} != end["saved"]:
         raise Invalid("The backup does not hold as many entities as it says: nothing was written.")
-    state.found(db, end["installation"], end["epoch"])
+    state.create(db, end["installation"], end["epoch"])
     ids = {kind: end["ids"][kind.plural] for kind in Kind}
     state.advance(db, end["version"], ids)
 

@@ -89,7 +89,7 @@ def _reseed(settings: Settings, store: Store) -> Report:
         quarantine.release(store)
         changes.mark_everything(store)
         rows.clear(db)
-        state.found(db, redis.installation, redis.epoch + 1)
+        state.create(db, redis.installation, redis.epoch + 1)
         tally = push(db, store, meta.read(store))
         state.check(db, store)
     return _report(store, tally, begin)
@@ -112,6 +112,6 @@ def _require_older(db: Database, redis: Meta) -> None:
 def _report(store: Store, tally: Tally, begin: float) -> Report:
     report = Report(tally.written, tally.deleted, round(time.perf_counter() - begin, 3))
     words = {"last_sync": time.time(), "last_duration": report.duration_seconds}
-    meta.tell(store, {**words, "last_error": None, "failures": None})
+    meta.publish_status(store, {**words, "last_error": None, "failures": None})
     log.info("Sync done", extra={"fields": asdict(report)})
     return report

@@ -10,7 +10,7 @@ from taskapi.store.changes import CHUNK, Chunk, Mark
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.meta import Meta
-from taskapi.store.prefetch import ahead
+from taskapi.store.prefetch import prefetch
 from taskapi.store.quarantine import Refusal
 from taskapi.sync import rows, state
 from taskapi.sync.postgres import Database, RowsRefused
@@ -126,7 +126,7 @@ def _follow(db: Database, store: Store, is_careful: bool) -> Tally:
 def _read(store: Store, is_careful: bool) -> Iterator[tuple[Chunk, Lines | None]]:
     """Yield the chunks, and their lines where they are written whole, each before it is due."""
     chunks = changes.changed(store)
-    return ahead((chunk, None if is_careful else rows.lines(chunk)) for chunk in chunks)
+    return prefetch((chunk, None if is_careful else rows.lines(chunk)) for chunk in chunks)
 
 
 def _isolating(db: Database, store: Store, chunk: Chunk) -> list[rows.Written]:

@@ -17,7 +17,7 @@ from taskapi.store.meta import Meta, State
 from taskapi.sync import backup, passes, rows, state
 from taskapi.sync.postgres import Database
 from taskapi.sync.push import push
-from taskapi.sync.state import Copy
+from taskapi.sync.state import PostgresState
 
 log = logging.getLogger("taskapi")
 
@@ -55,7 +55,7 @@ def fill(settings: Settings, store: Store) -> dict[str, int]:
     loader = Loader(store)
     with Database(settings) as db:
         with _open_again(store, redis):
-            loader.close_doors()
+            loader.block_clients()
             copy = _save(settings, store, db, redis)
             if redis.epoch:
                 rows.read_through(db)
@@ -63,14 +63,14 @@ def fill(settings: Settings, store: Store) -> dict[str, int]:
         epoch = state.begin_epoch(db, redis.epoch)
         loader.clear()
         loaded = _load(store, db, loader)
-    loader.open_doors(
+    loader.unblock_clients(
         epoch=str(epoch),
         installation=copy.installation,
         version=str(max(copy.version, redis.version)),
         synced=str(copy.version),
         **{f"next:{kind}": str(last) for kind, last in _ids(copy, redis).items()},
     )
-    meta.tell(store, {"since": time.time(), "restored": None, "fenced": None})
+    meta.publish_status(store, {"since": time.time(), "restored": None, "fenced": None})
     report = {kind.plural: count for kind, count in loaded.items()}
     log.info("Sync restored loaded=%s epoch=%d", report, epoch)
     return report
@@ -101,7 +101,7 @@ class _Progress:
             self._done += 1
             if not self._done % OFTEN and time.monotonic() > self._said + PROGRESS_SECONDS:
                 self._said = time.monotonic()
-                meta.tell(self._store, {"restored": f"{self._done} of {self.total}"})
+                meta.publish_status(self._store, {"restored": f"{self._done} of {self.total}"})
                 log.info("Sync at work restored %d of %d", self._done, self.total)
 
 
@@ -116,7 +116,7 @@ def _open_again(store: Store, redis: Meta) -> Iterator[None]:
         raise
 
 
-def _save(settings: Settings, store: Store, db: Database, redis: Meta) -> Copy:
+def _save(settings: Settings, store: Store, db: Database, redis: Meta) -> PostgresState:
     """Bring what only Redis has to safety: into PostgreSQL where it belongs, and into a file."""
     copy = _copy(db)
     if state.is_of(redis, copy):
@@ -130,7 +130,7 @@ def _save(settings: Settings, store: Store, db: Database, redis: Meta) -> Copy:
     return copy
 
 
-def _copy(db: Database) -> Copy:
+def _copy(db: Database) -> PostgresState:
     copy = state.find(db)
     if copy is None:
         raise Conflict(
@@ -139,7 +139,7 @@ def _copy(db: Database) -> Copy:
     return copy
 
 
-def _ids(copy: Copy, redis: Meta) -> dict[Kind, int]:
+def _ids(copy: PostgresState, redis: Meta) -> dict[Kind, int]:
     """Return the last ids given out, leaving some out where Redis no longer knows."""
     lost = 0 if copy.epoch == 0 or state.is_of(redis, copy) else LOST_IDS
     return {kind: max(copy.ids[kind] + lost, redis.ids[kind]) for kind in Kind}

@@ -10,7 +10,7 @@ from taskapi.store.meta import Meta
 from taskapi.store.reconcile import Lost, Merge
 from taskapi.sync import rows, state
 from taskapi.sync.postgres import Database
-from taskapi.sync.state import Copy
+from taskapi.sync.state import PostgresState
 
 log = logging.getLogger("taskapi")
 
@@ -42,16 +42,16 @@ def _lost(db: Database, store: Store, synced: int) -> Lost:
     return lost | {(Kind(mark.kind), mark.id): mark for mark in deletes}
 
 
-def _is_below(redis: Meta, copy: Copy) -> bool:
+def _is_below(redis: Meta, copy: PostgresState) -> bool:
     return redis.version < copy.version or any(redis.ids[kind] < copy.ids[kind] for kind in Kind)
 
 
-def _put_back(db: Database, store: Store, copy: Copy, synced: int) -> None:
+def _put_back(db: Database, store: Store, copy: PostgresState, synced: int) -> None:
     loader = Loader(store)
-    loader.close_doors()
+    loader.block_clients()
     Merge(store, loader, _lost(db, store, synced)).run()
     redis = meta.read(store)
-    loader.open_doors(
+    loader.unblock_clients(
         version=str(max(redis.version, copy.version)),
         synced=str(copy.version),
         **{f"next:{kind}": str(max(redis.ids[kind], copy.ids[kind])) for kind in Kind},

@@ -31,7 +31,7 @@ class Fenced(Conflict):
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class PostgresState:
     """PostgreSQL's description of what it holds.
 
     Attributes:
@@ -46,12 +46,12 @@ class Copy:
     ids: dict[Kind, int]
 
 
-def find(db: Database) -> Copy | None:
+def find(db: Database) -> PostgresState | None:
     """Return the description, None in an empty PostgreSQL."""
     (has_tables,) = db.rows("SELECT to_regclass('sync_state') IS NOT NULL")[0]
     found = db.rows(f"SELECT {_COLUMNS} FROM sync_state") if has_tables else []
     for installation, epoch, version, *ids in found:
-        return Copy(installation, epoch, version, dict(zip(Kind, ids, strict=True)))
+        return PostgresState(installation, epoch, version, dict(zip(Kind, ids, strict=True)))
     return None
 
 
@@ -67,20 +67,20 @@ def check(db: Database, store: Store) -> Meta:
         raise NotReady("Redis is empty or being restored: there is nothing to sync yet.")
     if why := difference(redis, copy):
         meta.write(store, state=State.FENCED)
-        meta.tell(store, {"fenced": why})
+        meta.publish_status(store, {"fenced": why})
         raise Fenced(why)
     if redis.state == State.FENCED:
         meta.write(store, state=State.READY)
-        meta.tell(store, {"fenced": None})
+        meta.publish_status(store, {"fenced": None})
     return redis
 
 
-def is_of(redis: Meta, copy: Copy) -> bool:
+def is_of(redis: Meta, copy: PostgresState) -> bool:
     """Whether the two are of one history, wherever in it each of them is."""
     return (redis.installation, redis.epoch) == (copy.installation, copy.epoch)
 
 
-def difference(redis: Meta, copy: Copy | None) -> str:
+def difference(redis: Meta, copy: PostgresState | None) -> str:
     """Return why a Redis with data does not belong to this PostgreSQL, empty if it does."""
     if copy is None:
         return BEHIND
@@ -89,7 +89,7 @@ def difference(redis: Meta, copy: Copy | None) -> str:
     return BEHIND if redis.epoch > copy.epoch or redis.synced > copy.version else ""
 
 
-def found(db: Database, installation: str | None = None, epoch: int = 0) -> None:
+def create(db: Database, installation: str | None = None, epoch: int = 0) -> None:
     """Write the description of an installation, by default a new one."""
     db.execute(
         "INSERT INTO sync_state (installation, epoch)"

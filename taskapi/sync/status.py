@@ -37,7 +37,7 @@ def health(settings: Settings, store: Store) -> dict[str, Any]:
     One round trip to Redis; PostgreSQL is asked only where no worker tells how it is.
     """
     try:
-        state, words = meta.glance(store)
+        state, words = meta.read_status(store)
     except Unavailable:
         return _health("unhealthy", [_REDIS])
     if state not in (State.READY, State.FENCED):
@@ -76,7 +76,7 @@ def status(settings: Settings, store: Store) -> dict[str, Any]:
 
 
 def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str, Any]:
-    state, words = meta.glance(store)
+    state, words = meta.read_status(store)
     dirty, oldest, refused = changes.count(store), changes.oldest(store), quarantine.read(store)
     found: dict[str, Any] = {}
     if "last_sync" in words:
@@ -138,7 +138,7 @@ def duration(seconds: float) -> str:
 def beat(settings: Settings, store: Store) -> None:
     """Leave word that the worker lives, and whether PostgreSQL answers."""
     word = "connected" if _is_reachable(settings) else "error"
-    meta.tell(store, {"beat": time.time(), "postgres": word})
+    meta.publish_status(store, {"beat": time.time(), "postgres": word})
 
 
 def _issues(settings: Settings, state: str, words: dict[str, str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from taskapi import create_app
-from taskapi.store.connection import Command, Link, Store
+from taskapi.store.connection import Command, Connection, Store
 from taskapi.store.scripts import SOURCES
 from tests.api.factories import PASSWORD, new_admin, new_group, new_task, new_user
 from tests.client import Answer, Api
@@ -101,23 +101,23 @@ class Counter:
 
 @pytest.fixture
 def counter(monkeypatch: pytest.MonkeyPatch) -> Counter:
-    counter, exchange = Counter(), Link._exchange
+    counter, exchange = Counter(), Connection._exchange
 
-    def counted(self: Link, commands: Sequence[Command], *rest: Any) -> list[Any]:
+    def counted(self: Connection, commands: Sequence[Command], *rest: Any) -> list[Any]:
         counter.trips += 1
         counter.commands += len(commands)
         return exchange(self, commands, *rest)
 
-    monkeypatch.setattr(Link, "_exchange", counted)
+    monkeypatch.setattr(Connection, "_exchange", counted)
     return counter
 
 
 def load_scripts(installation: Installation) -> None:
     """Redis knows them from the first request on."""
     settings = installation.settings
-    link = Store(settings.redis_url, settings.key_prefix).link
-    link.trip(*(("SCRIPT", "LOAD", source) for source in SOURCES.values()))
-    link.close()
+    connection = Store(settings.redis_url, settings.key_prefix).connection
+    connection.execute(*(("SCRIPT", "LOAD", source) for source in SOURCES.values()))
+    connection.close()
 
 
 def populate(api: Api) -> None:

@@ -77,13 +77,13 @@ class World:
         require(found, 404 if is_owner(me) or user_id == me["id"] else 403)
         return self.tasks[task_id]
 
-    def may_place(self, me: Entity, user: Entity, group_id: int) -> bool:
+    def may_assign_to_group(self, me: Entity, user: Entity, group_id: int) -> bool:
         """Whether `me` may put a task of `user` into this group."""
         mine = me["group_ids"] if user is me else self.administered(me)
         return is_owner(me) or (group_id in mine and group_id in user["group_ids"])
 
     def check_place(self, me: Entity, user: Entity, group_id: int) -> None:
-        require(self.may_place(me, user, group_id), 403)
+        require(self.may_assign_to_group(me, user, group_id), 403)
         require(group_id in self.groups, 400)
 
     # what an endpoint may refuse

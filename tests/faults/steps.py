@@ -15,7 +15,7 @@ import psycopg2
 from psycopg2 import extensions
 
 from taskapi.store import scripts
-from taskapi.store.connection import Link
+from taskapi.store.connection import Connection
 
 STORES = ("SQL", "Redis")
 Act = Callable[[], Any]
@@ -35,26 +35,26 @@ def watch(patch: Patch, after: Callable[[str], None]) -> None:
             super().copy_expert(sql, file, size)
             after(f"SQL {sql[:60]}")
 
-    class Connection(extensions.connection):
+    class PostgresConnection(extensions.connection):
         def commit(self) -> None:
             super().commit()
             after("SQL COMMIT")
 
-    connect, trip = psycopg2.connect, Link.trip
+    connect, execute = psycopg2.connect, Connection.execute
 
     def watched_connect(*args: Any, **kwargs: Any) -> Any:
-        connection = connect(*args, connection_factory=Connection, **kwargs)
+        connection = connect(*args, connection_factory=PostgresConnection, **kwargs)
         connection.cursor_factory = Cursor
         after("SQL connected")
         return connection
 
-    def watched_trip(self: Link, *commands: Any, **options: Any) -> Any:
-        replies = trip(self, *commands, **options)
+    def watched_execute(self: Connection, *commands: Any, **options: Any) -> Any:
+        replies = execute(self, *commands, **options)
         after(f"Redis {_name(commands[0])}")
         return replies
 
     patch(psycopg2, "connect", watched_connect)
-    patch(Link, "trip", watched_trip)
+    patch(Connection, "execute", watched_execute)
 
 
 def _name(command: Any) -> str:

@@ -14,7 +14,7 @@ import pytest
 from devserver.servers import Postgres
 from taskapi.errors import NewEpoch
 from taskapi.store import groups, session, tasks
-from taskapi.store.connection import Link
+from taskapi.store.connection import Connection
 from taskapi.store.keys import Kind
 from taskapi.sync import passes, restore
 from tests.api.factories import login, made, new_group, new_task, new_user, ok, path_of
@@ -153,17 +153,17 @@ def test_a_commit_that_arrives_after_a_later_one_is_refused(installation: Instal
     view = session.begin(store)
     view.open()
     with pytest.MonkeyPatch.context() as patch:
-        trip = Link.trip
+        trip = Connection.execute
 
-        def record(self: Link, *commands: Any, **options: Any) -> Any:
+        def record(self: Connection, *commands: Any, **options: Any) -> Any:
             sent.append(commands)
             return trip(self, *commands, **options)
 
-        patch.setattr(Link, "trip", record)
+        patch.setattr(Connection, "execute", record)
         groups.create(view, "First", 1)
     late = sent[-1]
     groups.create(view, "Second", 1)
-    assert store.link.trip(*late) == [b"STALE"]
+    assert store.connection.execute(*late) == [b"STALE"]
     settle(installation)
 
 

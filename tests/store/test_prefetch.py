@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from taskapi.store.prefetch import ahead
+from taskapi.store.prefetch import prefetch
 
 
 def failing() -> Iterator[int]:
@@ -16,16 +16,16 @@ def failing() -> Iterator[int]:
 
 def test_everything_comes_in_order_and_no_more_than_one_is_made_ahead() -> None:
     made = []
-    items = ahead(made.append(n) or n for n in range(1, 100))
+    items = prefetch(made.append(n) or n for n in range(1, 100))
     for n, item in enumerate(items, 1):
         assert item == n
         assert len(made) <= n + 1
     assert len(made) == 99
-    assert list(ahead([])) == []
+    assert list(prefetch([])) == []
 
 
 def test_an_item_that_cannot_be_made_is_raised_after_those_before_it() -> None:
-    items = ahead(failing())
+    items = prefetch(failing())
     assert next(items) == 1
     with pytest.raises(ValueError, match="two"):
         next(items)

@@ -144,7 +144,7 @@ def test_a_restore_begins_another_epoch_above_all_versions(
     assert new["state"] == "ready"
 
 
-@pytest.mark.parametrize("step", ["begin_epoch", "clear", "load", "open_doors"])
+@pytest.mark.parametrize("step", ["begin_epoch", "clear", "load", "unblock_clients"])
 def test_a_restore_that_dies_leaves_redis_closed_and_the_next_start_finishes_it(
     installation: Installation, api: Api, task: Any, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -179,8 +179,8 @@ def test_a_restore_that_cannot_read_everything_clears_nothing(
 def test_what_two_restores_load_at_once_does_not_mix(installation: Installation) -> None:
     store = passes.open_store(installation.settings)
     first, second = Loader(store), Loader(store)
-    first.close_doors()
-    second.close_doors()
+    first.block_clients()
+    second.block_clients()
     with pytest.raises(NewEpoch):
         first.load(Kind.GROUP, [group_row(1)])
     second.load(Kind.GROUP, [group_row(1)])
@@ -196,7 +196,7 @@ def group_row(group_id: int) -> dict[str, Any]:
 def test_batches_are_applied_once(installation: Installation) -> None:
     store = passes.open_store(installation.settings)
     loader = Loader(store)
-    loader.close_doors()
+    loader.block_clients()
     once = [["INCR", f"{root(installation)}counter"]]
     for _ in range(2):
         loader._send(1, loading.orjson.dumps(once))
@@ -256,7 +256,7 @@ def test_a_long_restore_tells_how_far_it_is(
     def look() -> None:
         seen.append(ok(api("GET", "/admin/status", by="owner"))["restore_progress"])
 
-    before(monkeypatch, Loader, "open_doors", look)
+    before(monkeypatch, Loader, "unblock_clients", look)
     ok(api("POST", "/admin/sync?action=restore", by="owner"))
     assert seen == ["9 of 9"]
     assert ok(api("GET", "/admin/status", by="owner"))["restore_progress"] is None

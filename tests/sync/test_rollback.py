@@ -223,7 +223,7 @@ def test_a_lost_acknowledgement_closes_no_doors(
     before(monkeypatch, changes, "acknowledge", crash)
     with pytest.raises(ConnectionAbortedError):
         site.installation.sync()
-    monkeypatch.setattr(Loader, "close_doors", crash)
+    monkeypatch.setattr(Loader, "block_clients", crash)
     site.installation.sync()
     assert meta(site.installation)["synced"] == str(
         sql(site.installation, "SELECT last_version FROM sync_state")[0][0]
@@ -237,7 +237,7 @@ def test_a_heal_that_dies_is_finished_by_the_next_start(
     with site.lost():
         user = new_user(site.api)
         site.installation.sync()
-    before(monkeypatch, Loader, "open_doors", crash)
+    before(monkeypatch, Loader, "unblock_clients", crash)
     with pytest.raises(ConnectionAbortedError):
         site.installation.sync()
     refused(site.api("GET", "/users", by="owner"), 503)
@@ -249,9 +249,9 @@ def test_a_heal_that_dies_is_finished_by_the_next_start(
 def test_a_restore_whose_redis_restarts_has_to_begin_again(site: Site) -> None:
     new_group(site.api)
     store = passes.open_store(site.installation.settings)
-    assert store.link.trip(("PING",))
+    assert store.connection.execute(("PING",))
     loader = Loader(store)
-    loader.close_doors()
+    loader.block_clients()
     site.restart()
     with pytest.raises(NewEpoch):
         loader.clear()

@@ -167,7 +167,7 @@ def _headers(method: str, told: Operation) -> Iterator[str]:
     if told.data in TAGGED and method != "DELETE":
         yield "ETag"
     if "limit" in told.query.fields:
-        yield "Link"
+        yield "Connection"
     if told.data == "Page":
         yield "Content-Security-Policy"
 

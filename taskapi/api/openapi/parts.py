@@ -47,7 +47,7 @@ HEADERS: Final = {
     },
     "Cache-Control": {"description": "Nothing is to be kept.", "schema": {"const": "no-store"}},
     "Location": {"description": "The path of what was created.", "schema": _TEXT},
-    "Link": {"description": 'The next part: `<…>; rel="next"`.', "schema": _TEXT},
+    "Connection": {"description": 'The next part: `<…>; rel="next"`.', "schema": _TEXT},
     "ETag": {"description": "The present version, in quotation marks.", "schema": _TEXT},
     "Retry-After": {"description": "Seconds to wait.", "schema": _SECONDS},
     "WWW-Authenticate": {"description": "How to log in.", "schema": _TEXT},

@@ -84,7 +84,7 @@ MUTANTS = [
     Mutant(
         "tombstones: left",
         "taskapi/store/commit.py",
-        '        writes.append(("ZADD", self._keys.tombs, NEW_VERSION, mark))\n',
+        '        writes.append(("ZADD", self._keys.tombstones, NEW_VERSION, mark))\n',
         "",
         "sync/test_sync.py::test_deletes_leave_tombstones",
     ),

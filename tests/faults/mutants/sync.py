@@ -63,7 +63,7 @@ MUTANTS = [
     Mutant(
         "healing",
         "taskapi/sync/passes.py",
-        "        rewind.heal(db, store, redis)\n",
+        "        rollback.heal(db, store, redis)\n",
         "",
         "sync/test_rollback.py::test_everything_that_postgresql_has_comes_back",
     ),
@@ -91,7 +91,7 @@ MUTANTS = [
     Mutant(
         "doors shut",
         "taskapi/sync/restore.py",
-        "            loader.close_doors()\n",
+        "            loader.block_clients()\n",
         "",
         "faults/test_safeguards.py::test_nobody_writes_or_reads_while_a_restore_is_at_work",
     ),
