@@ -1,21 +1,98 @@
-"""Bodies about groups and their members."""
+"""Groups and their members."""
 
 from typing import Final
 
-from schemas.common import Strict, Text, Whole
+from schemas.fields import (
+    Answer,
+    Body,
+    Object,
+    Page,
+    Text,
+    Timestamp,
+    Whole,
+    objects,
+    shown,
+    tally,
+)
+from schemas.tasks import Totals
+from schemas.users import User, UserOutline
 
 
-class Group(Strict):
-    READ_ONLY = Strict.READ_ONLY | {"admin", "users_count", "tasks_count"}
+class Group(Body):
+    """A group of users."""
 
-    name = Text(1, 100, required=True)
-    admin_id = Whole(required=True)
+    READ_ONLY = Body.READ_ONLY | {"admin", "users_count", "tasks_count"}
+
+    id = Whole(dump_only=True, metadata={"example": 1})
+    name = Text(1, 100, required=True, metadata={"example": "Engineering"})
+    admin_id = Whole(required=True, metadata={"example": 2})
+    created_at = Timestamp()
+    updated_at = Timestamp()
+    version = Whole(dump_only=True, metadata={"example": 7})
 
 
-class Member(Strict):
-    user_id = Whole(required=True)
+class NewMember(Body):
+    """A user who joins a group."""
+
+    user_id = Whole(required=True, metadata={"example": 3})
+
+
+class GroupAdmin(Answer):
+    id = Whole(metadata={"example": 2})
+    full_name = shown("Alice Admin")
+    email = shown("alice@company.com")
+
+
+class GroupDetails(Group):
+    admin = Object(GroupAdmin, dump_only=True)
+    users_count = shown(3, dump_only=True)
+    tasks_count = shown(12, dump_only=True)
+
+
+class GroupPage(Page):
+    groups = objects(Group)
+
+
+class GroupChanged(Answer):
+    message = shown("Group updated.")
+    group = Object(Group)
+
+
+class GroupDeleted(Answer):
+    message = shown("Group deleted.")
+    group = Object(Group)
+    affected_users = shown(3)
+    deleted_tasks = shown(12)
+
+
+class MemberPage(Page):
+    group_id = Whole(metadata={"example": 1})
+    users = objects(User, UserOutline)
+
+
+class MemberAdded(Answer):
+    message = shown("User added.")
+    group_id = Whole(metadata={"example": 1})
+    user_id = Whole(metadata={"example": 3})
+
+
+class MemberRemoved(MemberAdded):
+    message = shown("User removed.")
+    affected_tasks = shown(2)
+    moved_to = Whole(allow_none=True, metadata={"example": None})
+
+
+class GroupName(Answer):
+    id = Whole(metadata={"example": 1})
+    name = shown("Engineering")
+
+
+class GroupStats(Totals):
+    group = Object(GroupName)
+    users_count = shown(3)
+    user_task_counts = tally({"Alice Admin": 4, "Charlie Developer": 8})
 
 
 CREATE_GROUP: Final = Group()
 EDIT_GROUP: Final = Group(partial=True)
-ADD_MEMBER: Final = Member()
+ADD_MEMBER: Final = NewMember()

@@ -1,32 +1,74 @@
-"""Bodies about tasks, one or many."""
+"""Tasks, one or many, and the questions about them."""
 
 from typing import Any, Final
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
-from schemas.common import Day, Flag, Strict, Text, Whole
+from schemas.fields import (
+    Answer,
+    Body,
+    Day,
+    Digits,
+    Flag,
+    Object,
+    Page,
+    Paged,
+    Text,
+    Timestamp,
+    Whole,
+    objects,
+    shown,
+    tally,
+)
 
 ACTIONS: Final = ("update", "mark_done", "delete")
 BATCH_MOST: Final = 1000
+STATUSES: Final = {"completed": True, "pending": False, "all": None}
+PRIORITIES: Final = ("1", "2", "3")
 
 
-class Task(Strict):
-    title = Text(1, 200, required=True)
-    status = Flag(load_default=False)
-    priority = Whole(1, 3, load_default=2)
-    deadline = Day(allow_none=True, load_default=None)
-    information = Text(0, 10_000, load_default="")
-    group_id = Whole(required=True)
+class Task(Body):
+    """A task of a user in a group."""
+
+    id = Whole(dump_only=True, metadata={"example": 1})
+    title = Text(1, 200, required=True, metadata={"example": "Implement Login API"})
+    status = Flag(load_default=False, metadata={"example": False})
+    priority = Whole(
+        1,
+        3,
+        load_default=2,
+        metadata={"example": 1, "description": "1 is high, 2 medium, 3 low."},
+    )
+    deadline = Day(allow_none=True, load_default=None, metadata={"example": "2025-12-31"})
+    information = Text(
+        0, 10_000, load_default="", metadata={"example": "Create REST API for authentication"}
+    )
+    user_id = Whole(dump_only=True, metadata={"example": 3})
+    group_id = Whole(required=True, metadata={"example": 1})
+    created_at = Timestamp()
+    updated_at = Timestamp()
+    version = Whole(dump_only=True, metadata={"example": 7})
 
 
-class Batch(Strict):
+class Batch(Body):
+    """One action on many tasks."""
+
     READ_ONLY = frozenset[str]()
 
     task_ids = fields.List(
-        Whole(), required=True, validate=validate.Length(1, BATCH_MOST, error="Name 1 to 1000 ids.")
+        Whole(),
+        required=True,
+        validate=validate.Length(1, BATCH_MOST, error="Name 1 to 1000 ids."),
+        metadata={"example": [1, 2, 3]},
     )
-    updates = fields.Nested(Task(partial=True))
-    action = Text(1, 20, validate=validate.OneOf(ACTIONS), load_default="update")
+    updates = fields.Nested(Task(partial=True), metadata={"example": {"priority": 2}})
+    action = Text(
+        1,
+        20,
+        validate=validate.OneOf(ACTIONS),
+        load_default="update",
+        metadata={"example": "update"},
+    )
 
     @validates_schema
     def require_updates(self, data: dict[str, Any], **_: Any) -> None:
@@ -34,6 +76,102 @@ class Batch(Strict):
             raise ValidationError("Say what to update.", "updates")
 
 
+class TaskSearch(Paged):
+    q = Text(1, 200, required=True, metadata={"example": "login"})
+
+
+class UserTasks(Paged):
+    status = fields.String(validate=validate.OneOf(STATUSES))
+    priority = fields.String(validate=validate.OneOf(PRIORITIES))
+
+
+class Filter(UserTasks):
+    group_id = Digits()
+    user_id = Digits()
+
+
+class UserTaskPage(Page):
+    user_id = Whole(metadata={"example": 3})
+    tasks = objects(Task)
+
+
+class GroupTaskPage(Page):
+    group_id = Whole(metadata={"example": 1})
+    tasks = objects(Task)
+
+
+class Filters(Answer):
+    status = shown("pending")
+    priority = shown("1")
+    group_id = shown("1")
+    user_id = shown("")
+
+
+class FilteredTaskPage(Page):
+    filters = Object(Filters)
+    tasks = objects(Task)
+
+
+class TaskChanged(Answer):
+    message = shown("Task updated.")
+    task = Object(Task)
+
+
+class TaskFound(Answer):
+    user_id = Whole(metadata={"example": 3})
+    task = Object(Task)
+
+
+class TasksFound(Page):
+    query = shown("login")
+    results = objects(TaskFound)
+
+
+class Totals(Answer):
+    total_tasks = shown(12)
+    completed_tasks = shown(5)
+    pending_tasks = shown(7)
+    completion_rate = fields.Float(validate=validate.Range(0, 100), metadata={"example": 41.67})
+
+
+class OwnerStats(Totals):
+    user_task_counts = tally({"Alice Admin": 4, "Charlie Developer": 8})
+    group_task_counts = tally({"1": 8, "2": 4})
+    total_users = shown(5)
+
+
+class GroupAdminStats(Totals):
+    user_task_counts = tally({"Alice Admin": 4, "Charlie Developer": 8})
+    group_task_counts = tally({"1": 12})
+    administered_groups = shown([1])
+
+
+PriorityCounts = Answer.from_dict({rank: shown(4) for rank in PRIORITIES}, name="PriorityCounts")
+
+
+class UserStats(Totals):
+    user_id = Whole(metadata={"example": 3})
+    priority_counts = Object(PriorityCounts)
+
+
+class BatchDone(Answer):
+    message = shown("Batch update: 1 of 2 done.")
+    action = fields.String(validate=validate.OneOf(ACTIONS), metadata={"example": "update"})
+    total_requested = shown(2)
+    updated_count = shown(1)
+    updated_tasks = objects(Task)
+    deleted_count = shown(0)
+    deleted_ids = shown([])
+    errors = fields.List(fields.String(), metadata={"example": ["Task 2 does not exist."]})
+    error_count = shown(1)
+
+    class Meta:
+        optional = ("errors", "error_count")
+
+
 CREATE_TASK: Final = Task()
 EDIT_TASK: Final = Task(partial=True)
 BATCH: Final = Batch()
+SEARCH_TASKS: Final = TaskSearch()
+USER_TASKS: Final = UserTasks()
+FILTER: Final = Filter()

@@ -1,10 +1,23 @@
-"""Bodies about users and their working hours."""
+"""Users and their working hours."""
 
 from typing import Any, Final
 
 from marshmallow import ValidationError, fields, validate
 
-from schemas.common import Email, Strict, Text, whole
+from schemas.fields import (
+    Answer,
+    Body,
+    Email,
+    Object,
+    Page,
+    Paged,
+    Text,
+    Timestamp,
+    Whole,
+    objects,
+    shown,
+    whole,
+)
 
 WEEK: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 ROLES: Final = ("user", "group_admin", "owner")
@@ -12,6 +25,9 @@ ROLES: Final = ("user", "group_admin", "owner")
 
 class WorkTimes(fields.Field[dict[str, float]]):
     """Weekday name -> hours from 0 to 24, in the order of the week."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(metadata={"example": {"Monday": 8.0, "Friday": 6.0}}, **kwargs)
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> dict[str, float]:
         if not isinstance(value, dict):
@@ -38,23 +54,88 @@ class GroupIds(fields.Field[list[int]]):
         return ids
 
 
-class User(Strict):
-    full_name = Text(1, 200, required=True)
-    role = Text(1, 20, validate=validate.OneOf(ROLES), load_default="user")
-    group_ids = GroupIds(load_default=list)
-    email = Email(required=True)
-    number = Text(0, 32, load_default="")
+class User(Body):
+    """A user; the password is accepted and never shown."""
+
+    id = Whole(dump_only=True, metadata={"example": 3})
+    full_name = Text(1, 200, required=True, metadata={"example": "John Doe"})
+    role = Text(
+        1,
+        20,
+        validate=validate.OneOf(ROLES),
+        load_default="user",
+        metadata={"example": "user"},
+    )
+    group_ids = GroupIds(load_default=list, metadata={"example": [1]})
+    email = Email(required=True, metadata={"example": "john@company.com"})
+    number = Text(0, 32, load_default="", metadata={"example": "+1234567890"})
     work_times = WorkTimes(load_default=dict)
-    password = Text(6, 128, is_trimmed=False, required=True, load_only=True)
+    password = Text(
+        6,
+        128,
+        is_trimmed=False,
+        required=True,
+        load_only=True,
+        metadata={"example": "secure123"},
+    )
+    created_at = Timestamp()
+    updated_at = Timestamp()
+    version = Whole(dump_only=True, metadata={"example": 7})
 
 
-class Week(Strict):
+class Week(Body):
+    """The working hours of one user."""
+
     work_times = WorkTimes(required=True)
+
+
+class UserSearch(Paged):
+    q = Text(1, 200, required=True, metadata={"example": "john"})
+
+
+class UserPage(Page):
+    users = objects(User)
+
+
+class UserChanged(Answer):
+    message = shown("User updated.")
+    user = Object(User)
+
+
+class UserDeleted(Answer):
+    message = shown("User deleted.")
+    user = Object(User)
+    deleted_tasks = shown(4)
+    reassigned_groups = shown([2])
+
+
+class UsersFound(Page):
+    query = shown("john")
+    results = objects(User)
+
+
+class WorkTimesShown(Answer):
+    user_id = Whole(metadata={"example": 3})
+    work_times = WorkTimes()
+
+
+class WorkTimesChanged(WorkTimesShown):
+    message = shown("Work times updated.")
+
+
+class UserOutline(Answer):
+    """What fellow members of a group see of a user."""
+
+    id = Whole(metadata={"example": 3})
+    full_name = shown("John Doe")
+    role = shown("user")
+    email = shown("john@company.com")
 
 
 CREATE_USER: Final = User()
 EDIT_USER: Final = User(partial=True)
 REPLACE_WEEK: Final = Week()
+SEARCH_USERS: Final = UserSearch()
 
 
 def _is_hours(value: Any) -> bool:

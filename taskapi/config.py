@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from marshmallow import ValidationError
 
-from schemas.common import email
+from schemas.fields import email
 from taskapi.reader import Reader
 
 DEFAULT_OWNER_PASSWORD = "admin1234"

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from flask import Blueprint, Response, g
 
-from schemas.common import NOTHING
-from schemas.queries import SYNC
+from schemas.admin import SYNC
+from schemas.fields import NOTHING
 from taskapi import policy
 from taskapi.api.requests import query
 from taskapi.api.responses import answer, note

@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response, g
 
-from schemas.common import NOTHING, PAGED
+from schemas.fields import NOTHING, PAGED
 from schemas.groups import ADD_MEMBER, CREATE_GROUP, EDIT_GROUP
 from taskapi import policy
 from taskapi.api.requests import body, query

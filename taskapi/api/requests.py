@@ -11,7 +11,7 @@ from marshmallow import Schema, ValidationError
 from werkzeug.routing import BaseConverter
 from werkzeug.routing import ValidationError as NoSuchRoute
 
-from schemas.common import INT64_MOST, NOTHING
+from schemas.fields import INT64_MOST, NOTHING
 from taskapi import errors
 
 DEEPEST: Final = 16

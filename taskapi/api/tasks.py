@@ -4,9 +4,8 @@ from typing import Any
 
 from flask import Blueprint, Response, g
 
-from schemas.common import NOTHING
-from schemas.queries import FILTER, SEARCH, STATUSES, USER_TASKS
-from schemas.tasks import BATCH, CREATE_TASK, EDIT_TASK
+from schemas.fields import NOTHING
+from schemas.tasks import BATCH, CREATE_TASK, EDIT_TASK, FILTER, SEARCH_TASKS, STATUSES, USER_TASKS
 from taskapi import policy
 from taskapi.api import batches
 from taskapi.api.audit import MOST_IDS
@@ -92,7 +91,7 @@ def delete(user_id: int, task_id: int) -> Response:
 def search_tasks() -> Response:
     """Find tasks by a part of their title or information."""
     policy.require(Action.SEARCH_TASKS, g.caller)
-    asked = query(SEARCH)
+    asked = query(SEARCH_TASKS)
     index, reach = services().index, policy.reach(g.caller)
     found = search.tasks(g.session, index, reach, asked["q"], asked["after"], asked["limit"])
     return answer_list("results", *found, asked, query=asked["q"])

@@ -2,9 +2,8 @@
 
 from flask import Blueprint, Response, g
 
-from schemas.common import NOTHING, PAGED
-from schemas.queries import SEARCH
-from schemas.users import CREATE_USER, EDIT_USER, REPLACE_WEEK
+from schemas.fields import NOTHING, PAGED
+from schemas.users import CREATE_USER, EDIT_USER, REPLACE_WEEK, SEARCH_USERS
 from taskapi import policy
 from taskapi.api.requests import body, query
 from taskapi.api.responses import (
@@ -49,7 +48,7 @@ def create() -> Response:
 def search_users() -> Response:
     """Find users by a part of their name, e-mail or number."""
     policy.require(Action.LIST_USERS, g.caller)
-    asked = query(SEARCH)
+    asked = query(SEARCH_USERS)
     matches = search.scan(g.session, _visible_users(), asked["q"], asked["after"])
     found = search.first(matches, asked["limit"])
     return answer_list("results", *found, asked, query=asked["q"])

@@ -4,23 +4,17 @@ import re
 from typing import Any, Final
 
 import orjson
+from marshmallow import Schema
 
+from schemas.groups import Group
+from schemas.tasks import Task
+from schemas.users import User
 from taskapi.store.keys import Kind
 
 Entity = dict[str, Any]
 
-_STAMPS: Final = ("created_at", "updated_at", "version")
-FIELDS: Final = {
-    Kind.USER: (
-        *("id", "full_name", "role", "group_ids", "email", "number", "work_times"),
-        *_STAMPS,
-    ),
-    Kind.GROUP: ("id", "name", "admin_id", *_STAMPS),
-    Kind.TASK: (
-        *("id", "title", "status", "priority", "deadline", "information", "user_id", "group_id"),
-        *_STAMPS,
-    ),
-}
+SCHEMAS: Final[dict[Kind, Schema]] = {Kind.USER: User(), Kind.GROUP: Group(), Kind.TASK: Task()}
+FIELDS: Final = {kind: tuple(schema.dump_fields) for kind, schema in SCHEMAS.items()}
 """What a client sees of each kind, in the order of the answer."""
 
 NEW_ID: Final = "\0i"

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from schemas.queries import SYNC_ACTIONS
+from schemas.admin import SYNC_ACTIONS
 from schemas.tasks import ACTIONS
 from schemas.users import WEEK
 from taskapi.api.openapi.fields import HOURS, ID, Shape

@@ -8,7 +8,8 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema
 from marshmallow.fields import Field
 
-from schemas.common import INT64_MOST, Day, Digits, Email, Flag, Strict, Text, Whole
+from schemas.fields import INT64_MOST, Day, Digits, Email, Flag, Text, Timestamp, Whole
+from schemas.fields import Body as Strict
 from schemas.users import WEEK, GroupIds, WorkTimes
 
 Shape = dict[str, Any]
@@ -43,6 +44,7 @@ SHAPES: Final[Mapping[type[Field[Any]], Callable[[Any], Shape]]] = {
     Whole: _number,
     Digits: _number,
     Flag: lambda _: {"type": "boolean"},
+    Timestamp: lambda _: {"type": "string", "format": "date-time"},
     Day: lambda _: {"type": "string", "format": "date"},
     GroupIds: lambda _: {"type": "array", "items": ID, "uniqueItems": True},
     WorkTimes: lambda _: {
@@ -88,6 +90,6 @@ class Forms:
         if schema.partial:
             for part in shape["properties"].values():
                 part.pop("default", None)
-        passed = sorted(schema.READ_ONLY - schema.fields.keys())
+        passed = sorted(schema.READ_ONLY - schema.load_fields.keys())
         shape["properties"] |= dict.fromkeys(passed, IGNORED)
         shape |= {"additionalProperties": False, **more}

@@ -5,11 +5,12 @@ from typing import Final
 
 from marshmallow import Schema
 
-from schemas.common import NOTHING, PAGED, Strict
+from schemas.admin import SYNC
+from schemas.fields import NOTHING, PAGED
+from schemas.fields import Body as Strict
 from schemas.groups import ADD_MEMBER, CREATE_GROUP, EDIT_GROUP
-from schemas.queries import FILTER, SEARCH, SYNC, USER_TASKS
-from schemas.tasks import BATCH, CREATE_TASK, EDIT_TASK
-from schemas.users import CREATE_USER, EDIT_USER, REPLACE_WEEK
+from schemas.tasks import BATCH, CREATE_TASK, EDIT_TASK, FILTER, SEARCH_TASKS, USER_TASKS
+from schemas.users import CREATE_USER, EDIT_USER, REPLACE_WEEK, SEARCH_USERS
 
 BODIES: Final[dict[str, Strict]] = {
     "NewUser": CREATE_USER,
@@ -72,7 +73,7 @@ OPERATIONS: Final = {
         codes=("unknown_group", "email_taken"),
         status=201,
     ),
-    "users.search_users": Operation(ADMINS, "UsersFound", query=SEARCH),
+    "users.search_users": Operation(ADMINS, "UsersFound", query=SEARCH_USERS),
     "users.show": Operation(SELF, "User"),
     "users.edit": Operation(
         "Owners: every field. Users, on themselves: full_name, number, work_times, email, "
@@ -133,7 +134,7 @@ OPERATIONS: Final = {
     "tasks.search_tasks": Operation(
         "Owners: all tasks. Group admins: tasks in their groups and their own.",
         "TasksFound",
-        query=SEARCH,
+        query=SEARCH_TASKS,
     ),
     "tasks.stats": Operation(EVERYBODY, "TaskStats"),
     "tasks.filter_tasks": Operation(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from schemas.common import INT64_MOST
+from schemas.fields import INT64_MOST
 
 Node = dict[str, Any]
 RANGES: Final = {  # lowest, highest, unit

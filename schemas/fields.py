@@ -1,4 +1,8 @@
-"""Fields with exact JSON types; marshmallow's own are more generous than the contract."""
+"""Fields with exact JSON types, and the schemas that all others are made of.
+
+marshmallow's own fields accept more than the contract permits: `"1_000"` as an integer, `1` as a
+boolean. A field's metadata may have a `description` and an `example` for the OpenAPI document.
+"""
 
 import datetime
 import re
@@ -11,8 +15,8 @@ INT64_MOST: Final = 2**63 - 1
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
-class Strict(Schema):
-    """A body: unknown fields are refused by name, fields that only we set are passed over."""
+class Body(Schema):
+    """A request body: unknown fields are refused by name, read-only fields are ignored."""
 
     READ_ONLY: ClassVar[frozenset[str]] = frozenset(
         {"id", "user_id", "created_at", "updated_at", "version"}
@@ -22,22 +26,32 @@ class Strict(Schema):
         unknown = RAISE
 
     @pre_load
-    def pass_over_read_only(self, data: Any, **_: Any) -> Any:
+    def ignore_read_only(self, data: Any, **_: Any) -> Any:
         if not isinstance(data, Mapping):
             raise ValidationError("Send a JSON object.")
-        passed = self.READ_ONLY - self.fields.keys()
-        return {name: value for name, value in data.items() if name not in passed}
+        ignored = self.READ_ONLY - self.load_fields.keys()
+        return {name: value for name, value in data.items() if name not in ignored}
 
 
 class Query(Schema):
-    """A query string: each parameter at most once, and only those that are named."""
+    """A query string: each parameter at most once, unknown ones are refused by name."""
 
     class Meta:
         unknown = RAISE
 
 
+class Answer(Schema):
+    """What is under `data` in an answer. Used for the OpenAPI document only."""
+
+
 class Text(fields.String):
-    """Valid Unicode without NUL, trimmed unless told otherwise, of so many characters."""
+    """Unicode text without NUL or lone surrogates, trimmed unless told otherwise.
+
+    Args:
+        low: the least number of characters.
+        high: the greatest number of characters.
+        is_trimmed: whether white space at both ends is removed first.
+    """
 
     def __init__(self, low: int, high: int, *, is_trimmed: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -67,7 +81,7 @@ class Email(Text):
 
 
 def email(text: str) -> str:
-    """Return the address; raises ValidationError unless it is one, in ASCII."""
+    """Return the address; raises ValidationError unless it is an e-mail address in ASCII."""
     if not text.isascii():
         raise ValidationError("Must be an e-mail address in ASCII.")
     return Email._is_email(text)
@@ -110,6 +124,13 @@ class Day(fields.Field[str]):
         raise ValidationError("Must be a real date, YYYY-MM-DD, or null.")
 
 
+class Timestamp(fields.Field[str]):
+    """A UTC time, RFC 3339 with `Z`; only the service sets one."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(dump_only=True, metadata={"example": "2025-09-29T10:00:00Z"}, **kwargs)
+
+
 class Digits(fields.Field[int]):
     """A number in a query string, in ASCII digits without a leading zero."""
 
@@ -123,11 +144,54 @@ class Digits(fields.Field[int]):
         return int(value)
 
 
+class Object(fields.Field[Any]):
+    """An object of an answer that one of these schemas describes."""
+
+    def __init__(self, *schemas: type[Schema], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.schemas = schemas
+
+
+def objects(*schemas: type[Schema], **kwargs: Any) -> fields.List[Any]:
+    """Return the field of a list of such objects."""
+    return fields.List(Object(*schemas), **kwargs)
+
+
+def shown(example: object, **kwargs: Any) -> fields.Field[Any]:
+    """Return a field of an answer whose type is that of the example; a number is a count."""
+    kwargs["metadata"] = {"example": example}
+    if isinstance(example, bool):
+        return fields.Boolean(**kwargs)
+    if isinstance(example, int):
+        return Whole(0, **kwargs)
+    if isinstance(example, list):
+        return fields.List(Whole(), **kwargs)
+    return fields.String(**kwargs)
+
+
+def tally(example: dict[str, int]) -> fields.Field[Any]:
+    """Return a field of an answer that maps names to counts."""
+    return fields.Dict(values=Whole(0), metadata={"example": example})
+
+
 class Paged(Query):
-    """What every list takes: at most `limit` entries, with ids above `after`."""
+    """The parameters of every list: at most `limit` entries, with ids above `after`."""
 
     limit = Digits(high=1000, load_default=None)
     after = Digits(load_default=0)
+
+
+class Page(Answer):
+    """The fields of every list."""
+
+    count = shown(1)
+    next_after = Whole(
+        allow_none=True,
+        metadata={"example": None, "description": "Only where `limit` or `after` is given."},
+    )
+
+    class Meta:
+        optional = ("next_after",)
 
 
 class Nothing(Query):
@@ -139,7 +203,7 @@ PAGED: Final = Paged()
 
 
 def is_unicode(text: str) -> bool:
-    """Whether the text can be written as UTF-8, that is, has no lone surrogates."""
+    """Return whether the text can be encoded as UTF-8: it has no lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:

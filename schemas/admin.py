@@ -1,0 +1,131 @@
+"""The owner's actions, and how the stores and the service are."""
+
+from typing import Any, Final
+
+from marshmallow import ValidationError, fields, validate, validates_schema
+
+from schemas.fields import Answer, Object, Query, Timestamp, Whole, objects, shown
+
+SYNC_ACTIONS: Final = ("force", "restore", "backup")
+TABLES: Final = ("users", "groups", "tasks")
+DURATION: Final = validate.Regexp("^([0-9]+h)?([0-9]+m)?[0-9]+s$")
+
+
+class Sync(Query):
+    action = fields.String(validate=validate.OneOf(SYNC_ACTIONS), load_default="force")
+    reseed = fields.String(validate=validate.OneOf(("true", "false")), load_default="false")
+
+    @validates_schema
+    def require_force(self, data: dict[str, Any], **_: Any) -> None:
+        if data["reseed"] == "true" and data["action"] != "force":
+            raise ValidationError("Only action=force can reseed PostgreSQL.", "reseed")
+
+
+class TableCounts(Answer):
+    users = shown(10)
+    groups = shown(3)
+    tasks = shown(45)
+
+
+class KnownTableCounts(Answer):
+    """Null where the store does not answer."""
+
+    users = shown(10, allow_none=True)
+    groups = shown(3, allow_none=True)
+    tasks = shown(47, allow_none=True)
+
+
+def seconds(example: float, **kwargs: Any) -> fields.Float:
+    """Return a field of an answer that holds a time span in seconds."""
+    return fields.Float(validate=validate.Range(0), metadata={"example": example}, **kwargs)
+
+
+def choice(example: str, *others: str) -> fields.String:
+    """Return a field of an answer that holds one of these words."""
+    return fields.String(validate=validate.OneOf((example, *others)), metadata={"example": example})
+
+
+class Synced(Answer):
+    action = choice(*SYNC_ACTIONS)
+    message = shown("PostgreSQL has every change made so far.")
+    duration_seconds = seconds(0.048)
+    written = Object(TableCounts)
+    deleted = Object(TableCounts)
+    loaded = Object(TableCounts)
+    saved = Object(TableCounts)
+    file = shown("taskapi-backup-20250929T100000Z-7.jsonl.gz")
+    size_bytes = shown(18_432)
+    sha256 = shown("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")
+
+    class Meta:
+        optional = ("written", "deleted", "loaded", "saved", "file", "size_bytes", "sha256")
+
+
+class Refusal(Answer):
+    """A change in quarantine: PostgreSQL refused it."""
+
+    type = choice("task", "user", "group")
+    id = Whole(metadata={"example": 7})
+    version = shown("1759140000000000")
+    sqlstate = shown("23503")
+    reason = shown("it breaks the constraint tasks_user")
+    since = Timestamp()
+
+
+class Status(Answer):
+    """Null stands for what is not known."""
+
+    running = shown(True, allow_none=True)
+    interval = fields.String(validate=DURATION, metadata={"example": "15m0s"})
+    last_sync = Timestamp(allow_none=True)
+    time_since_last_sync = fields.String(
+        validate=DURATION, allow_none=True, metadata={"example": "5m30s"}
+    )
+    healthy = shown(True)
+    dirty_types = fields.List(choice(*TABLES), allow_none=True, metadata={"example": ["tasks"]})
+    pending_changes = shown(True, allow_none=True)
+    redis_status = choice("connected", "error")
+    postgres_status = choice("connected", "error")
+    dirty_counts = Object(TableCounts, allow_none=True)
+    oldest_unsynced_seconds = seconds(12.5, allow_none=True)
+    quarantined = objects(Refusal, allow_none=True)
+    quarantined_count = shown(1, allow_none=True)
+    restore_progress = shown("20000 of 100000", allow_none=True)
+    last_error = fields.String(allow_none=True, metadata={"example": None})
+    consecutive_failures = shown(0, allow_none=True)
+    last_duration_seconds = seconds(0.048, allow_none=True)
+    warnings = fields.List(fields.String(), metadata={"example": []})
+
+
+class SyncSummary(Answer):
+    running = shown(True, allow_none=True)
+    healthy = shown(True)
+    pending_changes = shown(True, allow_none=True)
+
+
+class Stats(Answer):
+    postgresql = Object(KnownTableCounts)
+    redis = Object(KnownTableCounts)
+    sync = Object(SyncSummary)
+
+
+class Health(Answer):
+    status = choice("healthy", "degraded", "unhealthy")
+    timestamp = Timestamp()
+    issues = fields.List(
+        fields.String(),
+        metadata={"example": ["PostgreSQL does not answer."]},
+    )
+
+    class Meta:
+        optional = ("issues",)
+
+
+class Index(Answer):
+    service = shown("taskapi")
+    documentation = shown("/docs")
+    openapi = shown("/openapi.json")
+    health = shown("/health")
+
+
+SYNC: Final = Sync()
