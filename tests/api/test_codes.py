@@ -14,14 +14,14 @@ from tests.api.codes import mistakes, unprovoked
 from tests.support import ROOT
 
 PLUGIN = """
-from tests.codes import Collector
+from tests.api.codes import Collector
 def pytest_configure(config):
     config.pluginmanager.register(Collector())
 """
 TESTS = """
 import pytest
-from taskapi.openapi.errors import CODES
-from tests.codes import note
+from taskapi.api.openapi.errors import CODES
+from tests.api.codes import note
 
 @pytest.mark.parametrize("code", [*CODES, "{extra}"])
 def test_answer(code):
