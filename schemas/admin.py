@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from marshmallow import ValidationError, fields, validate, validates_schema
+from marshmallow import INCLUDE, ValidationError, fields, validate, validates_schema
 
 from schemas.fields import Answer, Object, Query, Timestamp, Whole, objects, shown
 
@@ -126,6 +126,17 @@ class Index(Answer):
     documentation = shown("/docs")
     openapi = shown("/openapi.json")
     health = shown("/health")
+
+
+class Document(Answer):
+    """An OpenAPI document."""
+
+    openapi = shown("3.1.0")
+    info = fields.Dict(metadata={"example": {"title": "taskapi", "version": "0.1.0"}})
+    paths = fields.Dict(metadata={"example": {}})
+
+    class Meta:
+        unknown = INCLUDE
 
 
 SYNC: Final = Sync()

@@ -1,7 +1,8 @@
 """Fields with exact JSON types, and the schemas that all others are made of.
 
 marshmallow's own fields accept more than the contract permits: `"1_000"` as an integer, `1` as a
-boolean. A field's metadata may have a `description` and an `example` for the OpenAPI document.
+boolean. A field's metadata may have, for the OpenAPI document, a `description`, an `example`, and a
+`change`: its example in a body that changes only some fields.
 """
 
 import datetime

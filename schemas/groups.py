@@ -24,7 +24,9 @@ class Group(Body):
     READ_ONLY = Body.READ_ONLY | {"admin", "users_count", "tasks_count"}
 
     id = Whole(dump_only=True, metadata={"example": 1})
-    name = Text(1, 100, required=True, metadata={"example": "Engineering"})
+    name = Text(
+        1, 100, required=True, metadata={"example": "Engineering", "change": "Engineering Team"}
+    )
     admin_id = Whole(required=True, metadata={"example": 2})
     created_at = Timestamp()
     updated_at = Timestamp()

@@ -37,7 +37,7 @@ class Task(Body):
         1,
         3,
         load_default=2,
-        metadata={"example": 1, "description": "1 is high, 2 medium, 3 low."},
+        metadata={"example": 1, "change": 2, "description": "1 is high, 2 medium, 3 low."},
     )
     deadline = Day(allow_none=True, load_default=None, metadata={"example": "2025-12-31"})
     information = Text(

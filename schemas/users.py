@@ -58,7 +58,9 @@ class User(Body):
     """A user; the password is accepted and never shown."""
 
     id = Whole(dump_only=True, metadata={"example": 3})
-    full_name = Text(1, 200, required=True, metadata={"example": "John Doe"})
+    full_name = Text(
+        1, 200, required=True, metadata={"example": "John Doe", "change": "John Updated"}
+    )
     role = Text(
         1,
         20,
@@ -68,7 +70,9 @@ class User(Body):
     )
     group_ids = GroupIds(load_default=list, metadata={"example": [1]})
     email = Email(required=True, metadata={"example": "john@company.com"})
-    number = Text(0, 32, load_default="", metadata={"example": "+1234567890"})
+    number = Text(
+        0, 32, load_default="", metadata={"example": "+1234567890", "change": "+9876543210"}
+    )
     work_times = WorkTimes(load_default=dict)
     password = Text(
         6,

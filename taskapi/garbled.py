@@ -49,7 +49,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
 def answer(status: int, code: str, sentence: str, request_id: str) -> bytes:
     """Return a whole HTTP answer, after which the connection ends."""
-    body = orjson.dumps(responses.refusal(code, sentence, request_id))
+    body = orjson.dumps(
+        {"success": False, "error": sentence, "code": code, "request_id": request_id}
+    )
     headers = {
         "Connection": "close",
         "Content-Type": "application/json",

@@ -1,8 +1,8 @@
-"""Who may do what: one literal table of relations, and the few functions that walk it.
+"""Who may do what: one literal table of relations, and the few functions that read it.
 
-The words of the table say how a caller stands to what an action is about:
+A relation says how a caller stands to what an action is about:
 
-OWNER        has role owner: may do everything that keeps the invariants
+OWNER        has role owner; may do everything that keeps the invariants
 GROUP_ADMIN  has role group_admin, whatever the action is about
 ANYONE       has valid credentials
 SELF         is the user, or the task's user
@@ -11,18 +11,19 @@ SUPERVISOR   is ADMIN of a user whose role is user
 MEMBER       belongs to the group
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Any, Final
 
 from taskapi.errors import Forbidden, NotFound
 from taskapi.store.codec import Entity
+from taskapi.store.keys import Kind
 from taskapi.store.queries import Reach
 
 
 class Relation(Enum):
-    """How a caller stands to something; see the module's vocabulary."""
+    """How a caller stands to a target; see the module's vocabulary."""
 
     OWNER = auto()
     GROUP_ADMIN = auto()
@@ -33,57 +34,97 @@ class Relation(Enum):
     MEMBER = auto()
 
 
+OWNER, GROUP_ADMIN, ANYONE, SELF, ADMIN, SUPERVISOR, MEMBER = Relation
+
+
+@dataclass(frozen=True, eq=False)  # equal rules of two actions stay two members of the enum
+class Rule:
+    """Who may do one action.
+
+    Attributes:
+        target: the kind of entity that the action is about; None if it is about none.
+        permitted: a caller with one of these relations to the target may do it.
+        sentence: the same in words, for the OpenAPI document.
+    """
+
+    target: Kind | None
+    permitted: set[Relation]
+    sentence: str
+
+
+OWNERS: Final = "Owners."
+EVERYONE: Final = "Everyone with credentials."
+
+
 class Action(Enum):
-    """Everything that a caller can ask for."""
+    """Everything that a caller can ask for, and who may."""
 
-    LIST_USERS = auto()
-    CREATE_USER = auto()
-    SEE_USER = auto()
-    EDIT_USER = auto()
-    DELETE_USER = auto()
-    LIST_GROUPS = auto()
-    CREATE_GROUP = auto()
-    SEE_GROUP = auto()
-    EDIT_GROUP = auto()
-    CHANGE_MEMBERS = auto()
-    LIST_TASKS = auto()
-    ADD_TASK = auto()
-    USE_TASK = auto()
-    SEARCH_TASKS = auto()
-    ADMINISTER = auto()
+    LIST_USERS = Rule(
+        None,
+        {OWNER, GROUP_ADMIN},
+        "Owners: all users. Group admins: themselves and the members of their groups.",
+    )
+    CREATE_USER = Rule(
+        None,
+        {OWNER, GROUP_ADMIN},
+        "Owners: any user. Group admins: users with role user, in their groups.",
+    )
+    SEE_USER = Rule(
+        Kind.USER,
+        {OWNER, SELF, ADMIN},
+        "Owners; group admins for members of their groups; users for themselves.",
+    )
+    EDIT_USER = Rule(
+        Kind.USER,
+        {OWNER, SELF, SUPERVISOR},
+        "Owners: every field. Users, on themselves: full_name, number, work_times, email, "
+        "password. Group admins, on members with role user: full_name, number, work_times.",
+    )
+    DELETE_USER = Rule(Kind.USER, {OWNER}, OWNERS)
+    LIST_GROUPS = Rule(None, {ANYONE}, EVERYONE)
+    CREATE_GROUP = Rule(None, {OWNER}, OWNERS)
+    SEE_GROUP = Rule(
+        Kind.GROUP,
+        {OWNER, ADMIN, MEMBER},
+        "Owners; group admins for their groups; users for the groups they belong to.",
+    )
+    EDIT_GROUP = Rule(Kind.GROUP, {OWNER}, OWNERS)
+    CHANGE_MEMBERS = Rule(
+        Kind.GROUP,
+        {OWNER, ADMIN},
+        "Owners; group admins for their groups and users with role user.",
+    )
+    LIST_TASKS = Rule(None, {ANYONE}, EVERYONE)
+    ADD_TASK = Rule(
+        Kind.USER,
+        {OWNER, SELF, ADMIN},
+        "Owners; group admins for members of their groups; users for themselves. Except for "
+        "owners, the user must belong to the group.",
+    )
+    USE_TASK = Rule(
+        Kind.TASK,
+        {OWNER, SELF, ADMIN},
+        "Owners; group admins for tasks in their groups; users for their own tasks.",
+    )
+    SEARCH_TASKS = Rule(
+        None,
+        {OWNER, GROUP_ADMIN},
+        "Owners: all tasks. Group admins: tasks in their groups and their own.",
+    )
+    ADMINISTER = Rule(None, {OWNER}, OWNERS)
 
 
-WHO_MAY: Final = {
-    Action.LIST_USERS: {Relation.OWNER, Relation.GROUP_ADMIN},
-    Action.CREATE_USER: {Relation.OWNER, Relation.GROUP_ADMIN},
-    Action.SEE_USER: {Relation.OWNER, Relation.SELF, Relation.ADMIN},
-    Action.EDIT_USER: {Relation.OWNER, Relation.SELF, Relation.SUPERVISOR},
-    Action.DELETE_USER: {Relation.OWNER},
-    Action.LIST_GROUPS: {Relation.ANYONE},
-    Action.CREATE_GROUP: {Relation.OWNER},
-    Action.SEE_GROUP: {Relation.OWNER, Relation.ADMIN, Relation.MEMBER},
-    Action.EDIT_GROUP: {Relation.OWNER},
-    Action.CHANGE_MEMBERS: {Relation.OWNER, Relation.ADMIN},
-    Action.LIST_TASKS: {Relation.ANYONE},
-    Action.ADD_TASK: {Relation.OWNER, Relation.SELF, Relation.ADMIN},
-    Action.USE_TASK: {Relation.OWNER, Relation.SELF, Relation.ADMIN},
-    Action.SEARCH_TASKS: {Relation.OWNER, Relation.GROUP_ADMIN},
-    Action.ADMINISTER: {Relation.OWNER},
+EDITABLE_FIELDS: Final = {
+    OWNER: {*("full_name", "role", "group_ids", "email", "number", "work_times", "password")},
+    SELF: {"full_name", "number", "work_times", "email", "password"},
+    SUPERVISOR: {"full_name", "number", "work_times"},
 }
-
-MAY_CHANGE: Final = {
-    Relation.OWNER: {
-        *("full_name", "role", "group_ids", "email", "number", "work_times", "password"),
-    },
-    Relation.SELF: {"full_name", "number", "work_times", "email", "password"},
-    Relation.SUPERVISOR: {"full_name", "number", "work_times"},
-}
-"""Which fields of a user each relation lets a caller change."""
+"""Which fields of a user a caller with this relation may change; the first that holds counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, as the store knew them when this request began."""
+    """The user who sent a request, as stored when the request began."""
 
     id: int
     role: str
@@ -101,57 +142,41 @@ def caller_of(user: Entity) -> Caller:
     return Caller(user["id"], user["role"], frozenset(user["group_ids"]), administers)
 
 
-def require(action: Action, caller: Caller) -> None:
-    """Raise Forbidden unless the caller may do what is about nothing in particular."""
-    _require(action, _roles(caller))
+def authorise(
+    action: Action, caller: Caller, target: Entity | None = None, *, user_id: int | None = None
+) -> None:
+    """Return if the caller may do this to the target.
 
-
-def user(action: Action, caller: Caller, target: Entity | None) -> Entity:
-    """Return the user if the caller may do this to them.
-
-    Raises:
-        Forbidden: not permitted; for all but owners also when there is no such user.
-        NotFound: an owner asks for a user who does not exist.
-    """
-    if target is None:
-        raise _absent(caller.is_owner, "user")
-    _require(action, relations_to_user(caller, target))
-    return target
-
-
-def group(action: Action, caller: Caller, target: Entity | None) -> Entity:
-    """Return the group if the caller may do this to it; raises as `user` does."""
-    if target is None:
-        raise _absent(caller.is_owner, "group")
-    _require(action, _relations_to_group(caller, target["id"]))
-    return target
-
-
-def task(action: Action, caller: Caller, user_id: int, target: Entity | None) -> Entity:
-    """Return the task if it is that user's and the caller may do this to it.
+    Args:
+        target: the user, group or task that the action is about; None where there is none.
+        user_id: the user under whose path a task is named.
 
     Raises:
-        Forbidden: not permitted; for all but owners also when there is no such task.
-        NotFound: owners, and callers under their own id, learn that it is not there.
+        Forbidden: not permitted; for all but owners also when the target does not exist.
+        NotFound: an owner names something that does not exist, or a caller names a task under
+            their own id that is not theirs.
     """
-    if target is None or target["user_id"] != user_id:
-        raise _absent(caller.is_owner or caller.id == user_id, "task")
-    if not is_visible(caller, target):
+    kind, permitted = action.value.target, action.value.permitted
+    is_misplaced = kind is Kind.TASK and target is not None and target["user_id"] != user_id
+    if kind is not None and (target is None or is_misplaced):
+        is_own_task = kind is Kind.TASK and caller.id == user_id
+        raise _absent(kind) if caller.is_owner or is_own_task else Forbidden()
+    relations = _roles(caller) | (_RELATIONS[kind](caller, target) if kind else set())
+    if relations.isdisjoint(permitted):
         raise Forbidden
-    _require(action, relations_to_task(caller, target))
-    return target
 
 
-def is_visible(caller: Caller, target: Entity) -> bool:
-    """Whether a task is within the caller's reach: the rule behind each list and search."""
-    return bool(relations_to_task(caller, target) & WHO_MAY[Action.USE_TASK])
+def is_visible(caller: Caller, task: Entity) -> bool:
+    """Return whether the caller may see a task: the rule behind every list and search."""
+    relations = _roles(caller) | _relations_to_task(caller, task)
+    return bool(relations & Action.USE_TASK.value.permitted)
 
 
 def require_fields(caller: Caller, target: Entity, changed: Iterable[str]) -> None:
-    """Raise Forbidden, naming them, if fields of a user change that this caller may not change."""
-    held = relations_to_user(caller, target)
-    permitted = next(MAY_CHANGE[relation] for relation in MAY_CHANGE if relation in held)
-    excess = sorted(set(changed) - permitted)
+    """Raise Forbidden, naming the fields, if the caller may not change all of these of a user."""
+    held = _roles(caller) | _relations_to_user(caller, target)
+    editable = next(names for relation, names in EDITABLE_FIELDS.items() if relation in held)
+    excess = sorted(set(changed) - editable)
     if excess:
         raise Forbidden(f"You may not change {', '.join(excess)} of this user.")
 
@@ -167,93 +192,76 @@ def require_new_user(caller: Caller, role: str, group_ids: list[int]) -> None:
 
 
 def require_manageable_member(caller: Caller, target: Entity | None) -> Entity:
-    """Return the user if the caller may add or remove them; to a group admin only plain ones.
+    """Return the user if the caller may add or remove them; group admins only role-user accounts.
 
     Raises:
-        Forbidden: a group admin names no user with role user, whether or not they exist.
+        Forbidden: a group admin names no user with role user, existing or not.
         NotFound: an owner names a user who does not exist.
     """
     if caller.is_owner and target is None:
-        raise _absent(True, "user")
+        raise _absent(Kind.USER)
     if target is None or not (caller.is_owner or target["role"] == "user"):
         raise Forbidden("A group admin adds and removes users with role user only.")
     return target
 
 
-def may_assign_to_group(caller: Caller, holder: Entity, group_id: int) -> bool:
-    """Whether the caller may put a task of this user into the group, by creating or moving it."""
+def may_assign_to_group(caller: Caller, task_user: Entity, group_id: int) -> bool:
+    """Return whether the caller may put a task of this user into the group."""
     if caller.is_owner:
         return True
-    if caller.id == holder["id"]:
+    if caller.id == task_user["id"]:
         return group_id in caller.group_ids
-    return group_id in caller.administers and group_id in holder["group_ids"]
+    return group_id in caller.administers and group_id in task_user["group_ids"]
 
 
-def require_group_assignment(caller: Caller, holder: Entity, group_id: int) -> None:
-    """Raise Forbidden unless the caller `may_assign_to_group` a task there."""
-    if not may_assign_to_group(caller, holder, group_id):
+def require_group_assignment(caller: Caller, task_user: Entity, group_id: int) -> None:
+    """Raise Forbidden unless the caller may put a task of this user into the group."""
+    if not may_assign_to_group(caller, task_user, group_id):
         raise Forbidden("You may not put a task of this user into that group.")
 
 
-def require_group_filter(caller: Caller, group_id: int) -> None:
-    """Raise Forbidden if a filter names a group that the caller does not see."""
-    _require(Action.SEE_GROUP, _relations_to_group(caller, group_id))
-
-
 def reach(caller: Caller) -> Reach:
-    """Return which tasks the caller sees."""
+    """Return which tasks the caller may see."""
     return Reach(caller.is_owner, caller.administers, caller.id)
 
 
-def has_user_rights_only(caller: Caller, group_id: int) -> bool:
-    """Whether the caller sees just the outline of a group's members."""
+def sees_outlines_only(caller: Caller, group_id: int) -> bool:
+    """Return whether the caller sees only the outlines of a group's members."""
     return not caller.is_owner and group_id not in caller.administers
 
 
-def relations_to_user(caller: Caller, target: Entity) -> set[Relation]:
-    """Return how the caller stands to a user."""
-    held = _roles(caller)
-    if caller.id == target["id"]:
-        held.add(Relation.SELF)
-    if not set(caller.administers).isdisjoint(target["group_ids"]):
-        held.add(Relation.ADMIN)
-        if target["role"] == "user":
-            held.add(Relation.SUPERVISOR)
-    return held
-
-
-def relations_to_task(caller: Caller, target: Entity) -> set[Relation]:
-    """Return how the caller stands to a task."""
-    held = _roles(caller)
-    if caller.id == target["user_id"]:
-        held.add(Relation.SELF)
-    if target["group_id"] in caller.administers:
-        held.add(Relation.ADMIN)
-    return held
-
-
-def _relations_to_group(caller: Caller, group_id: int) -> set[Relation]:
-    held = _roles(caller)
-    if group_id in caller.administers:
-        held.add(Relation.ADMIN)
-    if group_id in caller.group_ids:
-        held.add(Relation.MEMBER)
-    return held
-
-
 def _roles(caller: Caller) -> set[Relation]:
-    held = {Relation.ANYONE}
+    held = {ANYONE}
     if caller.is_owner:
-        held.add(Relation.OWNER)
+        held.add(OWNER)
     if caller.role == "group_admin":
-        held.add(Relation.GROUP_ADMIN)
+        held.add(GROUP_ADMIN)
     return held
 
 
-def _require(action: Action, held: set[Relation]) -> None:
-    if held.isdisjoint(WHO_MAY[action]):
-        raise Forbidden
+def _relations_to_user(caller: Caller, user: Entity) -> set[Relation]:
+    held = {SELF} if caller.id == user["id"] else set()
+    if not set(caller.administers).isdisjoint(user["group_ids"]):
+        held |= {ADMIN, SUPERVISOR} if user["role"] == "user" else {ADMIN}
+    return held
 
 
-def _absent(may_know: bool, noun: str) -> Exception:
-    return NotFound(f"There is no such {noun}.") if may_know else Forbidden()
+def _relations_to_group(caller: Caller, group: Entity) -> set[Relation]:
+    held = {ADMIN} if group["id"] in caller.administers else set()
+    return held | {MEMBER} if group["id"] in caller.group_ids else held
+
+
+def _relations_to_task(caller: Caller, task: Entity) -> set[Relation]:
+    held = {SELF} if caller.id == task["user_id"] else set()
+    return held | {ADMIN} if task["group_id"] in caller.administers else held
+
+
+_RELATIONS: Final[dict[Kind, Callable[[Caller, Any], set[Relation]]]] = {
+    Kind.USER: _relations_to_user,
+    Kind.GROUP: _relations_to_group,
+    Kind.TASK: _relations_to_task,
+}
+
+
+def _absent(kind: Kind) -> NotFound:
+    return NotFound(f"There is no such {kind.noun}.")

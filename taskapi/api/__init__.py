@@ -1,1 +1,1 @@
-"""Blueprints of short views: load, authorise, validate, act."""
+"""Everything HTTP. Views are short: what stands above them says the rest."""

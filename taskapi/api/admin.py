@@ -1,16 +1,14 @@
-"""The owner's view of the two stores, and the ways to bring them together."""
+"""The owner's view of both stores, and the actions that synchronise them."""
 
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from flask import Blueprint, Response, g
+from flask import Blueprint, Response
 
-from schemas.admin import SYNC
-from schemas.fields import NOTHING
-from taskapi import policy
-from taskapi.api.requests import query
-from taskapi.api.responses import answer, note
+from schemas.admin import SYNC, Stats, Status, Synced
+from taskapi.api import audit, responses
+from taskapi.api.contract import allowed, audited, refuses, returns, takes
 from taskapi.api.services import services
 from taskapi.config import Settings
 from taskapi.policy import Action
@@ -25,33 +23,37 @@ ACTIONS: Final[dict[tuple[str, str], Callable[[Settings, Store], dict[str, Any]]
     ("backup", "false"): backup.force,
 }
 """What `action` and `reseed` ask for."""
-AUDITED: Final = {"force": "admin.sync", "restore": "admin.restore", "backup": "admin.backup"}
+AUDIT_NAMES: Final = {"force": "admin.sync", "restore": "admin.restore", "backup": "admin.backup"}
 
 
 @bp.post("/admin/sync")
-def sync() -> Response:
+@allowed(Action.ADMINISTER)
+@takes(SYNC)
+@returns(Synced)
+@refuses(
+    *("already_running", "fenced", "not_empty", "nothing_to_restore"),
+    *("postgres_unreachable", "unavailable"),
+)
+@audited("admin.sync")
+def sync(query: dict[str, Any]) -> Response:
     """Sync now, restore Redis from PostgreSQL, or write a backup file."""
-    policy.require(Action.ADMINISTER, g.caller)
-    asked = query(SYNC)
-    note(audit=AUDITED[asked["action"]], reseed=asked["reseed"])
-    ours = services()
-    act = ACTIONS[asked["action"], asked["reseed"]]
-    return answer({"action": asked["action"], **act(ours.settings, ours.store)})
+    action, reseed = query["action"], query["reseed"]
+    audit.add(audit=AUDIT_NAMES[action], reseed=reseed)
+    data = ACTIONS[action, reseed](services().settings, services().store)
+    return responses.success({"action": action, **data})
 
 
 @bp.get("/admin/status")
+@allowed(Action.ADMINISTER)
+@returns(Status)
 def show_status() -> Response:
-    """Show how both stores and the sync are."""
-    policy.require(Action.ADMINISTER, g.caller)
-    query(NOTHING)
-    ours = services()
-    return answer(status.status(ours.settings, ours.store))
+    """Show the state of both stores and of the sync."""
+    return responses.success(status.status(services().settings, services().store))
 
 
 @bp.get("/admin/stats")
+@allowed(Action.ADMINISTER)
+@returns(Stats)
 def show_stats() -> Response:
-    """Show what each store holds."""
-    policy.require(Action.ADMINISTER, g.caller)
-    query(NOTHING)
-    ours = services()
-    return answer(status.stats(ours.settings, ours.store))
+    """Count what each store holds."""
+    return responses.success(status.stats(services().settings, services().store))

@@ -1,17 +1,20 @@
-"""The application: every blueprint, behind authentication, run again when it came too late."""
+"""The Flask application: blueprints behind authentication, and the retry of lost races."""
 
 import random
+import re
+import secrets
 import time
 from typing import Final
 
 from flask import Flask, Response
-from flask.globals import request_ctx
+from flask.globals import app_ctx, request_ctx
 from flask.typing import ResponseReturnValue
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from taskapi import logs
 from taskapi.api import (
     admin,
+    audit,
     authentication,
     docs,
     groups,
@@ -21,32 +24,38 @@ from taskapi.api import (
     tasks,
     users,
 )
+from taskapi.api.contract import View, call, contract_of
 from taskapi.api.cors import Cors
+from taskapi.api.requests import EntityId
 from taskapi.config import Settings
 from taskapi.errors import NewEpoch, Stale, Unavailable
 from taskapi.store.connection import Store
 
-PATIENCE_SECONDS: Final = 2.0
+RETRY_SECONDS: Final = 2.0
 PAUSES_SECONDS: Final = (0.001, 0.05)
-PUBLIC: Final = (health.bp.name, docs.bp.name)
-"""Blueprints that need no credentials."""
+"""The first and the longest pause between two tries."""
+SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class TaskApi(Flask):
-    """Flask that authenticates before each view, and runs a request again that came too late."""
+    """Authenticates every request, and retries a request whose commit lost a race."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__("taskapi", static_folder=None)
         logs.configure(settings.log_format)
         self.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-        responses.install(self)
+        self.url_map.converters["id"] = EntityId
+        self.url_map.strict_slashes = False
+        self.url_map.merge_slashes = False
         store = Store(settings.redis_url, settings.key_prefix)
         self.authenticator = authentication.Authenticator(settings, store)
         services.install(self, settings, store)
-        for routes in (health, users, groups, tasks, admin):
-            self.register_blueprint(routes.bp)
+        responses.install(self)
+        for module in (health, users, groups, tasks, admin):
+            self.register_blueprint(module.bp)
         if settings.has_docs:
             self.register_blueprint(docs.bp)
+        audit.install(self)
         if settings.trusted_proxies:
             hops = ProxyFix(self.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)
             self.wsgi_app = hops  # type: ignore[method-assign]
@@ -54,35 +63,53 @@ class TaskApi(Flask):
             self.wsgi_app = Cors(self.wsgi_app, settings.cors_origins)  # type: ignore[method-assign]
 
     def full_dispatch_request(self) -> Response:
-        """Answer this request as Flask does, without the hooks and signals that nobody uses."""
-        responses.begin()
+        """Answer the request as Flask does, without the hooks and signals that nothing uses."""
+        _begin()
         try:
             answer = self.dispatch_request()
-        except Exception as error:  # what responses.py has no answer for becomes a 500 there
+        except Exception as error:  # errors without a handler of their own become a 500 there
             answer = self.handle_user_exception(error)
-        return responses.finish(self.make_response(answer))
+        response = self.make_response(answer)
+        response.headers.add("X-Request-ID", app_ctx.g.request_id)
+        for name, value in responses.COMMON_HEADERS:
+            response.headers.add(name, value)
+        audit.log_request(request_ctx.request, response)
+        return response
 
     def dispatch_request(self) -> ResponseReturnValue:
-        """Run the view of this request for its caller.
-
-        What a view read may have changed before it writes: then nothing was written, and the
-        request runs again from its credentials on, after a random pause, until patience is over.
-        """
+        """Run the view of this request; every view but a public one runs for its caller."""
         request = request_ctx.request
         if request.routing_exception is not None or request.method == "OPTIONS":
             return super().dispatch_request()
-        if request.blueprint in PUBLIC:
-            return super().dispatch_request()
-        deadline, pause = time.monotonic() + PATIENCE_SECONDS, PAUSES_SECONDS[0]
-        has_new_epoch = False
-        while time.monotonic() < deadline:
+        view = self.view_functions[request.endpoint or ""]
+        if contract_of(view).is_public:
+            return call(view, {}, {})
+        return self._run_for_caller(view)
+
+    def _run_for_caller(self, view: View) -> ResponseReturnValue:
+        """Authenticate the request and run its view.
+
+        When something that the view read changes before its commit, nothing is written, and the
+        request runs again from its credentials on, after a random pause, for up to RETRY_SECONDS.
+        """
+        request = request_ctx.request
+        deadline, pause = time.monotonic() + RETRY_SECONDS, PAUSES_SECONDS[0]
+        epochs = 0
+        while time.monotonic() < deadline and epochs < 2:
             try:
-                authentication.authenticate(self.authenticator, request)
-                return super().dispatch_request()
+                entities = authentication.authenticate(self.authenticator, request)
+                return call(view, entities, request.view_args or {})
             except Stale as error:
-                if isinstance(error, NewEpoch) and has_new_epoch:
-                    break
-                has_new_epoch = has_new_epoch or isinstance(error, NewEpoch)
+                epochs += isinstance(error, NewEpoch)
                 time.sleep(random.uniform(0, pause))
                 pause = min(2 * pause, PAUSES_SECONDS[1])
         raise Unavailable("Too many changes of the same things at once: try again.", code="busy")
+
+
+def _begin() -> None:
+    """Give the request its id; its caller is not known yet."""
+    g, given = app_ctx.g, request_ctx.request.environ.get("HTTP_X_REQUEST_ID", "")
+    g.request_id = given if SANE_ID.fullmatch(given) else secrets.token_hex(8)
+    g.began = time.perf_counter()
+    g.caller = g.account = None
+    g.log_fields = {}

@@ -1,44 +1,64 @@
-"""What the log says of a change, or of a refusal: which action, on what."""
+"""The log line of each request: who asked for what, and which change was made or refused."""
 
-from collections.abc import Mapping
+import re
+import time
+from collections.abc import Iterable
 from typing import Any, Final
 
+from flask import Flask, Request, Response, current_app
+from flask.globals import app_ctx
+from werkzeug.routing import Rule
+
+from taskapi import logs
+from taskapi.api.contract import CONTRACTS
+
 READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-REFUSALS: Final = frozenset({401, 403, 409, 412, 429})
 METHODS: Final = READS | {"POST", "PUT", "PATCH", "DELETE"}
-MOST_IDS: Final = 50
-"""How many ids of a batch a line names."""
-ACTIONS: Final = {
-    "users.create": "user.create",
-    "users.edit": "user.update",
-    "users.replace_week": "user.worktimes",
-    "users.delete": "user.delete",
-    "groups.create": "group.create",
-    "groups.edit": "group.update",
-    "groups.delete": "group.delete",
-    "groups.add_member": "member.add",
-    "groups.remove_member": "member.remove",
-    "tasks.create": "task.create",
-    "tasks.edit": "task.update",
-    "tasks.finish": "task.done",
-    "tasks.delete": "task.delete",
-    "tasks.batch": "tasks.batch",
-    "admin.sync": "admin.sync",
-}
-"""The views that change something."""
+REFUSALS: Final = frozenset({401, 403, 409, 412, 429})
+"""Statuses that are logged with the action that was refused."""
+IDS_MOST: Final = 50
+"""Ids of a batch that a line names."""
 
 
-def trail(
-    method: str, endpoint: str | None, ids: Mapping[str, int], status: int, location: str | None
-) -> dict[str, Any]:
-    """Return the fields of a change or a refusal: its action and the ids; none for other requests.
+def add(**fields: Any) -> None:
+    """Add fields to the log line of this request."""
+    app_ctx.g.log_fields |= fields
 
-    `ids` are those of the path; `location` is where a thing that was created is.
-    """
-    if method in READS and status not in REFUSALS:
+
+def log_request(request: Request, response: Response) -> None:
+    """Write the request's line; unknown paths and methods are masked, they may be a password."""
+    g, method, path, status = app_ctx.g, request.method, request.path, response.status_code
+    fields = {"request_id": g.request_id, "caller": g.caller.id if g.caller else None}
+    if request.url_rule is None:
+        method = method if method in METHODS else "*"
+        path = current_app.extensions["known_words"].sub("*", path)
+    if method not in READS or status >= 400:
+        fields |= _action(request, response) | g.log_fields
+    if g.caller is None and status in REFUSALS:
+        fields |= {"account": g.account, "address": request.remote_addr}
+    logs.request(method, path, status, time.perf_counter() - g.began, fields)
+
+
+def _action(request: Request, response: Response) -> dict[str, Any]:
+    """Return the name of a change or a refusal and the ids that it is about."""
+    is_read = request.method in READS
+    if is_read and response.status_code not in REFUSALS:
         return {}
-    action = "read" if method in READS else ACTIONS.get(endpoint or "", "unknown")
-    named = {word.removesuffix("_id"): value for word, value in ids.items()}
-    if status == 201 and location:
-        named[action.partition(".")[0]] = int(location.rpartition("/")[2])
-    return {"audit": action, **named}
+    view = current_app.view_functions.get(request.endpoint or "")
+    contract = CONTRACTS.get(view) if view else None
+    name = "read" if is_read else contract.audit if contract else "unknown"
+    ids = {word.removesuffix("_id"): id_ for word, id_ in (request.view_args or {}).items()}
+    if response.status_code == 201:
+        ids[name.partition(".")[0]] = int(response.headers["Location"].rpartition("/")[2])
+    return {"audit": name, **ids}
+
+
+def install(app: Flask) -> None:
+    """Learn the words of the application's paths; only those are logged of an unknown path."""
+    app.extensions["known_words"] = _unknown_word(app.url_map.iter_rules())
+
+
+def _unknown_word(rules: Iterable[Rule]) -> re.Pattern[str]:
+    words = {word for rule in rules for word in rule.rule.split("/") if word and "<" not in word}
+    known = "|".join(map(re.escape, sorted(words)))
+    return re.compile(rf"(?<=/)(?!(?:{known}|[0-9]{{1,5}})(?:/|\Z))[^/]+")

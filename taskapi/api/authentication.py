@@ -1,4 +1,4 @@
-"""Who is calling: credentials, checked against the store before any view runs."""
+"""Who is calling: credentials, verified against the store before any view runs."""
 
 import hashlib
 import hmac
@@ -6,84 +6,90 @@ import logging
 import re
 import threading
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 from flask import Request
 from flask.globals import app_ctx
 from werkzeug.datastructures import ETags
 
 from taskapi import policy
-from taskapi.api import throttling
 from taskapi.api.credentials import (
     REMEMBERED_MOST,
     Credentials,
     VerifiedCredentials,
     credentials_of,
 )
+from taskapi.api.throttling import LoginThrottle
 from taskapi.config import Settings
-from taskapi.errors import Unauthenticated, Unavailable
+from taskapi.errors import Stale, Unauthenticated, Unavailable
 from taskapi.passwords import is_password
 from taskapi.policy import Caller
 from taskapi.store import memberships, session
-from taskapi.store.codec import Entity
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
-from taskapi.store.session import Session
+from taskapi.store.session import Session, StoredEntity
 from taskapi.store.users import SYSTEM_OWNER
 
 TURN_SECONDS: Final = 2.0
-NOBODY: Final = 0
-NAMED: Final = {"user_id": Kind.USER, "group_id": Kind.GROUP, "task_id": Kind.TASK}
+"""How long a first log-in waits for the password check of another."""
+UNKNOWN: Final = 0
+"""An id that no user has."""
+KINDS: Final = {"user_id": Kind.USER, "group_id": Kind.GROUP, "task_id": Kind.TASK}
 EMERGENCY_OWNER: Final = Caller(SYSTEM_OWNER, "owner", frozenset(), ())
 _ID = re.compile(r"[1-9][0-9]{0,15}")
-Name = tuple[Kind, int]
-Reply = list[bytes | None]
+EntityRef = tuple[Kind, int]
+Entities = dict[str, StoredEntity | None]
 log = logging.getLogger("taskapi")
 
 
-def authenticate(authenticator: "Authenticator", request: Request) -> None:
-    """Set `g.caller`, `g.session`, and what the path names: `g.found` decoded, `g.json` as it is.
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What the first round trip of a request read.
 
-    Raises as `Authenticator` does; an owner's header opens /admin even without a store.
+    Attributes:
+        user: the user that the credentials name.
+        password_hash: of that user.
+        failures: the values of the throttle's counters.
+        entities: what the path names, by noun; None for what does not exist.
     """
-    names = [(NAMED[word], value) for word, value in (request.view_args or {}).items()]
-    credentials, g = credentials_of(request.headers), app_ctx.g
+
+    user: StoredEntity | None
+    password_hash: bytes | None
+    failures: list[bytes | None]
+    entities: Entities
+
+
+def authenticate(authenticator: "Authenticator", request: Request) -> Entities:
+    """Set `g.caller` and `g.session`, and return the entities that the path names, by noun.
+
+    The owner header opens /admin even when Redis does not answer: then there is no `g.session`.
+
+    Raises:
+        The errors of `Authenticator`.
+    """
+    refs = [(KINDS[word], id_) for word, id_ in (request.view_args or {}).items()]
+    credentials, g = credentials_of(request), app_ctx.g
     try:
-        found = authenticator(credentials, request.remote_addr or "", names)
+        g.session, user, entities = authenticator(credentials, request.remote_addr or "", refs)
     except Unavailable:
         if request.blueprint != "admin" or not authenticator.is_owner_header(credentials):
             raise
         g.caller = EMERGENCY_OWNER
-        return
-    g.session, g.caller = found.session, found.caller
-    g.found = {kind: session.entity(reply) for kind, reply in found.named.items()}
-    g.json = {kind: reply[0] for kind, reply in found.named.items()}
+        return {}
+    g.caller = policy.caller_of(user)
     if "HTTP_IF_MATCH" in request.environ:
-        _expect(request.if_match, g.session, g.found)
+        _set_expected_version(request.if_match, g.session, refs, entities)
+    return entities
 
 
-def _expect(wanted: ETags, view: Session, found: dict[Kind, Entity | None]) -> None:
-    """Let the session change only the version that If-Match names, of what the path is about."""
-    target = next((found[kind] for kind in reversed(Kind) if kind in found), None)
+def _set_expected_version(
+    wanted: ETags, view: Session, refs: Sequence[EntityRef], entities: Entities
+) -> None:
+    """Let the session change only the version in If-Match of the innermost entity of the path."""
+    target = entities[max((kind for kind, _ in refs), key=list(Kind).index).noun] if refs else None
     if target is not None:
         view.wanted, view.actual = wanted, str(target["version"])
-
-
-class Identity(NamedTuple):
-    """Who calls, the session that read it, and the replies to what the path names."""
-
-    session: Session
-    caller: Caller
-    named: dict[Kind, Reply]
-
-
-class Reading(NamedTuple):
-    """What a request's first trip read."""
-
-    user: Entity | None
-    stored: bytes | None
-    failures: Reply
-    named: dict[Kind, Reply]
 
 
 class Authenticator:
@@ -92,129 +98,131 @@ class Authenticator:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._store = store
         self._owner = hashlib.sha256(settings.owner_password.encode()).digest()
-        self._memory = VerifiedCredentials()
+        self._verified = VerifiedCredentials()
         self._turn = threading.Lock()
         self._ids: dict[str, int] = {}
 
     def is_owner_header(self, credentials: Credentials) -> bool:
-        """Whether the header, alone, is the owner's."""
-        if credentials.header is None or credentials.login is not None:
-            return False
-        return hmac.compare_digest(hashlib.sha256(credentials.header).digest(), self._owner)
+        """Return whether the request has the right owner header and no Basic credentials."""
+        return credentials.login is None and self._is_owner(credentials)
 
-    def __call__(self, credentials: Credentials, address: str, names: Sequence[Name]) -> Identity:
-        """Return who calls; `names` are the entities that the path names.
+    def __call__(
+        self, credentials: Credentials, address: str, refs: Sequence[EntityRef]
+    ) -> tuple[Session, StoredEntity, Entities]:
+        """Return the session that was opened, the caller's user, and the entities of the path.
+
+        Args:
+            address: of the client.
+            refs: the entities that the path names.
 
         Raises:
-            Unauthenticated: no or wrong credentials, one answer for every reason.
-            TooManyFailures: the account or the address is held up.
+            Unauthenticated: no or wrong credentials; the same error for every reason.
+            TooManyFailures: the account or the address is blocked.
             Unavailable: the store is away or not ready, or too many first log-ins wait.
+            Stale: an e-mail address belongs to another user since it was looked up.
         """
         view = session.begin(self._store)
-        if credentials.header is not None:
-            found = self._header_caller(view, credentials, address, names)
-            if credentials.login is None:
-                return found
-        found = self._basic_caller(view, credentials, address, names)
-        if credentials.header is not None and found.caller.id != SYSTEM_OWNER:
-            raise Unauthenticated
-        return found
+        if credentials.owner_password is not None:
+            user, entities = self._header_caller(view, credentials, address, refs)
+        if credentials.login is not None:
+            user, entities = self._basic_caller(view, credentials, address, refs)
+            if credentials.owner_password is not None and user["id"] != SYSTEM_OWNER:
+                raise Unauthenticated
+        return view, user, entities
+
+    def _is_owner(self, credentials: Credentials) -> bool:
+        given = hashlib.sha256(credentials.owner_password or b"").digest()
+        return hmac.compare_digest(given, self._owner)
 
     def _header_caller(
-        self, view: Session, credentials: Credentials, address: str, names: Sequence[Name]
-    ) -> Identity:
-        throttle = throttling.LoginThrottle(view.keys, "owner", address)
-        user, _, counts, named = _read(view, SYSTEM_OWNER, throttle, names)
+        self, view: Session, credentials: Credentials, address: str, refs: Sequence[EntityRef]
+    ) -> tuple[StoredEntity, Entities]:
+        throttle = LoginThrottle(view, "owner", address)
+        found = _look_up(view, SYSTEM_OWNER, throttle, refs)
         app_ctx.g.account = "owner header"
-        throttle.require_open(view, counts)
-        is_right = hmac.compare_digest(
-            hashlib.sha256(credentials.header or b"").digest(), self._owner
-        )
-        if not is_right or user is None:
-            throttle.count(view)
+        throttle.require_open(found.failures)
+        if found.user is None or not self._is_owner(credentials):
+            throttle.count()
             raise Unauthenticated
-        throttle.clear(view, counts)
-        return Identity(view, policy.caller_of(user), named)
+        throttle.clear(found.failures)
+        return found.user, found.entities
 
     def _basic_caller(
-        self, view: Session, credentials: Credentials, address: str, names: Sequence[Name]
-    ) -> Identity:
-        login, password = credentials.login or "", credentials.password or ""
+        self, view: Session, credentials: Credentials, address: str, refs: Sequence[EntityRef]
+    ) -> tuple[StoredEntity, Entities]:
+        login, password = credentials.login or "", credentials.password
         user_id = self._user_id(view, login)
-        throttle = throttling.LoginThrottle(view.keys, str(user_id or login.lower()), address)
-        user, stored, counts, named = _read(view, user_id, throttle, names)
-        app_ctx.g.account = user_id if user else "unknown"  # it may be a password: not told
-        if "@" in login and user_id != NOBODY and not _has_email(user, login):
-            self._ids.pop(login.lower(), None)  # the address changed hands since then
-            return self._basic_caller(view, credentials, address, names)
-        throttle.require_account_open(view, counts)
-        digest = self._memory.digest(user_id, stored or b"", password)
-        if user is None or stored is None or not self._memory.holds(digest):
-            throttle.require_open(view, counts)
-            self._check(view, throttle, stored, digest, password)
-        if user is None:
+        throttle = LoginThrottle(view, str(user_id or login.lower()), address)
+        found = _look_up(view, user_id, throttle, refs)
+        # An unknown login is not logged: it may be a password.
+        app_ctx.g.account = user_id if found.user else "unknown"
+        if "@" in login and user_id != UNKNOWN and not _has_email(found.user, login):
+            self._ids.pop(login.lower(), None)
+            raise Stale
+        throttle.require_account_open(found.failures)
+        digest = self._verified.digest(user_id, found.password_hash or b"", password)
+        if found.password_hash is None or not self._verified.holds(digest):
+            throttle.require_open(found.failures)
+            self._verify(throttle, found.password_hash, digest, password)
+        if found.user is None:
             raise Unauthenticated
-        return Identity(view, policy.caller_of(user), named)
+        return found.user, found.entities
 
-    def _check(
-        self,
-        view: Session,
-        throttle: throttling.LoginThrottle,
-        stored: bytes | None,
-        digest: bytes,
-        password: str,
+    def _verify(
+        self, throttle: LoginThrottle, password_hash: bytes | None, digest: bytes, password: str
     ) -> None:
         """Compare a password with the stored hash, one at a time in each process."""
         if not self._turn.acquire(timeout=TURN_SECONDS):
             raise Unavailable("Too many first log-ins at this moment: try again.", code="busy")
         try:
-            if stored is not None and self._memory.holds(digest):
+            if password_hash is not None and self._verified.holds(digest):
                 return
-            throttle.count(view)
-            is_right = is_password(stored.decode() if stored else None, password)
+            throttle.count()
+            is_right = is_password(password_hash.decode() if password_hash else None, password)
         finally:
             self._turn.release()
         if not is_right:
             raise Unauthenticated
-        throttle.forgive(view)
-        self._memory.keep(digest)
-        said = {"request_id": app_ctx.g.request_id, "user": int(throttle.account)}
-        log.info("Log-in", extra={"fields": said | {"address": throttle.address}})
+        throttle.forgive()
+        self._verified.add(digest)
+        fields = {"request_id": app_ctx.g.request_id, "user": int(throttle.account)}
+        log.info("Log-in", extra={"fields": fields | {"address": throttle.address}})
 
     def _user_id(self, view: Session, login: str) -> int:
+        """Return the id that a login names; e-mail addresses are remembered."""
         if _ID.fullmatch(login):
             return int(login)
         if "@" not in login or not login.isascii():
-            return NOBODY
+            return UNKNOWN
         email = login.lower()
-        if (known := self._ids.get(email)) is not None:  # another thread may forget it any time
+        if (known := self._ids.get(email)) is not None:
             return known
-        (found,) = view.connection.execute(("HGET", view.keys.emails, email))
-        if found is None:
-            return NOBODY
+        (stored,) = view.connection.execute(("HGET", view.keys.emails, email))
+        if stored is None:
+            return UNKNOWN
         if len(self._ids) >= REMEMBERED_MOST:
             self._ids.clear()
-        self._ids[email] = int(found)
-        return int(found)
+        self._ids[email] = int(stored)
+        return int(stored)
 
 
-def _read(
-    view: Session, user_id: int, throttle: throttling.LoginThrottle, names: Sequence[Name]
-) -> Reading:
-    """Do the first trip: the caller, their hash, the throttling, what the path names."""
+def _look_up(
+    view: Session, user_id: int, throttle: LoginThrottle, refs: Sequence[EntityRef]
+) -> Lookup:
+    """Read in one round trip: the user, their password hash, the failures, the path's entities."""
     caller = (Kind.USER, user_id)
-    others = [name for name in names if name != caller]
-    reply, (stored, *counts), *replies = view.open(
+    others = [ref for ref in refs if ref != caller]
+    reply, (password_hash, *failures), *replies = view.open(
         session.fetch(view.keys, *caller),
         ("MGET", view.keys.password_hash(user_id), *throttle.keys),
-        *(session.fetch(view.keys, *name) for name in others),
+        *(session.fetch(view.keys, *ref) for ref in others),
     )
-    user = session.entity(reply)
+    by_ref = dict(zip(others, map(session.entity, replies), strict=True))
+    user = by_ref[caller] = session.entity(reply)
     if user is not None:
         view.rights = memberships.rights(view.keys, user)
-    by_name = {caller: reply} | dict(zip(others, replies, strict=True))
-    return Reading(user, stored, counts, {name[0]: by_name[name] for name in names})
+    return Lookup(user, password_hash, failures, {ref[0].noun: by_ref[ref] for ref in refs})
 
 
-def _has_email(user: Entity | None, login: str) -> bool:
+def _has_email(user: StoredEntity | None, login: str) -> bool:
     return user is not None and user["email"].lower() == login.lower()

@@ -1,4 +1,4 @@
-"""Many tasks at once: which of them the caller may change, then one commit for those."""
+"""Many tasks at once: those that the caller may change are changed in one commit."""
 
 from typing import Any
 
@@ -8,25 +8,23 @@ from taskapi.policy import Caller
 from taskapi.store import tasks as store
 from taskapi.store.codec import Entity, fragment
 from taskapi.store.keys import Kind
-from taskapi.store.session import Session
+from taskapi.store.session import Session, StoredEntity
 
-Pair = tuple[Entity, Entity]
+Pair = tuple[StoredEntity, Entity]
 
 
-def run(
-    session: Session, caller: Caller, order: dict[str, Any]
-) -> tuple[dict[str, Any], list[int]]:
-    """Carry out a checked batch for the caller; return the answer's data and the tasks' ids.
+def run(session: Session, caller: Caller, body: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+    """Run a validated batch; return the answer's data and the ids of the tasks that changed.
 
     Raises:
         Invalid: an owner moves tasks into a group that does not exist.
     """
-    ids = sorted(set(order["task_ids"]))
-    changes = {"status": True} if order["action"] == "mark_done" else order.get("updates", {})
+    ids = sorted(set(body["task_ids"]))
+    changes = {"status": True} if body["action"] == "mark_done" else body.get("updates", {})
     permitted, errors = _permitted(session, caller, ids)
     updated: list[bytes] = []
     deleted: list[int] = []
-    if order["action"] == "delete":
+    if body["action"] == "delete":
         changed = deleted = [task["id"] for task in permitted]
         if permitted:
             store.delete(session, permitted)
@@ -36,23 +34,24 @@ def run(
         updated = store.update(session, pairs, changes)
         changed = [task["id"] for task, _ in pairs]
     data = {
-        "message": f"Batch {order['action']}: {len(updated) + len(deleted)} of {len(ids)} done.",
-        "action": order["action"],
+        "message": f"Batch {body['action']}: {len(updated) + len(deleted)} of {len(ids)} done.",
+        "action": body["action"],
         "total_requested": len(ids),
         "updated_count": len(updated),
         "updated_tasks": [fragment(json) for json in updated],
         "deleted_count": len(deleted),
         "deleted_ids": deleted,
-        **_told(errors),
+        **_error_fields(errors),
     }
     return data, changed
 
 
 def _permitted(
     session: Session, caller: Caller, ids: list[int]
-) -> tuple[list[Entity], dict[int, str]]:
-    """Return the tasks that the caller may use, and what to say of the others."""
-    tasks, errors = [], {}
+) -> tuple[list[StoredEntity], dict[int, str]]:
+    """Return the tasks that the caller may use, and an error for each of the others."""
+    tasks: list[StoredEntity] = []
+    errors = {}
     for task_id, task in zip(ids, session.find(Kind.TASK, *ids), strict=True):
         if task is not None and policy.is_visible(caller, task):
             tasks.append(task)
@@ -64,29 +63,29 @@ def _permitted(
 
 
 def _movable(
-    session: Session, caller: Caller, tasks: list[Entity], group_id: int | None
+    session: Session, caller: Caller, tasks: list[StoredEntity], group_id: int | None
 ) -> tuple[list[Pair], dict[int, str]]:
-    """Return (task, its user) pairs that the caller may put into the group, and the others."""
-    holders = _holders(session, tasks if group_id is not None else [])
+    """Return the (task, its user) pairs that may move into the group, and errors for the rest."""
+    users = _task_users(session, tasks if group_id is not None else [])
     if group_id is not None and caller.is_owner and session.find(Kind.GROUP, group_id) == [None]:
         raise Invalid(f"There is no group {group_id}: name one that exists.", code="unknown_group")
     pairs, errors = [], {}
     for task in tasks:
-        holder = holders.get(task["user_id"], {})
+        user = users.get(task["user_id"], {})
         is_moved = group_id not in (None, task["group_id"])
-        if is_moved and not (holder and policy.may_assign_to_group(caller, holder, group_id or 0)):
+        if is_moved and not (user and policy.may_assign_to_group(caller, user, group_id or 0)):
             errors[task["id"]] = f"Task {task['id']} may not be moved into group {group_id}."
         else:
-            pairs.append((task, holder))
+            pairs.append((task, user))
     return pairs, errors
 
 
-def _holders(session: Session, tasks: list[Entity]) -> dict[int, Entity]:
+def _task_users(session: Session, tasks: list[StoredEntity]) -> dict[int, Entity]:
     ids = sorted({task["user_id"] for task in tasks})
     return {user["id"]: user for user in session.find(Kind.USER, *ids) if user}
 
 
-def _told(errors: dict[int, str]) -> dict[str, Any]:
+def _error_fields(errors: dict[int, str]) -> dict[str, Any]:
     if not errors:
         return {}
     return {"errors": [errors[i] for i in sorted(errors)], "error_count": len(errors)}

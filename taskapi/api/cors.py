@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _ANSWERS: Final = [
-    ("Access-Control-Expose-Headers", "ETag, Connection, Location, Retry-After, X-Request-ID")
+    ("Access-Control-Expose-Headers", "ETag, Link, Location, Retry-After, X-Request-ID")
 ]
 _PREFLIGHTS: Final = [
     ("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE"),

@@ -1,14 +1,12 @@
-"""Credentials as a request carries them, and those remembered as right."""
+"""Credentials as a request carries them, and those that were verified a short time ago."""
 
-import base64
-import binascii
 import hmac
 import secrets
 import time
 from dataclasses import dataclass
 from typing import Final
 
-from werkzeug.datastructures import Headers
+from flask import Request
 
 from taskapi.errors import Unauthenticated
 
@@ -19,51 +17,52 @@ OWNER_HEADER: Final = "X-Owner-Password"
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a request says of who sends it, unchecked; the header's password as bytes."""
+    """What a request claims, unverified.
 
-    header: bytes | None
+    Attributes:
+        owner_password: the owner header; None without one.
+        login: the id or e-mail address of Basic credentials; None without them.
+        password: the password of Basic credentials.
+    """
+
+    owner_password: bytes | None
     login: str | None
-    password: str | None
+    password: str
 
 
-def credentials_of(headers: Headers) -> Credentials:
-    """Read a request's credentials; raises Unauthenticated where there are none, or odd ones."""
-    header = headers.get(OWNER_HEADER)
-    basic = headers.get("Authorization")
-    login, password = _basic(basic) if basic is not None else (None, None)
-    if header is None and login is None:
+def credentials_of(request: Request) -> Credentials:
+    """Return a request's credentials; raises Unauthenticated for none and for malformed ones."""
+    header = request.headers.get(OWNER_HEADER)
+    owner_password = None if header is None else header.encode("latin-1")
+    if "Authorization" not in request.headers:
+        if owner_password is None:
+            raise Unauthenticated
+        return Credentials(owner_password, None, "")
+    basic = request.authorization
+    if basic is None or basic.type != "basic":
         raise Unauthenticated
-    return Credentials(None if header is None else header.encode("latin-1"), login, password)
-
-
-def _basic(header: str) -> tuple[str, str]:
-    scheme, _, encoded = header.partition(" ")
-    try:
-        pair = base64.b64decode(encoded.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError, ValueError):
-        raise Unauthenticated from None
-    login, colon, password = pair.partition(":")
-    if scheme.lower() != "basic" or not colon or "\0" in pair:
+    login, password = basic.username or "", basic.password or ""
+    if "\0" in login + password:
         raise Unauthenticated
-    return login, password
+    return Credentials(owner_password, login, password)
 
 
 class VerifiedCredentials:
-    """Credentials found right within the last minute: digests only, of no use elsewhere."""
+    """Credentials verified within the last minute: digests only, useless outside this process."""
 
     def __init__(self) -> None:
         self._secret = secrets.token_bytes(32)
         self._until: dict[bytes, float] = {}
 
-    def digest(self, user_id: int, stored: bytes, password: str) -> bytes:
-        """Return what stands for this password as long as the stored hash is this one."""
-        message = b"%d|%b|%b" % (user_id, stored, password.encode())
+    def digest(self, user_id: int, password_hash: bytes, password: str) -> bytes:
+        """Return a digest that is valid as long as the stored hash stays the same."""
+        message = b"%d|%b|%b" % (user_id, password_hash, password.encode())
         return hmac.digest(self._secret, message, "sha256")
 
     def holds(self, digest: bytes) -> bool:
         return self._until.get(digest, 0.0) > time.monotonic()
 
-    def keep(self, digest: bytes) -> None:
+    def add(self, digest: bytes) -> None:
         if len(self._until) >= REMEMBERED_MOST:
             self._until.clear()
         self._until[digest] = time.monotonic() + REMEMBERED_SECONDS

@@ -7,34 +7,36 @@ from flask import Blueprint, Flask, Response, request
 from flask.globals import app_ctx
 from markupsafe import escape
 
-from taskapi.api import openapi
+from schemas.admin import Document, Index
+from taskapi.api import openapi, responses
+from taskapi.api.contract import public, returns
 from taskapi.api.openapi import page as paper
-from taskapi.api.requests import query
-from taskapi.api.responses import answer
 from taskapi.api.services import services
 
 bp = Blueprint("docs", __name__)
 
 
 @bp.get("/")
+@public
+@returns(Index)
 def index() -> Response:
     """Show where to go from here."""
-    query()
     places = {"documentation": "/docs", "openapi": "/openapi.json", "health": "/health"}
-    return answer({"service": "taskapi", **places})
+    return responses.success({"service": "taskapi", **places})
 
 
 @bp.get("/openapi.json")
+@public
+@returns(Document, bare=True)
 def describe() -> Response:
     """Show the OpenAPI document of the service."""
-    query()
     return Response(orjson.dumps(openapi.document(app_ctx.app)), content_type="application/json")
 
 
 @bp.get("/docs")
+@public
 def page() -> Response:
     """Show the same for people, with commands for the address that was asked."""
-    query()
     text = _page(app_ctx.app).replace(paper.PLACE, escape(_base()))
     return Response(text, headers={"Content-Security-Policy": paper.POLICY})
 

@@ -1,72 +1,96 @@
-"""Groups, their members and their numbers."""
+"""Groups, their members and their statistics."""
+
+from typing import Any
 
 from flask import Blueprint, Response, g
 
-from schemas.fields import NOTHING, PAGED
-from schemas.groups import ADD_MEMBER, CREATE_GROUP, EDIT_GROUP
+from schemas.fields import PAGED
+from schemas.groups import (
+    ADD_MEMBER,
+    CREATE_GROUP,
+    EDIT_GROUP,
+    GroupChanged,
+    GroupDeleted,
+    GroupDetails,
+    GroupPage,
+    GroupStats,
+    MemberAdded,
+    MemberPage,
+    MemberRemoved,
+)
+from schemas.tasks import GroupTaskPage
 from taskapi import policy
-from taskapi.api.requests import body, query
-from taskapi.api.responses import answer, answer_page, answer_written, note, tagged
+from taskapi.api import audit, responses
+from taskapi.api.contract import allowed, audited, refuses, returns, takes
 from taskapi.errors import Invalid
 from taskapi.policy import Action
 from taskapi.store import groups, memberships, queries, statistics
-from taskapi.store.codec import Entity, fragment, outlines, version
+from taskapi.store.codec import Entity, fragment, outlines
 from taskapi.store.keys import Kind
+from taskapi.store.session import StoredEntity
 
 bp = Blueprint("groups", __name__)
 
 
 @bp.get("/groups")
-def index() -> Response:
+@allowed(Action.LIST_GROUPS)
+@takes(PAGED)
+@returns(GroupPage)
+def index(query: dict[str, Any]) -> Response:
     """List all groups, or those that the caller administers or belongs to."""
-    policy.require(Action.LIST_GROUPS, g.caller)
-    asked = query(PAGED)
     known = None if g.caller.is_owner else g.caller.group_ids.union(g.caller.administers)
     scope = queries.groups(g.session.keys, known)
-    page = queries.page(g.session, scope, asked["after"], asked["limit"])
-    return answer_page("groups", page, asked)
+    page = queries.page(g.session, scope, query["after"], query["limit"])
+    return responses.page("groups", page, query)
 
 
 @bp.post("/groups")
-def create() -> Response:
+@allowed(Action.CREATE_GROUP)
+@takes(CREATE_GROUP)
+@returns(GroupChanged, status=201, etag=True)
+@refuses("unknown_user", "not_an_admin", "name_taken")
+@audited("group.create")
+def create(body: dict[str, Any]) -> Response:
     """Create a group."""
-    policy.require(Action.CREATE_GROUP, g.caller)
-    fields = body(CREATE_GROUP)
-    group = groups.create(g.session, **fields)
-    return answer_written("Group created.", "group", group.json, 201, f"/groups/{group.id}")
+    group = groups.create(g.session, **body)
+    return responses.changed("Group created.", "group", group.json, 201, f"/groups/{group.id}")
 
 
 @bp.get("/groups/<id:group_id>")
-def show(group_id: int) -> Response:
+@allowed(Action.SEE_GROUP)
+@returns(GroupDetails, etag=True)
+def show(group: StoredEntity) -> Response:
     """Show a group with its admin and its sizes."""
-    group = policy.group(Action.SEE_GROUP, g.caller, g.found[Kind.GROUP])
-    query(NOTHING)
     admin, users_count, tasks_count = groups.details(g.session, group)
     shown = {name: admin[name] for name in ("id", "full_name", "email")}
     data = {**group, "admin": shown, "users_count": users_count, "tasks_count": tasks_count}
-    return tagged(answer(data), version(g.json[Kind.GROUP]))  # counts change without it: no 304
+    # Never 304: the counts change without the group's version.
+    return responses.tagged(responses.success(data), group["version"])
 
 
 @bp.route("/groups/<id:group_id>", methods=["PUT", "PATCH"])
-def edit(group_id: int) -> Response:
+@allowed(Action.EDIT_GROUP)
+@takes(EDIT_GROUP)
+@returns(GroupChanged, etag=True)
+@refuses("unknown_user", "not_an_admin", "name_taken")
+@audited("group.update")
+def edit(group: StoredEntity, body: dict[str, Any]) -> Response:
     """Change a group's name or admin."""
-    group = policy.group(Action.EDIT_GROUP, g.caller, g.found[Kind.GROUP])
-    changes = body(EDIT_GROUP)
-    written = groups.update(g.session, group, changes)
-    json = written.json if written else g.json[Kind.GROUP]
-    return answer_written("Group updated.", "group", json)
+    written = groups.update(g.session, group, body)
+    return responses.changed("Group updated.", "group", written.json if written else group.json)
 
 
 @bp.delete("/groups/<id:group_id>")
-def delete(group_id: int) -> Response:
+@allowed(Action.EDIT_GROUP)
+@returns(GroupDeleted)
+@audited("group.delete")
+def delete(group: StoredEntity) -> Response:
     """Delete a group with its tasks and memberships."""
-    group = policy.group(Action.EDIT_GROUP, g.caller, g.found[Kind.GROUP])
-    query(NOTHING)
     deleted = groups.delete(g.session, group)
-    return answer(
+    return responses.success(
         {
             "message": "Group deleted.",
-            "group": fragment(g.json[Kind.GROUP]),
+            "group": fragment(group.json),
             "affected_users": deleted.users,
             "deleted_tasks": deleted.tasks,
         }
@@ -74,66 +98,74 @@ def delete(group_id: int) -> Response:
 
 
 @bp.get("/groups/<id:group_id>/users")
-def members(group_id: int) -> Response:
-    """List a group's members; those with a user's rights see an outline of each."""
-    policy.group(Action.SEE_GROUP, g.caller, g.found[Kind.GROUP])
-    asked = query(PAGED)
-    scope = queries.members(g.session.keys, group_id)
-    page = queries.page(g.session, scope, asked["after"], asked["limit"])
-    if policy.has_user_rights_only(g.caller, group_id):
+@allowed(Action.SEE_GROUP, "Callers with a user's rights see an outline of each member.")
+@takes(PAGED)
+@returns(MemberPage)
+def members(group: StoredEntity, query: dict[str, Any]) -> Response:
+    """List a group's members."""
+    scope = queries.members(g.session.keys, group["id"])
+    page = queries.page(g.session, scope, query["after"], query["limit"])
+    if policy.sees_outlines_only(g.caller, group["id"]):
         page = page._replace(json=outlines(page.json))
-    return answer_page("users", page, asked, group_id=group_id)
+    return responses.page("users", page, query, group_id=group["id"])
 
 
 @bp.post("/groups/<id:group_id>/users")
-def add_member(group_id: int) -> Response:
+@allowed(Action.CHANGE_MEMBERS)
+@takes(ADD_MEMBER)
+@returns(MemberAdded)
+@refuses("unknown_user", "already_member")
+@audited("member.add")
+def add_member(group: StoredEntity, body: dict[str, Any]) -> Response:
     """Make a user a member of a group."""
-    policy.group(Action.CHANGE_MEMBERS, g.caller, g.found[Kind.GROUP])
-    user_id = body(ADD_MEMBER)["user_id"]
-    note(user=user_id)
-    memberships.add(g.session, group_id, _recruit(user_id))
-    return answer({"message": "User added.", "group_id": group_id, "user_id": user_id})
+    audit.add(user=body["user_id"])
+    memberships.add(g.session, group["id"], _manageable_user(body["user_id"]))
+    return responses.success({"message": "User added.", "group_id": group["id"], **body})
 
 
 @bp.delete("/groups/<id:group_id>/users/<id:user_id>")
-def remove_member(group_id: int, user_id: int) -> Response:
-    """End a membership; the user's tasks in the group move on, or go."""
-    policy.group(Action.CHANGE_MEMBERS, g.caller, g.found[Kind.GROUP])
-    user = policy.require_manageable_member(g.caller, g.found[Kind.USER])
-    query(NOTHING)
-    moved = memberships.remove(g.session, group_id, user)
-    return answer(
+@allowed(Action.CHANGE_MEMBERS)
+@returns(MemberRemoved)
+@refuses("administers_groups")
+@audited("member.remove")
+def remove_member(group: StoredEntity, user: StoredEntity | None) -> Response:
+    """Remove a member; their tasks in the group move to another group or are deleted."""
+    member = policy.require_manageable_member(g.caller, user)
+    relocation = memberships.remove(g.session, group["id"], member)
+    return responses.success(
         {
             "message": "User removed.",
-            "group_id": group_id,
-            "user_id": user_id,
-            "affected_tasks": moved.affected_tasks,
-            "moved_to": moved.moved_to,
+            "group_id": group["id"],
+            "user_id": member["id"],
+            "affected_tasks": relocation.affected_tasks,
+            "moved_to": relocation.moved_to,
         }
     )
 
 
 @bp.get("/groups/<id:group_id>/tasks")
-def tasks(group_id: int) -> Response:
-    """List a group's tasks, as far as the caller sees them."""
-    policy.group(Action.SEE_GROUP, g.caller, g.found[Kind.GROUP])
-    asked = query(PAGED)
-    scope = queries.tasks(g.session.keys, policy.reach(g.caller), group_id=group_id)
-    page = queries.page(g.session, scope, asked["after"], asked["limit"])
-    return answer_page("tasks", page, asked, group_id=group_id)
+@allowed(Action.SEE_GROUP, "Users see their own tasks only.")
+@takes(PAGED)
+@returns(GroupTaskPage)
+def tasks(group: StoredEntity, query: dict[str, Any]) -> Response:
+    """List the tasks of a group that the caller may see."""
+    reach = policy.reach(g.caller)
+    scope = queries.tasks(g.session.keys, reach, group_id=group["id"])
+    page = queries.page(g.session, scope, query["after"], query["limit"])
+    return responses.page("tasks", page, query, group_id=group["id"])
 
 
 @bp.get("/groups/<id:group_id>/stats")
-def stats(group_id: int) -> Response:
-    """Show how a group's tasks stand."""
-    group = policy.group(Action.SEE_GROUP, g.caller, g.found[Kind.GROUP])
-    query(NOTHING)
-    named = {"id": group_id, "name": group["name"]}
-    return answer({"group": named, **statistics.of_group(g.session, group_id)})
+@allowed(Action.SEE_GROUP)
+@returns(GroupStats)
+def stats(group: StoredEntity) -> Response:
+    """Count a group's tasks."""
+    named = {"id": group["id"], "name": group["name"]}
+    return responses.success({"group": named, **statistics.of_group(g.session, group["id"])})
 
 
-def _recruit(user_id: int) -> Entity:
-    """Return the user whom the body names, if the caller may have them."""
+def _manageable_user(user_id: int) -> Entity:
+    """Return the user whom the body names, if the caller may add them."""
     (user,) = g.session.find(Kind.USER, user_id)
     if user is None and g.caller.is_owner:
         raise Invalid(f"There is no user {user_id}: name one that exists.", code="unknown_user")

@@ -1,8 +1,9 @@
-"""The one endpoint without credentials."""
+"""Whether the service is healthy, for monitors."""
 
 from flask import Blueprint, Response, jsonify
 
-from taskapi.api.requests import query
+from schemas.admin import Health
+from taskapi.api.contract import public, returns
 from taskapi.api.services import services
 from taskapi.sync import status
 
@@ -10,11 +11,11 @@ bp = Blueprint("health", __name__)
 
 
 @bp.get("/health")
+@public
+@returns(Health, or_status=503, bare=True)
 def show() -> Response:
-    """Tell whether requests are served, for anybody; bare, without the envelope."""
-    query()
-    ours = services()
-    found = status.health(ours.settings, ours.store)
-    response = jsonify(found)
-    response.status_code = 503 if found["status"] == "unhealthy" else 200
+    """Show whether requests are served."""
+    health = status.health(services().settings, services().store)
+    response = jsonify(health)
+    response.status_code = 503 if health["status"] == "unhealthy" else 200
     return response

@@ -1,4 +1,4 @@
-"""What a request says: ids in paths, queries, strict bodies."""
+"""What a request says: ids in paths, queries, strict JSON bodies."""
 
 import json
 from collections.abc import Iterator
@@ -15,11 +15,13 @@ from schemas.fields import INT64_MOST, NOTHING
 from taskapi import errors
 
 DEEPEST: Final = 16
-MOST_MISTAKES: Final = 50
+"""Levels of nesting that a body may have."""
+MISTAKES_MOST: Final = 50
+"""Mistakes that one answer names."""
 
 
 class EntityId(BaseConverter):
-    """An id in a path: ASCII digits, 1 to 2^63-1, no leading zero; all else is no route."""
+    """An id in a path: 1 to 2^63-1 in ASCII digits, no leading zero; no route otherwise."""
 
     regex = r"[1-9][0-9]{0,18}"
 
@@ -29,8 +31,12 @@ class EntityId(BaseConverter):
         return int(value)
 
 
+class UnsupportedBody(Exception):
+    """The body is not declared as JSON."""
+
+
 def query(schema: Schema = NOTHING) -> dict[str, Any]:
-    """Return the request's query, checked.
+    """Return the request's query string, validated.
 
     Raises:
         Invalid: a parameter is unknown, repeated, missing or not usable.
@@ -45,15 +51,16 @@ def query(schema: Schema = NOTHING) -> dict[str, Any]:
 
 
 def body(schema: Schema) -> dict[str, Any]:
-    """Return the request's JSON body, checked; such requests take no query.
+    """Return the request's JSON body, validated; such a request takes no query.
 
     Raises:
-        Invalid: it is no strict JSON, or a field is unknown, missing or not usable.
+        UnsupportedBody: it is not declared as JSON.
+        Invalid: it is not strict JSON, or a field is unknown, missing or not usable.
     """
     request = request_ctx.request
     raw = request.get_data()
     if request.content_length is None:
-        request.stream.read(1)  # of a chunked body, werkzeug refuses only what is past the limit
+        request.stream.read(1)  # werkzeug refuses a chunked body only when read past the limit
     if raw and request.mimetype != "application/json":
         raise UnsupportedBody
     query()
@@ -61,13 +68,13 @@ def body(schema: Schema) -> dict[str, Any]:
 
 
 def parse(raw: bytes) -> Any:
-    """Return what strict JSON says: UTF-8, no NaN, no duplicate keys, at most 16 levels.
+    """Return the value of strict JSON: UTF-8, no NaN, no duplicate keys, at most 16 levels.
 
     Raises:
         Invalid: with what is wrong and, where known, the place.
     """
     try:
-        if _depth(orjson.loads(raw)) > DEEPEST:  # which also refuses NaN and lone surrogates
+        if _depth(orjson.loads(raw)) > DEEPEST:  # orjson also refuses NaN and lone surrogates
             raise ValueError(f"it has more than {DEEPEST} levels")
         return json.loads(raw, object_pairs_hook=_unique)
     except ValueError as error:
@@ -75,19 +82,15 @@ def parse(raw: bytes) -> Any:
         raise errors.Invalid(text, code="malformed_json") from None
 
 
-class UnsupportedBody(Exception):
-    """The body is not declared as JSON."""
-
-
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    members = dict(pairs)
+    if len(members) < len(pairs):
         raise ValueError("an object has the same key twice")
-    return found
+    return members
 
 
 def _depth(value: Any) -> int:
-    """Return how many containers are nested, counting no further than is refused anyway."""
+    """Return how many containers are nested; counting ends one above the limit."""
     level, depth = [value], 0
     while depth <= DEEPEST:
         level = [item for item in level if isinstance(item, list | dict)]
@@ -104,17 +107,17 @@ def _load(schema: Schema, data: Any, part: str) -> dict[str, Any]:
     try:
         loaded: dict[str, Any] = schema.load(data)
     except ValidationError as error:
-        _refuse(dict(islice(_flat(error.messages_dict), MOST_MISTAKES)), part)
+        _refuse(dict(islice(_flatten(error.messages_dict), MISTAKES_MOST)), part)
     return loaded
 
 
-def _flat(messages: Any, prefix: str = "") -> Iterator[tuple[str, list[str]]]:
-    """Yield (field, sentences) pairs, nested fields with dots: `updates.priority`."""
+def _flatten(messages: Any, prefix: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Yield (field, sentences) pairs; nested fields have dots: `updates.priority`."""
     for name, value in messages.items():
         shown = "" if name == "_schema" else str(name)[:80].encode(errors="replace").decode()
         path = ".".join(part for part in (prefix, shown) if part)
         if isinstance(value, dict):
-            yield from _flat(value, path)
+            yield from _flatten(value, path)
         else:
             yield path or "body", value
 

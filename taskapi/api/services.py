@@ -1,4 +1,4 @@
-"""What the views of one application share."""
+"""What the views of one application share: the settings and both stores."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from taskapi.sync.search import Index
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The settings, and the ways to both stores."""
+    """The settings, Redis, and PostgreSQL as a search index."""
 
     settings: Settings
     store: Store
@@ -24,6 +24,6 @@ def install(app: Flask, settings: Settings, store: Store) -> None:
 
 
 def services() -> Services:
-    """Return what this request's application shares."""
-    found: Services = current_app.extensions["taskapi"]
-    return found
+    """Return what the views of this request's application share."""
+    shared: Services = current_app.extensions["taskapi"]
+    return shared

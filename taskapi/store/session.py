@@ -7,12 +7,22 @@ from typing import Any
 from orjson import loads
 
 from taskapi.errors import NewEpoch, NotReady, Stale, VersionMismatch
-from taskapi.store.codec import Entity, decode
+from taskapi.store.codec import decode
 from taskapi.store.connection import Command, Connection, Store
 from taskapi.store.keys import Keys, Kind
 
 Guard = tuple[str, str | bool, str | bool | int]
 NOT_READY = "The store is empty, or is being restored: try again in a few seconds."
+
+
+class StoredEntity(dict[str, Any]):
+    """An entity as the store has it.
+
+    Attributes:
+        json: the answer's object, byte for byte.
+    """
+
+    json: bytes
 
 
 @dataclass(slots=True)
@@ -66,13 +76,13 @@ class Session:
         if self.wanted is not None and self.actual not in self.wanted:
             raise VersionMismatch(self.actual)
 
-    def find(self, kind: Kind, *ids: int) -> list[Entity | None]:
+    def find(self, kind: Kind, *ids: int) -> list[StoredEntity | None]:
         """Return the entities with these ids, None for each that does not exist."""
         if not ids:
             return []
         return [entity(reply) for reply in self.read(*(fetch(self.keys, kind, i) for i in ids))]
 
-    def referred(self, kind: Kind, entity_id: int) -> Entity:
+    def referred(self, kind: Kind, entity_id: int) -> StoredEntity:
         """Return the entity that another one names; raises Stale if it has gone meanwhile."""
         (found,) = self.find(kind, entity_id)
         if found is None:
@@ -96,12 +106,13 @@ def fetch(keys: Keys, kind: Kind, entity_id: int) -> Command:
     return ("HMGET", key, "json", "administers") if kind is Kind.USER else ("HMGET", key, "json")
 
 
-def entity(reply: list[bytes | None]) -> Entity | None:
+def entity(reply: list[bytes | None]) -> StoredEntity | None:
     """Return the entity of a reply to `fetch`; a user's has `administers`, not shown to clients."""
     json, *duties = reply
     if json is None:
         return None
-    found = decode(json)
+    found = StoredEntity(decode(json))
+    found.json = json
     if duties and duties[0] is not None:
         found["administers"] = loads(duties[0])
     return found

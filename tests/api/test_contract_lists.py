@@ -59,14 +59,14 @@ def test_pages_joined_are_the_whole_list_by_id(api: Api, path: str, key: str, by
 
 
 def walked(api: Api, path: str, key: str, by: Caller, limit: int) -> list[Any]:
-    """The whole list, page by page; `next_after` and the Connection header lead the same way."""
+    """The whole list, page by page; `next_after` and the Link header lead the same way."""
     url, found = f"{path}{'&' if '?' in path else '?'}limit={limit}", []
     while url:
         answer = api("GET", url, by=by)
         page = ok(answer)
         assert page["count"] == len(page[key]) <= limit
         found += page[key]
-        url = next_url(answer.headers["Connection"])
+        url = next_url(answer.headers["Link"])
         assert (url is None) == (page["next_after"] is None)
         if url:
             assert page["next_after"] == ids(found)[-1]

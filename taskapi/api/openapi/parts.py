@@ -1,28 +1,40 @@
-"""What does not depend on an endpoint: the head of the document, headers, ways to log in."""
+"""The parts of the OpenAPI document that are the same for all endpoints."""
 
 from typing import Any, Final
 
-from taskapi.api.openapi.fields import Shape
+from schemas.fields import INT64_MOST
+from taskapi.api.codes import CODES
+
+Shape = dict[str, Any]
 
 ABOUT: Final = """\
 Tasks of teams. Owners run groups, group admins run their members, users run their tasks.
 
-A success is `{"success": true, "data": …}`; a refusal is `{"success": false, "error": …, "code":
-…, "request_id": …}`, with `fields` where single fields are at fault. Checked in this order: route
-(404, 405), credentials (401, 429), reach of what the path names (403, 404), form of the body or
-query (413, 415, 400), what it asks for (403, 400), state (409, 412). The proxy before the service
-answers 429, 502 and 504 of its own in the same form. All codes are listed under `ErrorCode`.
+A success is `{"success": true, "data": …}`. An error is `{"success": false, "error": …, "code": …,
+"request_id": …}`, with `fields` where single fields are wrong. The service checks in this order:
+route (404, 405), credentials (401, 429), access to what the path names (403, 404), form of the body
+or query (413, 415, 400), what the request asks for (403, 400), state (409, 412). The proxy in front
+of the service answers 429, 502 and 504 in the same form. `ErrorCode` lists all codes.
 
 JSON types are exact, texts are trimmed, unknown fields and query parameters are refused. `PATCH` is
-`PUT`: only what is named changes. `HEAD` is `GET` without the body. Lists are ordered by id.
+`PUT`: fields that are not named stay as they are. `HEAD` is `GET` without the body. Lists are
+ordered by id.
 """
-TOP: Final[dict[str, Any]] = {
+TOP: Final[Shape] = {
     "title": "taskapi",
     "version": "0.1.0",
     "openapi_version": "3.1.0",
     "info": {"description": ABOUT, "license": {"name": "MIT", "identifier": "MIT"}},
     "servers": [{"url": "/"}],
     "security": [{"basic": []}, {"ownerPassword": []}],
+    "tags": [
+        {"name": "users", "description": "People and their working hours."},
+        {"name": "groups", "description": "Groups, their members and their statistics."},
+        {"name": "tasks", "description": "A user's tasks, and all tasks that a caller may see."},
+        {"name": "admin", "description": "Both stores and the sync; for owners."},
+        {"name": "health", "description": "Whether requests are served."},
+        {"name": "docs", "description": "What this service offers."},
+    ],
 }
 SECURITY_SCHEMES: Final = {
     "basic": {
@@ -37,43 +49,69 @@ SECURITY_SCHEMES: Final = {
         "description": "The owner's password: acts as user 1.",
     },
 }
-_TEXT: Final[Shape] = {"type": "string"}
-_SECONDS: Final[Shape] = {"type": "integer", "minimum": 1}
-HEADERS: Final = {
-    "X-Request-ID": {"description": "The caller's, if it was sane, else new.", "schema": _TEXT},
-    "X-Content-Type-Options": {
-        "description": "The type is what `Content-Type` says.",
-        "schema": {"const": "nosniff"},
+PUBLIC: Final = "Everyone, without credentials."
+TEXT: Final[Shape] = {"type": "string"}
+HEADERS: Final[dict[str, Shape]] = {
+    "X-Request-ID": {"description": "The caller's, if it is usable, else a new one."},
+    "X-Content-Type-Options": {"description": "Always `nosniff`.", "schema": {"const": "nosniff"}},
+    "Cache-Control": {"description": "Always `no-store`.", "schema": {"const": "no-store"}},
+    "Location": {"description": "The path of what was created."},
+    "Link": {"description": 'The next page: `<…>; rel="next"`.'},
+    "ETag": {"description": "The version, in quotation marks."},
+    "Retry-After": {
+        "description": "Seconds to wait.",
+        "schema": {"type": "integer", "minimum": 1},
     },
-    "Cache-Control": {"description": "Nothing is to be kept.", "schema": {"const": "no-store"}},
-    "Location": {"description": "The path of what was created.", "schema": _TEXT},
-    "Connection": {"description": 'The next part: `<…>; rel="next"`.', "schema": _TEXT},
-    "ETag": {"description": "The present version, in quotation marks.", "schema": _TEXT},
-    "Retry-After": {"description": "Seconds to wait.", "schema": _SECONDS},
-    "WWW-Authenticate": {"description": "How to log in.", "schema": _TEXT},
-    "Content-Security-Policy": {"description": "What the page may load.", "schema": _TEXT},
-    "Allow": {"description": "The methods that the address takes.", "schema": _TEXT},
+    "WWW-Authenticate": {"description": "How to log in."},
+    "Allow": {"description": "The methods of this address."},
 }
 COMMON_HEADERS: Final = ("X-Request-ID", "X-Content-Type-Options", "Cache-Control")
-"""Of every answer."""
-PARAMETERS: Final[dict[str, dict[str, Any]]] = {
-    "X-Request-ID": {
-        "name": "X-Request-ID",
-        "description": "1 to 64 letters, digits and `. _ -`; anything else is replaced.",
-        "schema": _TEXT,
+ERROR_HEADERS: Final = {
+    401: ["WWW-Authenticate"],
+    405: ["Allow"],
+    412: ["ETag"],
+    429: ["Retry-After"],
+    503: ["Retry-After"],
+}
+PARAMETERS: Final[dict[str, Shape]] = {
+    "X-Request-ID": {"description": "1 to 64 letters, digits and `. _ -`; others are replaced."},
+    "If-Match": {"description": "Change it only if this is its version.", "example": '"7"'},
+    "If-None-Match": {"description": "Answer 304 if this is its version.", "example": '"7"'},
+}
+REASONS: Final = {
+    400: "The request is not usable.",
+    401: "No valid credentials.",
+    403: "Not permitted; for all but owners also where the target does not exist.",
+    404: "There is no such target.",
+    405: "The address does not take the method.",
+    409: "The request conflicts with what is stored.",
+    412: "`If-Match` names another version.",
+    413: "The body is too large.",
+    415: "The body is not declared as JSON.",
+    429: "Too many failed log-ins.",
+    500: "A defect of the service.",
+    503: "A store cannot serve now.",
+}
+ERROR: Final[Shape] = {
+    "type": "object",
+    "properties": {
+        "success": {"const": False},
+        "error": {"type": "string", "description": "One sentence that a person can act on."},
+        "code": {"$ref": "#/components/schemas/ErrorCode"},
+        "request_id": {"type": "string", "description": "As in `X-Request-ID` and in the log."},
+        "fields": {
+            "type": "object",
+            "description": "What is wrong with each field; for `validation_failed` only.",
+            "additionalProperties": {"type": "array", "items": TEXT},
+        },
     },
-    "If-Match": {
-        "name": "If-Match",
-        "description": "Change it only if this is its version, as in `ETag`.",
-        "schema": _TEXT,
-        "example": '"7"',
-    },
-    "If-None-Match": {
-        "name": "If-None-Match",
-        "description": "Answer 304 if this is its version, as in `ETag`.",
-        "schema": _TEXT,
-        "example": '"7"',
-    },
+    "required": ["success", "error", "code", "request_id"],
+    "additionalProperties": False,
+}
+ERROR_CODE: Final[Shape] = {
+    "type": "string",
+    "enum": list(CODES),
+    "description": "\n".join(f"- `{code}` ({c.status}): {c.advice}" for code, c in CODES.items()),
 }
 BODY_RULES: Final[dict[str, Shape]] = {
     "Batch": {
@@ -81,15 +119,7 @@ BODY_RULES: Final[dict[str, Shape]] = {
         "then": {"required": ["updates"]},
     }
 }
-"""What a schema checks of several fields together."""
-
-BARE: Final[dict[str, Shape]] = {
-    "OpenAPI": {"type": "object", "description": "This document."},
-    "Page": {"type": "string", "description": "This document, to be read."},
-}
-
-
-def success(text: str, headers: list[str], content: dict[str, Any]) -> dict[str, Any]:
-    """Return a response that is no error."""
-    found = {name: {"$ref": f"#/components/headers/{name}"} for name in headers}
-    return {"description": text, "headers": found, **({"content": content} if content else {})}
+"""What the schema of a body checks across fields."""
+READ_ONLY: Final[Shape] = {"description": "Set by the service: ignored in a body."}
+ID: Final[Shape] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": INT64_MOST}
+HOURS: Final[Shape] = {"type": "number", "minimum": 0, "maximum": 24}

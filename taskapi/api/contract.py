@@ -1,0 +1,145 @@
+"""What an endpoint takes, returns and refuses, and who may call it: decorators above each view.
+
+Validation, the authorisation that depends on the path alone, the audit name and the OpenAPI
+document come from here. The decorators record; `call` applies what they recorded to a request.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from flask.globals import app_ctx
+from flask.typing import ResponseReturnValue
+from marshmallow import Schema
+
+from schemas.fields import NOTHING, Body, Query
+from taskapi import policy
+from taskapi.api import requests
+from taskapi.policy import Action
+from taskapi.store.codec import Entity
+
+View = Callable[..., Any]
+V = TypeVar("V", bound=View)
+
+
+@dataclass(slots=True)
+class Contract:
+    """What the decorators of one view say.
+
+    Attributes:
+        parameters: the arguments of the view, chosen from `user`, `group` and `task` (what the path
+            names), `body` and `query`.
+        action: what a caller must be permitted to do; None for a public endpoint.
+        note: what the document says beside who may call it.
+        answers: the schemas that an answer's `data` may have.
+        statuses: of the answers that are no errors.
+        is_bare: the answer has no envelope.
+        has_etag: the answer carries the version of what it shows.
+        is_conditional: If-None-Match is understood; such an answer has an ETag.
+        codes: the error codes of this endpoint, beside those that follow from its form.
+        audit: the name of the change in the log.
+    """
+
+    parameters: tuple[str, ...]
+    action: Action | None = None
+    is_public: bool = False
+    note: str = ""
+    body: Body | None = None
+    query: Query = NOTHING
+    answers: tuple[type[Schema], ...] = ()
+    statuses: tuple[int, ...] = (200,)
+    is_bare: bool = False
+    has_etag: bool = False
+    is_conditional: bool = False
+    codes: tuple[str, ...] = ()
+    audit: str = "read"
+
+
+CONTRACTS: Final[dict[View, Contract]] = {}
+"""The contract of every view of this process."""
+
+
+def takes(schema: Body | Query) -> Callable[[V], V]:
+    """Validate the request's body, or its query, and pass it to the view as `body` or `query`."""
+    return _record(**{"body" if isinstance(schema, Body) else "query": schema})
+
+
+def returns(
+    *answers: type[Schema],
+    status: int = 200,
+    or_status: int | None = None,
+    bare: bool = False,
+    etag: bool = False,
+    conditional: bool = False,
+) -> Callable[[V], V]:
+    """Say what the `data` of an answer looks like; see `Contract`."""
+    return _record(
+        answers=answers,
+        statuses=(status,) if or_status is None else (status, or_status),
+        is_bare=bare,
+        has_etag=etag or conditional,
+        is_conditional=conditional,
+    )
+
+
+def allowed(action: Action, note: str = "") -> Callable[[V], V]:
+    """Let only callers in who may do this to what the path names."""
+    return _record(action=action, note=note)
+
+
+def public(view: V) -> V:
+    """Let everybody in, without credentials."""
+    return _record(is_public=True)(view)
+
+
+def refuses(*codes: str) -> Callable[[V], V]:
+    """Say which error codes the endpoint has of its own."""
+    return _record(codes=codes)
+
+
+def audited(name: str) -> Callable[[V], V]:
+    """Give the change a name for the log: `task.create`."""
+    return _record(audit=name)
+
+
+def contract_of(view: View) -> Contract:
+    """Return the contract of a view; raises LookupError for a view without one."""
+    return CONTRACTS[view]
+
+
+def call(
+    view: View, entities: Mapping[str, Entity | None], ids: Mapping[str, int]
+) -> ResponseReturnValue:
+    """Authorise, validate and run a view.
+
+    Args:
+        entities: what the path names, None for what does not exist.
+        ids: the ids in the path.
+
+    Raises:
+        Forbidden, NotFound: the caller may not do this to what the path names.
+        Invalid: the body or the query is not usable.
+    """
+    contract, arguments = CONTRACTS[view], dict[str, Any](entities)
+    if contract.action is not None:
+        target = contract.action.value.target
+        named = entities.get(target.noun) if target else None
+        policy.authorise(contract.action, app_ctx.g.caller, named, user_id=ids.get("user_id"))
+    if contract.body is not None:
+        arguments["body"] = requests.body(contract.body)
+    else:
+        arguments["query"] = requests.query(contract.query)
+    answer: ResponseReturnValue = view(**{name: arguments[name] for name in contract.parameters})
+    return answer
+
+
+def _record(**said: Any) -> Callable[[V], V]:
+    def decorate(view: V) -> V:
+        parameters = tuple(inspect.signature(view).parameters)
+        contract = CONTRACTS.setdefault(view, Contract(parameters))
+        for name, value in said.items():
+            setattr(contract, name, value)
+        return view
+
+    return decorate
