@@ -23,6 +23,10 @@ View = Callable[..., Any]
 V = TypeVar("V", bound=View)
 
 
+class NoAuthorisation(Exception):
+    """A view says neither who may call it nor that it is public: nobody may."""
+
+
 @dataclass(slots=True)
 class Contract:
     """What the decorators of one view say.
@@ -103,11 +107,6 @@ def audited(name: str) -> Callable[[V], V]:
     return _record(audit=name)
 
 
-def contract_of(view: View) -> Contract:
-    """Return the contract of a view; raises LookupError for a view without one."""
-    return CONTRACTS[view]
-
-
 def call(
     view: View, entities: Mapping[str, Entity | None], ids: Mapping[str, int]
 ) -> ResponseReturnValue:
@@ -122,10 +121,8 @@ def call(
         Invalid: the body or the query is not usable.
     """
     contract, arguments = CONTRACTS[view], dict[str, Any](entities)
-    if contract.action is not None:
-        target = contract.action.value.target
-        named = entities.get(target.noun) if target else None
-        policy.authorise(contract.action, app_ctx.g.caller, named, user_id=ids.get("user_id"))
+    if not contract.is_public:
+        _authorise(contract.action, entities, ids)
     if contract.body is not None:
         arguments["body"] = requests.body(contract.body)
     else:
@@ -134,11 +131,21 @@ def call(
     return answer
 
 
-def _record(**said: Any) -> Callable[[V], V]:
+def _authorise(
+    action: Action | None, entities: Mapping[str, Entity | None], ids: Mapping[str, int]
+) -> None:
+    if action is None:
+        raise NoAuthorisation
+    target = action.value.target
+    named = entities.get(target.noun) if target else None
+    policy.authorise(action, app_ctx.g.caller, named, user_id=ids.get("user_id"))
+
+
+def _record(**values: Any) -> Callable[[V], V]:
     def decorate(view: V) -> V:
         parameters = tuple(inspect.signature(view).parameters)
         contract = CONTRACTS.setdefault(view, Contract(parameters))
-        for name, value in said.items():
+        for name, value in values.items():
             setattr(contract, name, value)
         return view
 
