@@ -4,11 +4,13 @@ import random
 import re
 import secrets
 import time
+from collections.abc import Iterable
 from typing import Final
 
 from flask import Flask, Response
 from flask.globals import app_ctx, request_ctx
 from flask.typing import ResponseReturnValue
+from flask_cors import CORS
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from taskapi import logs
@@ -25,7 +27,6 @@ from taskapi.api import (
     users,
 )
 from taskapi.api.contract import CONTRACTS, View, call
-from taskapi.api.cors import Cors
 from taskapi.api.requests import EntityId
 from taskapi.config import Settings
 from taskapi.errors import NewEpoch, Stale, Unavailable
@@ -34,6 +35,11 @@ from taskapi.store.connection import Store
 RETRY_SECONDS: Final = 2.0
 PAUSES_SECONDS: Final = (0.001, 0.05)
 """The first and the longest pause between two tries."""
+CORS_REQUEST_HEADERS: Final = (
+    *("Authorization", "Content-Type", "If-Match", "If-None-Match"),
+    *("X-Request-ID", "X-Owner-Password"),
+)
+CORS_RESPONSE_HEADERS: Final = ("ETag", "Link", "Location", "Retry-After", "X-Request-ID")
 SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -55,21 +61,36 @@ class TaskApi(Flask):
             self.register_blueprint(module.bp)
         if settings.has_docs:
             self.register_blueprint(docs.bp)
+            self.register_blueprint(docs.ui)
         audit.install(self)
+        if settings.cors_origins:
+            self._allow_origins(settings.cors_origins)
         if settings.trusted_proxies:
             hops = ProxyFix(self.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)
             self.wsgi_app = hops  # type: ignore[method-assign]
-        if settings.cors_origins:
-            self.wsgi_app = Cors(self.wsgi_app, settings.cors_origins)  # type: ignore[method-assign]
+
+    def _allow_origins(self, origins: Iterable[str]) -> None:
+        """Let scripts of these sites read answers; patterns, because Flask-Cors ignores case."""
+        CORS(
+            self,
+            origins=[re.compile(re.escape(origin) + r"\Z") for origin in origins],
+            methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=CORS_REQUEST_HEADERS,
+            expose_headers=CORS_RESPONSE_HEADERS,
+            max_age=600,
+            always_send=False,
+        )
 
     def full_dispatch_request(self) -> Response:
-        """Answer the request as Flask does, without the hooks and signals that nothing uses."""
+        """Answer the request as Flask does, without the signals and hooks that nothing uses."""
         _begin()
         try:
             answer = self.dispatch_request()
         except Exception as error:  # errors without a handler of their own become a 500 there
             answer = self.handle_user_exception(error)
         response = self.make_response(answer)
+        if self.after_request_funcs:
+            response = self.process_response(response)
         response.headers.add("X-Request-ID", app_ctx.g.request_id)
         for name, value in responses.COMMON_HEADERS:
             response.headers.add(name, value)
@@ -81,6 +102,8 @@ class TaskApi(Flask):
         request = request_ctx.request
         if request.routing_exception is not None or request.method == "OPTIONS":
             return super().dispatch_request()
+        if request.blueprint == docs.ui.name:
+            return docs.with_policy(super().dispatch_request())
         view = self.view_functions[request.endpoint or ""]
         if CONTRACTS[view].is_public:
             return call(view, {}, {})

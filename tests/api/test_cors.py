@@ -22,6 +22,7 @@ def words(text: str) -> set[str]:
 
 def test_a_preflight_of_a_listed_origin_is_answered(open_api: Api) -> None:
     asked = {"Origin": OURS, "Access-Control-Request-Method": "PUT"}
+    asked["Access-Control-Request-Headers"] = ", ".join([*SENT, "x-other"])
     answer = open_api("OPTIONS", "/users/1", headers=asked)
     assert answer.status == 200
     assert answer.headers["Access-Control-Allow-Origin"] == OURS
@@ -57,7 +58,6 @@ def test_other_origins_are_told_nothing(open_api: Api, method: str, origin: str 
     given = {} if origin is None else {"Origin": origin}
     answer = open_api(method, "/users", headers=given | {"Access-Control-Request-Method": "GET"})
     assert not [name for name in answer.headers if name.lower().startswith("access-control")]
-    assert answer.headers["Vary"] == "Origin"
 
 
 def test_without_a_list_there_is_nothing_of_it(api: Api) -> None:

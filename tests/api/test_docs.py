@@ -29,3 +29,23 @@ def test_unknown_parameters_are_refused_here_too(api: Api, path: str) -> None:
 def test_switched_off_they_are_not_there(install: Install, path: str) -> None:
     api = install(DOCS_ENABLED="false").client()
     assert refused(api("GET", path), 404)["code"] == "no_such_route"
+
+
+def test_the_page_runs_only_the_scripts_that_it_came_with(api: Api) -> None:
+    answer = api("GET", "/docs")
+    assert answer.headers.get_content_type() == "text/html"
+    policy = answer.headers["Content-Security-Policy"]
+    assert "script-src 'self' 'sha256-" in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe-inline" not in policy.split("style-src")[0]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("host", ["evil.example", "x</script><script>alert(1)</script>"])
+def test_the_page_says_nothing_of_the_host_header(api: Api, host: str) -> None:
+    assert host.encode() not in api("GET", "/docs", headers={"Host": host}).body
+
+
+@pytest.mark.parametrize("path", ["/docs/../app.py", "/docs/%2e%2e/__init__.py", "/docs/none.js"])
+def test_only_the_assets_of_the_page_are_served(api: Api, path: str) -> None:
+    assert api("GET", path).status == 404

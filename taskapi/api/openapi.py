@@ -25,10 +25,10 @@ from schemas.fields import (
     Whole,
 )
 from schemas.users import WEEK, GroupIds, WorkTimes
+from taskapi.api import openapi_parts as parts
 from taskapi.api.codes import CODES
 from taskapi.api.contract import CONTRACTS, Contract
-from taskapi.api.openapi import parts
-from taskapi.api.openapi.parts import ID, Shape
+from taskapi.api.openapi_parts import ID, Shape
 from taskapi.policy import ANYONE
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
