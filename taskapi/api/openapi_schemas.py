@@ -1,0 +1,155 @@
+"""Marshmallow schemas as components of the OpenAPI document, with examples from their fields."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from apispec import APISpec
+from marshmallow import INCLUDE, Schema
+from marshmallow.fields import Field, List
+
+from schemas.fields import Body, Day, Digits, Email, Flag, Object, Text, Timestamp, Whole
+from schemas.users import WEEK, GroupIds, WorkTimes
+from taskapi.api import openapi_parts as parts
+from taskapi.api.openapi_parts import ID, Shape
+
+NO_NUL: Final = r"^[^\u0000]*$"
+NOT_BLANK: Final = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085\ufeff][^\u0000]*$"
+
+
+class SchemaConverter:
+    """Adds the components of schemas to a document, each when it is first named."""
+
+    def __init__(self, spec: APISpec, plugin: Any) -> None:
+        self._spec, self._converter = spec, plugin.converter
+        self._converter.add_attribute_function(lambda _, field, ret: self._field(field, ret))
+
+    def parameters(self, schema: Schema) -> list[Shape]:
+        """Return the parameters of a query string."""
+        found: list[Shape] = self._converter.schema2parameters(schema, location="query")
+        return found
+
+    def body(self, schema: Body) -> Shape:
+        """Return the reference to the component of a request body."""
+        name = _body_name(schema)
+        if name not in self._spec.components.schemas:
+            self._add_body(name, schema)
+        return ref(name)
+
+    def answers(self, schemas: Iterable[type[Schema]]) -> Shape:
+        """Return the reference to the component of an answer, or to one of several."""
+        refs = []
+        for schema in schemas:
+            name = schema.__name__
+            if name not in self._spec.components.schemas:
+                self._spec.components.schema(name, {})  # before those that it names
+                self._spec.components.schemas[name] = self._answer(schema)
+            refs.append(ref(name))
+        return refs[0] if len(refs) == 1 else {"anyOf": refs}
+
+    def _add_body(self, name: str, schema: Body) -> None:
+        if name == "Batch":  # its `updates` are the component TaskChanges
+            self.body(schema.load_fields["updates"].schema)  # type: ignore[attr-defined]
+        self._spec.components.schema(name, schema=schema)
+        shape: Shape = self._spec.components.schemas[name]
+        if schema.partial:
+            for field in shape["properties"].values():
+                field.pop("default", None)
+        ignored = sorted(schema.READ_ONLY - schema.load_fields.keys())
+        shape["properties"] |= dict.fromkeys(ignored, parts.READ_ONLY)
+        shape |= {"additionalProperties": False, **parts.BODY_RULES.get(name, {})}
+
+    def _answer(self, schema: type[Schema]) -> Shape:
+        fields = schema().dump_fields
+        shapes = {name: self._converter.field2property(field) for name, field in fields.items()}
+        for shape in shapes.values():
+            shape.pop("default", None)
+        optional = getattr(schema.Meta, "optional", ())
+        whole = object_of(shapes, [name for name in fields if name not in optional])
+        return whole | {"additionalProperties": schema().unknown == INCLUDE}
+
+    def _field(self, field: Field[Any], ret: Shape) -> Shape:
+        """Return the shape of our own field classes; apispec knows those of marshmallow."""
+        if isinstance(field, Object):
+            shape = self.answers(field.schemas)
+            return {"anyOf": [shape, {"type": "null"}]} if field.allow_none else shape
+        kind = next((kind for kind in FIELD_SHAPES if isinstance(field, kind)), None)
+        if kind is None:
+            return {}
+        if kind is Digits:  # its default stands for an absent parameter
+            ret.pop("default", None)
+        shape = FIELD_SHAPES[kind](field)
+        return shape | {"type": [shape["type"], "null"]} if field.allow_none else shape
+
+
+def body_example(schema: Body) -> Shape:
+    """Return an example of a body; a partial one changes only some fields."""
+    if not schema.partial:
+        return example(schema.load_fields)
+    fields = schema.load_fields.items()
+    return {name: f.metadata["change"] for name, f in fields if "change" in f.metadata}
+
+
+def example(fields: Mapping[str, Field[Any]]) -> Shape:
+    """Return an object made of the fields' examples."""
+    return {name: _field_example(field) for name, field in fields.items()}
+
+
+def object_of(fields: Shape, required: list[str]) -> Shape:
+    """Return the shape of an object with these fields and no others."""
+    return {
+        "type": "object",
+        "properties": fields,
+        "required": required,
+        "additionalProperties": False,
+    }
+
+
+def ref(name: str) -> Shape:
+    """Return the reference to a component."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _body_name(schema: Body) -> str:
+    """Return the component of a body: an entity's is NewTask, or TaskChanges if it is partial."""
+    name = type(schema).__name__
+    if schema.partial:
+        return f"{name}Changes"
+    return f"New{name}" if schema.dump_fields.keys() != schema.load_fields.keys() else name
+
+
+def _field_example(field: Field[Any]) -> Any:
+    if "example" in field.metadata:
+        return field.metadata["example"]
+    if isinstance(field, Object):
+        return example(field.schemas[0]().dump_fields)
+    return [_field_example(field.inner)] if isinstance(field, List) else None
+
+
+def _text(field: Text) -> Shape:
+    if field.validators:
+        return {"type": "string"}
+    pattern = NOT_BLANK if field.is_trimmed and field.low > 0 else NO_NUL
+    sizes = {"minLength": field.low} if field.low else {}
+    return {"type": "string", **sizes, "maxLength": field.high, "pattern": pattern}
+
+
+def _email(field: Email) -> Shape:
+    return {"type": "string", "format": "email", "minLength": field.low, "maxLength": field.high}
+
+
+def _number(field: Whole | Digits) -> Shape:
+    return ID | {"minimum": getattr(field, "low", 1), "maximum": field.high}
+
+
+FIELD_SHAPES: Final[dict[type[Field[Any]], Callable[[Any], Shape]]] = {
+    Email: _email,
+    Text: _text,
+    Whole: _number,
+    Digits: _number,
+    Flag: lambda _: {"type": "boolean"},
+    Day: lambda _: {"type": "string", "format": "date"},
+    Timestamp: lambda _: {"type": "string", "format": "date-time"},
+    GroupIds: lambda _: {"type": "array", "items": ID, "uniqueItems": True},
+    WorkTimes: lambda _: object_of(dict.fromkeys(WEEK, parts.HOURS), []),
+}
+"""The shape of each field class; apispec adds what its validators say."""
