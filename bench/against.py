@@ -1,7 +1,8 @@
 """python -m bench.against COMMIT [ROUNDS]: plain requests beside those of another commit.
 
 Both trees serve the same stores at once and are measured in turn, so that what the machine does
-meanwhile is shared. The commit must understand what today's tree stores.
+meanwhile is shared. Each has the packages of its own requirements.txt. The commit must understand
+what today's tree stores.
 """
 
 import subprocess
@@ -41,12 +42,15 @@ def main(commit: str, rounds: str = str(ROUNDS)) -> None:
 
 
 def _tree(commit: str, folder: Path) -> Path:
-    """Return a folder with the files of a commit; raises SystemExit where git has none."""
+    """Return a folder with a commit's files and environment; raises SystemExit without one."""
     folder.mkdir()
     packed = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=False)
     if packed.returncode:
         sys.exit(packed.stderr.decode().strip())
     subprocess.run(["tar", "-x"], cwd=folder, input=packed.stdout, check=True)
+    subprocess.run([sys.executable, "-m", "venv", ".venv"], cwd=folder, check=True)
+    pip = [".venv/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "-r", "requirements.txt"], cwd=folder, check=True)
     return folder
 
 

@@ -114,7 +114,7 @@ class Stage(ExitStack):
 
     @contextmanager
     def serve(self, site: Site, root: Path = ROOT) -> Iterator[str]:
-        """Run the service, its memory empty, as long as this lasts; `root` is where its code is."""
+        """Run the service as long as this lasts; another `root` has its code and environment."""
         port = free_port()
         env = site.env | {"SERVER_PORT": str(port)}
         address = f"127.0.0.1:{port}"
@@ -132,7 +132,8 @@ class Stage(ExitStack):
         path: str,
         root: Path = ROOT,
     ) -> Iterator[str]:
-        command = leashed([sys.executable, "-m", "gunicorn", *words], "SIGTERM")
+        python = root / ".venv/bin/python" if root != ROOT else sys.executable
+        command = leashed([str(python), "-m", "gunicorn", *words], "SIGTERM")
         with (self.folder / f"{name}.log").open("ab") as log:
             process = _start(command, env, log, root)
         try:
