@@ -133,7 +133,7 @@ def _users(crowd: Population) -> Iterator[Entity]:
             "number": "",
             "work_times": {"Monday": 8.0},
             **_stamps(crowd.base),
-            "secret": secret,
+            "password_hash": secret,
             "administers": [_group_of(crowd, i)] if leads else [],
         }
 
@@ -165,7 +165,7 @@ def writes(keys: Keys, kind: Kind, old: Entity | None, new: Entity) -> Iterator[
     yield ("HSET", key, "json", codec.template(kind, new), "version", str(new["version"]))
     yield from reindex(keys, kind, old, new)
     if kind is Kind.USER:
-        yield ("SET", keys.password_hash(new["id"]), new["secret"])
+        yield ("SET", keys.password_hash(new["id"]), new["password_hash"])
         if new["administers"]:
             yield ("HSET", key, "administers", orjson.dumps(new["administers"]).decode())
 

@@ -88,19 +88,19 @@ class Installation:
         return passes.run(self.settings)
 
     @contextlib.contextmanager
-    def serve(self, workers: int = 2, app: str = "app:app") -> Iterator[Api]:
-        """A real gunicorn with the project's own configuration; answering when this returns."""
+    def serve(self, workers: int = 2, app: str = "app:app", root: Path = ROOT) -> Iterator[Api]:
+        """A real gunicorn with the configuration of the project in `root`, once it answers."""
         env = {"WEB_CONCURRENCY": str(workers), "SERVER_PORT": str(free_port())}
         address = f"127.0.0.1:{env['SERVER_PORT']}"
         send = over_http(address)
-        with self._process("web", ["-m", "gunicorn", app], env) as (process, log):
+        with self._process("web", ["-m", "gunicorn", app], env, root) as (process, log):
             eventually(lambda: _answers(send, process, log), 30)
             yield Api(send, self.env["OWNER_PASSWORD"], f"http://{address}", log)
 
     @contextlib.contextmanager
-    def worker(self) -> Iterator[Path]:
+    def worker(self, root: Path = ROOT) -> Iterator[Path]:
         """The real sync_worker.py; yields the file it logs to."""
-        with self._process("sync", ["sync_worker.py"], {}) as (_, log):
+        with self._process("sync", ["sync_worker.py"], {}, root) as (_, log):
             yield log
 
     @cached_property
@@ -117,11 +117,11 @@ class Installation:
 
     @contextlib.contextmanager
     def _process(
-        self, name: str, arguments: list[str], env: dict[str, str]
+        self, name: str, arguments: list[str], env: dict[str, str], root: Path
     ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
         log = self.folder / f"{name}-{secrets.token_hex(3)}.log"
         with log.open("wb") as output:
-            process = _start(arguments, ambient() | self.env | env, output)
+            process = _start(arguments, ambient() | self.env | env, output, root)
             try:
                 yield process, log
             finally:
@@ -134,9 +134,11 @@ def ambient() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(ours)}
 
 
-def _start(arguments: list[str], env: dict[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(
+    arguments: list[str], env: dict[str, str], output: IO[bytes], root: Path
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, *arguments], cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT
+        [sys.executable, *arguments], cwd=root, env=env, stdout=output, stderr=subprocess.STDOUT
     )
 
 

@@ -217,8 +217,9 @@ def _look_up(
         ("MGET", view.keys.password_hash(user_id), *throttle.keys),
         *(session.fetch(view.keys, *ref) for ref in others),
     )
-    by_ref = dict(zip(others, map(session.entity, replies), strict=True))
-    user = by_ref[caller] = session.entity(reply)
+    pairs = zip(others, replies, strict=True)
+    by_ref = {ref: session.entity(ref[0], other) for ref, other in pairs}
+    user = by_ref[caller] = session.entity(Kind.USER, reply)
     if user is not None:
         view.rights = memberships.rights(view.keys, user)
     return Lookup(user, password_hash, failures, {ref[0].noun: by_ref[ref] for ref in refs})

@@ -40,7 +40,7 @@ class Chunk:
     """Entities as they were at one instant.
 
     Attributes:
-        users: each with its password hash as `secret`.
+        users: each with its `password_hash`.
         odd: marks that fit neither an entity nor a tombstone.
         last: the score up to which everything was read, empty where there was nothing at all.
         is_last: nothing followed at that instant.
@@ -209,13 +209,13 @@ def _chunk(  # in the order of the script's result
     deleted: bytes,
     odd: bytes,
 ) -> Chunk:
-    people = decode_list(users)
+    people = decode_list(Kind.USER, users)
     for user, secret in zip(people, secrets, strict=True):
-        user["secret"] = secret.decode()
+        user["password_hash"] = secret.decode()
     return Chunk(
         users=people,
-        groups=decode_list(groups),
-        tasks=decode_list(tasks),
+        groups=decode_list(Kind.GROUP, groups),
+        tasks=decode_list(Kind.TASK, tasks),
         deleted=_marks(deleted),
         odd=_marks(odd),
         last=last.decode(),

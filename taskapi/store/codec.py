@@ -16,6 +16,12 @@ Entity = dict[str, Any]
 SCHEMAS: Final[dict[Kind, Schema]] = {Kind.USER: User(), Kind.GROUP: Group(), Kind.TASK: Task()}
 FIELDS: Final = {kind: tuple(schema.dump_fields) for kind, schema in SCHEMAS.items()}
 """What a client sees of each kind, in the order of the answer."""
+ADDED: Final = {
+    kind: {name: field for name, field in schema.dump_fields.items() if "added" in field.metadata}
+    for kind, schema in SCHEMAS.items()
+}
+"""Fields that a migration added: older entities are stored without them."""
+_KNOWN: Final = {kind: {*names, "administers", "password_hash"} for kind, names in FIELDS.items()}
 
 NEW_ID: Final = "\0i"
 NEW_VERSION: Final = "\0v"
@@ -28,9 +34,15 @@ BUCKETS: Final = 6
 
 
 def template(kind: Kind, entity: Entity) -> str:
-    """Return an entity's JSON; slots stay in it as NUL and a letter."""
-    text = orjson.dumps({name: entity[name] for name in FIELDS[kind]}).decode()
-    return with_slots(text)
+    """Return an entity's JSON; slots stay in it as NUL and a letter.
+
+    Fields that only a newer program knows are kept; `version` stays the last one.
+    """
+    shown = {name: entity[name] for name in FIELDS[kind]}
+    if unknown := entity.keys() - _KNOWN[kind]:
+        version = shown.pop("version")
+        shown |= {name: entity[name] for name in sorted(unknown)} | {"version": version}
+    return with_slots(orjson.dumps(shown).decode())
 
 
 def with_slots(text: str) -> str:
@@ -40,16 +52,31 @@ def with_slots(text: str) -> str:
     return _NUMBER_SLOT.sub("\0\\1", text).replace('"\\u0000t"', '"\0t"')
 
 
-def decode(json: bytes) -> Entity:
+def decode(kind: Kind, json: bytes) -> Entity:
     """Return the entity that `template` wrote."""
-    entity: Entity = orjson.loads(json)
+    return complete(kind, orjson.loads(json))
+
+
+def decode_list(kind: Kind, json: bytes) -> list[Entity]:
+    """Return entities whose JSON was joined by commas."""
+    entities: list[Entity] = orjson.loads(b"[" + json + b"]")
+    return [complete(kind, entity) for entity in entities] if ADDED[kind] else entities
+
+
+def complete(kind: Kind, entity: Entity) -> Entity:
+    """Give an entity that is older than some fields their defaults, and return it."""
+    for name, field in ADDED[kind].items():
+        if name not in entity:
+            default = field.load_default
+            entity[name] = default() if callable(default) else default
     return entity
 
 
-def decode_list(json: bytes) -> list[Entity]:
-    """Return entities whose JSON was joined by commas."""
-    entities: list[Entity] = orjson.loads(b"[" + json + b"]")
-    return entities
+def complete_json(kind: Kind, json: bytes, size: int) -> bytes:
+    """Return the JSON of `size` entities, joined by commas, with no field missing."""
+    if all(json.count(f'"{name}":'.encode()) == size for name in ADDED[kind]):
+        return json  # in a string, a quotation mark has a backslash before it
+    return ",".join(template(kind, entity) for entity in decode_list(kind, json)).encode()
 
 
 def version(json: bytes) -> str:
@@ -69,7 +96,7 @@ def split(json: bytes) -> list[bytes]:
 def outlines(users: bytes) -> bytes:
     """Return what fellow members see of users, from their JSON joined by commas to the same."""
     names = ("id", "full_name", "role", "email")
-    shown = [{name: user[name] for name in names} for user in decode_list(users)]
+    shown = [{name: user[name] for name in names} for user in decode_list(Kind.USER, users)]
     return orjson.dumps(shown)[1:-1]
 
 

@@ -92,7 +92,7 @@ def details(session: Session, group: Entity) -> Details:
     )
     if admin is None:
         raise Stale
-    return Details(codec.decode(admin), users, tasks)
+    return Details(codec.decode(Kind.USER, admin), users, tasks)
 
 
 def _sets(session: Session, group_id: int) -> tuple[str, str]:

@@ -46,7 +46,7 @@ class Loader:
                 return
 
     def load(self, kind: Kind, entities: Iterable[Entity]) -> int:
-        """Write entities with all their indexes; users carry `secret` and `administers`.
+        """Write entities with all their indexes; users carry `password_hash` and `administers`.
 
         Returns:
             How many there were.
@@ -96,7 +96,7 @@ def commands(keys: Keys, kind: Kind, old: Entity | None, new: Entity) -> Iterato
     yield _stored(keys, kind, new)
     yield from reindex(keys, kind, old, new)
     if kind is Kind.USER:
-        yield ("SET", keys.password_hash(new["id"]), new["secret"])
+        yield ("SET", keys.password_hash(new["id"]), new["password_hash"])
         if new["administers"]:
             duties = orjson.dumps(new["administers"]).decode()
             yield ("HSET", keys.entity(kind, new["id"]), "administers", duties)

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from taskapi.store import scripts
-from taskapi.store.codec import BUCKETS, Entity, bucket, decode_list
+from taskapi.store.codec import BUCKETS, Entity, bucket, complete_json, decode_list
 from taskapi.store.connection import Command
 from taskapi.store.keys import Keys, Kind
 from taskapi.store.session import Session
@@ -66,7 +66,7 @@ def page(session: Session, scope: Scope, after: int = 0, limit: int | None = Non
 
 def entities(session: Session, scope: Scope) -> list[Entity]:
     """Return everything in a scope, decoded."""
-    return decode_list(page(session, scope).json)
+    return decode_list(scope.kind, page(session, scope).json)
 
 
 def chunks(session: Session, scope: Scope, after: int = 0) -> Iterator[bytes]:
@@ -83,8 +83,8 @@ def _chunks(
     while True:
         wanted = CHUNK if left is None else left
         (reply,) = session.read(_command(session.keys, scope, cursor, wanted))
-        yield reply
-        number, _, last, follows = reply
+        number, text, last, follows = reply
+        yield number, complete_json(scope.kind, text, number), last, follows
         if follows == b"end" or (follows == b"more" and left is not None):
             return
         cursor = int(last if follows == b"more" else follows)

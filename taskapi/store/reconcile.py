@@ -161,7 +161,7 @@ class Merge:
         name = kind, entity_id
         if name not in self._stored:
             (reply,) = self._store.connection.execute(fetch(self._keys, kind, entity_id))
-            self._stored[name] = entity(reply)
+            self._stored[name] = entity(kind, reply)
         return self._stored[name]
 
 

@@ -69,6 +69,6 @@ def _matching(chunk: bytes, kind: Kind, text: str) -> Iterator[Entity]:
     for json in codec.split(chunk):
         # Folded, a combining mark may have joined the letter of an escape such as \n: look closer.
         if b"\\" in json or written in fold(json.decode()):
-            entity = codec.decode(json)
+            entity = codec.decode(kind, json)
             if any(wanted in fold(entity[name]) for name in FIELDS[kind]):
                 yield entity

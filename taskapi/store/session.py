@@ -7,7 +7,7 @@ from typing import Any
 from orjson import loads
 
 from taskapi.errors import NewEpoch, NotReady, Stale, VersionMismatch
-from taskapi.store.codec import decode
+from taskapi.store.codec import complete_json, decode
 from taskapi.store.connection import Command, Connection, Store
 from taskapi.store.keys import Keys, Kind
 
@@ -80,7 +80,9 @@ class Session:
         """Return the entities with these ids, None for each that does not exist."""
         if not ids:
             return []
-        return [entity(reply) for reply in self.read(*(fetch(self.keys, kind, i) for i in ids))]
+        return [
+            entity(kind, reply) for reply in self.read(*(fetch(self.keys, kind, i) for i in ids))
+        ]
 
     def referred(self, kind: Kind, entity_id: int) -> StoredEntity:
         """Return the entity that another one names; raises Stale if it has gone meanwhile."""
@@ -106,13 +108,13 @@ def fetch(keys: Keys, kind: Kind, entity_id: int) -> Command:
     return ("HMGET", key, "json", "administers") if kind is Kind.USER else ("HMGET", key, "json")
 
 
-def entity(reply: list[bytes | None]) -> StoredEntity | None:
+def entity(kind: Kind, reply: list[bytes | None]) -> StoredEntity | None:
     """Return the entity of a reply to `fetch`; a user's has `administers`, not shown to clients."""
     json, *duties = reply
     if json is None:
         return None
-    found = StoredEntity(decode(json))
-    found.json = json
+    found = StoredEntity(decode(kind, json))
+    found.json = complete_json(kind, json, 1)
     if duties and duties[0] is not None:
         found["administers"] = loads(duties[0])
     return found

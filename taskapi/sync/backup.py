@@ -23,7 +23,8 @@ from taskapi.store.prefetch import prefetch
 
 log = logging.getLogger("taskapi")
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""1 called a password hash `secret`."""
 LEVEL: Final = 3
 """Of gzip: twice as fast as the default for a tenth more bytes."""
 

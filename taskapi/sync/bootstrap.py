@@ -13,7 +13,7 @@ from taskapi.store.codec import Entity
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.meta import State
-from taskapi.sync import passes, restore, rows, state
+from taskapi.sync import migrations, passes, restore, rows, state
 from taskapi.sync.postgres import Database
 
 log = logging.getLogger("taskapi")
@@ -56,7 +56,8 @@ def is_ready(store: Store) -> bool:
 def _create(settings: Settings, store: Store) -> None:
     with Database(settings) as db:
         db.lock(WAIT_SECONDS)
-        db.create_tables()
+        migrations.migrate(db)
+        migrations.index_searches(db)
         if state.find(db) is None and not meta.read(store).epoch:
             _found(db, settings)
 
@@ -75,7 +76,7 @@ def _found(db: Database, settings: Settings) -> None:
         "created_at": f"{now:%Y-%m-%dT%H:%M:%SZ}",
         "updated_at": f"{now:%Y-%m-%dT%H:%M:%SZ}",
         "version": int(now.timestamp() * 1_000_000),
-        "secret": hash_password(settings.owner_password),
+        "password_hash": hash_password(settings.owner_password),
     }
     rows.prepare(db)
     rows.write(db, Chunk([owner], [], [], [], []))

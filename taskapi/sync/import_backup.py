@@ -14,13 +14,15 @@ from taskapi.config import Settings
 from taskapi.errors import Conflict, Invalid
 from taskapi.store import meta, server
 from taskapi.store.changes import CHUNK, Chunk, Mark
+from taskapi.store.codec import Entity, complete
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
-from taskapi.sync import backup, passes, restore, rows, state
+from taskapi.sync import backup, migrations, passes, restore, rows, state
 from taskapi.sync.postgres import Database
 
 log = logging.getLogger("taskapi")
 
+FORMATS: Final = (1, backup.FORMAT)
 _KINDS: Final = {kind.noun: kind for kind in Kind}
 
 
@@ -40,7 +42,7 @@ def bring_back(settings: Settings, file: Path, store: Store | None = None) -> di
     server.require_keeping(store)
     with Database(settings) as db:
         db.lock(passes.FORCE_SECONDS)
-        db.create_tables()
+        migrations.migrate(db)
         _require_empty(db, store)
         _fill(db, file, end)
     with Database(settings) as guard:
@@ -66,7 +68,8 @@ def verify(file: Path) -> dict[str, Any]:
         first = next(_read(file))
     except (OSError, EOFError, zlib.error, ValueError, StopIteration) as error:
         raise Invalid(f"{file} cannot be read as a backup: {error}.") from error
-    if first.get("taskapi_backup") != backup.FORMAT or end.get("sha256") != digest.hexdigest():
+    is_known = first.get("taskapi_backup") in FORMATS
+    if not is_known or end.get("sha256") != digest.hexdigest():
         raise Invalid(f"{file} is not a whole and unaltered backup of this service.")
     return end | {"installation": first["installation"]}
 
@@ -100,6 +103,13 @@ def _fill(db: Database, file: Path, end: dict[str, Any]) -> None:
     state.advance(db, end["version"], ids)
 
 
+def _entity(kind: Kind, content: dict[str, Any]) -> Entity:
+    """Return an entity of any format: format 1 called a password hash `secret`."""
+    if "secret" in content:
+        content["password_hash"] = content.pop("secret")
+    return complete(kind, content)
+
+
 def _chunks(file: Path) -> Iterator[Chunk]:
     """Yield the entities of a file; what is in it twice is in different chunks."""
     chunk, seen = Chunk([], [], [], [], []), set[tuple[str, int]]()
@@ -115,5 +125,5 @@ def _chunks(file: Path) -> Iterator[Chunk]:
         if noun == "deleted":
             chunk.deleted.append(Mark(**content))
         else:
-            getattr(chunk, f"{noun}s").append(content)
+            getattr(chunk, kind.plural).append(_entity(kind, content))
     yield chunk

@@ -10,7 +10,7 @@ from taskapi.errors import Conflict, NotReady
 from taskapi.store import changes, meta, quarantine
 from taskapi.store.connection import WORKER_REPLY_SECONDS, Store
 from taskapi.store.meta import Meta, State
-from taskapi.sync import rollback, rows, state
+from taskapi.sync import migrations, rollback, rows, state
 from taskapi.sync.postgres import Database
 from taskapi.sync.push import Tally, push
 
@@ -80,7 +80,7 @@ def _reseed(settings: Settings, store: Store) -> Report:
     begin = time.perf_counter()
     with Database(settings) as db:
         db.lock(FORCE_SECONDS)
-        db.create_tables()
+        migrations.migrate(db)
         redis = meta.read(store)
         if not redis.epoch or redis.state == State.RESTORING:
             raise NotReady("Redis is empty or being restored: there is nothing to write.")

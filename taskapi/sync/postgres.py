@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -25,18 +24,18 @@ LOCK: Final = 0x7A5C_A911_5E1F
 ROWS: Final = 2000
 """Rows fetched at once."""
 
-SCHEMA: Final = (Path(__file__).parent / "schema.sql").read_text()
-_SEARCH: Final = """
-CREATE EXTENSION IF NOT EXISTS pg_trgm;
-CREATE INDEX IF NOT EXISTS tasks_search ON tasks USING gin (folded gin_trgm_ops);
-"""
 _LOCK: Final = """
 SET LOCAL lock_timeout = %s;
 SELECT pg_advisory_xact_lock(%s);
 SET LOCAL lock_timeout = 0;
 """
 AWAY: Final = "PostgreSQL does not answer: check that it runs and that DATABASE_URL is right."
+LOCKED: Final = "Another session holds a lock in PostgreSQL: try again when it has ended."
 REFUSES: Final = "PostgreSQL refuses to write at this moment: see its log."
+
+
+class TableLocked(DatabaseUnreachable):
+    """Another session holds a lock for longer than this one may wait."""
 
 
 class RowsRefused(DatabaseUnreachable):
@@ -129,7 +128,7 @@ class Database:
         """
         try:
             self.execute(_LOCK, (f"{wait_seconds + 0.001}s", LOCK))
-        except refusals.LockNotAvailable:
+        except TableLocked:
             raise AlreadyRunning(
                 "Another sync, restore or start is at work: try again when it is done."
             ) from None
@@ -140,23 +139,13 @@ class Database:
         level = extensions.ISOLATION_LEVEL_REPEATABLE_READ
         self._connection.set_session(isolation_level=level, readonly=True)
 
-    def create_tables(self) -> None:
-        """Create what is missing, search indexes where this PostgreSQL and this role can."""
-        self.execute(SCHEMA)
-        self.execute("SAVEPOINT search")
-        try:
-            self.execute(_SEARCH)
-        except DatabaseUnreachable:
-            self.execute("ROLLBACK TO search")
-            log.info("Searches go without index: pg_trgm is not available.")
-
 
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
-    except refusals.LockNotAvailable:
-        raise
+    except refusals.LockNotAvailable as error:
+        raise TableLocked(LOCKED) from error
     except (psycopg2.DataError, psycopg2.IntegrityError) as error:
         reason = error.diag.message_primary or str(error)
         raise RowsRefused(error.pgcode or "", reason) from error

@@ -1,12 +1,15 @@
 """Entities as rows: how a chunk is written to PostgreSQL, and how everything is read back."""
 
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
+from marshmallow.fields import Field
 
+from schemas.fields import Day, Timestamp
+from schemas.users import GroupIds, WorkTimes
 from taskapi.store.changes import Chunk, Mark
-from taskapi.store.codec import FIELDS, Entity
+from taskapi.store.codec import SCHEMAS, Entity
 from taskapi.store.indexes import fold
 from taskapi.store.keys import Kind
 from taskapi.sync.postgres import Database, RowsRefused
@@ -58,28 +61,10 @@ DELETE FROM {table} AS old
  WHERE gone.kind = '{kind}' AND gone.id = old.id AND gone.version > old.version
 """
 
-_TIME: Final = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
-_STAMPS: Final = f"{_TIME.format('created_at')}, {_TIME.format('updated_at')}, version"
-_SELECT: Final = {
-    Kind.USER: f"""
-        SELECT id, full_name, role,
-               ARRAY(SELECT group_id FROM memberships WHERE user_id = users.id ORDER BY 1),
-               email, number, work_times, {_STAMPS}, password_hash,
-               ARRAY(SELECT id FROM groups WHERE admin_id = users.id ORDER BY 1)
-          FROM users WHERE version > {{above}}""",
-    Kind.GROUP: f"""
-        SELECT id, name, admin_id, {_STAMPS}
-          FROM groups WHERE version > {{above}}""",
-    Kind.TASK: f"""
-        SELECT id, title, status, priority, to_char(deadline, 'YYYY-MM-DD'), information,
-               user_id, group_id, {_STAMPS}
-          FROM tasks WHERE version > {{above}}""",
-}
-_NULL: Final = r"\N"
-_NAMES: Final = {**FIELDS, Kind.USER: (*FIELDS[Kind.USER], "secret", "administers")}
-
-
 Lines = list[tuple[str, str, bytes]]
+"""Table, columns and rows in COPY's text format."""
+_NULL: Final = "\ud800"
+"""Stands for NULL until a line is escaped: no text has a lone surrogate."""
 
 
 class Written(NamedTuple):
@@ -143,19 +128,19 @@ def lines(chunk: Chunk) -> Lines:
 
 
 def read(db: Database, kind: Kind, above: int = -1) -> Iterator[Entity]:
-    """Yield the entities of a kind above a version; users with `secret` and `administers`.
+    """Yield the entities of a kind above a version; users with `password_hash` and `administers`.
 
     They come by id; tasks by user, because those of one user are loaded with fewer commands.
     """
-    names, order = _NAMES[kind], "user_id, id" if kind is Kind.TASK else "id"
-    for row in db.stream(f"{_SELECT[kind].format(above=above)} ORDER BY {order}"):
-        yield dict(zip(names, row, strict=True))
+    plan, order = _FOR[kind], "user_id, id" if kind is Kind.TASK else "id"
+    for row in db.stream(f"{plan.select} WHERE version > {above} ORDER BY {order}"):
+        yield dict(zip(plan.names, row, strict=True))
 
 
 def read_through(db: Database) -> None:
     """Make sure that PostgreSQL can give out everything that `read` yields."""
-    for select in _SELECT.values():
-        db.rows(f"SELECT count(each::text) FROM ({select.format(above=-1)}) AS each")
+    for plan in _FOR.values():
+        db.rows(f"SELECT count(each::text) FROM ({plan.select}) AS each")
 
 
 def tombstones(db: Database, above: int) -> list[Mark]:
@@ -182,63 +167,76 @@ def _parts(chunk: Chunk) -> tuple[tuple[Kind, list[Entity]], ...]:
     return (Kind.USER, chunk.users), (Kind.GROUP, chunk.groups), (Kind.TASK, chunk.tasks)
 
 
-def _user(user: Entity) -> str:
-    times = orjson.dumps(user["work_times"]).decode()
-    name, email, number = user["full_name"], user["email"], user["number"]
-    texts = (name, email, number, times, user["secret"], fold(email))
-    return f"{user['id']}\t{user['role']}{_stamps(user)}{_texts(*texts)}"
+class _Column(NamedTuple):
+    """How a field is kept: its SELECT expression, and its value as text for COPY."""
+
+    select: str
+    copied: Callable[[Any], str]
 
 
-def _group(group: Entity) -> str:
-    name = group["name"]
-    return f"{group['id']}\t{group['admin_id']}{_stamps(group)}{_texts(name, fold(name))}"
+def _column(field: Field[Any], name: str) -> _Column:
+    if isinstance(field, Timestamp):
+        time = f"""to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
+        return _Column(time, str)
+    if isinstance(field, Day):
+        return _Column(f"to_char({name}, 'YYYY-MM-DD')", lambda day: day or _NULL)
+    if isinstance(field, WorkTimes):
+        return _Column(name, lambda times: orjson.dumps(times).decode())
+    if isinstance(field, GroupIds):
+        member_of = "SELECT group_id FROM memberships WHERE user_id = users.id ORDER BY 1"
+        return _Column(f"ARRAY({member_of})", str)
+    return _Column(name, str)
 
 
-def _task(task: Entity) -> str:
-    title, information = task["title"], task["information"]
-    folded = fold(f"{title}\n{information}")
-    return (
-        f"{task['id']}\t{task['status']}\t{task['priority']}\t{task['deadline'] or _NULL}"
-        f"\t{task['user_id']}\t{task['group_id']}{_stamps(task)}"
-        f"{_texts(title, information, folded)}"
-    )
-
-
-def _stamps(entity: Entity) -> str:
-    return f"\t{entity['created_at']}\t{entity['updated_at']}\t{entity['version']}"
-
-
-def _texts(*values: str) -> str:
-    """Return the last fields of a line as COPY reads them; NUL, which no text has, parts them."""
-    text = "\0".join(("", *values)).replace("\\", "\\\\").replace("\t", "\\t")
-    return text.replace("\n", "\\n").replace("\r", "\\r").replace("\0", "\t") + "\n"
+_DERIVED: Final[dict[Kind, dict[str, Callable[[Entity], str]]]] = {
+    Kind.USER: {
+        "password_hash": lambda user: user["password_hash"],
+        "email_key": lambda user: fold(user["email"]),
+    },
+    Kind.GROUP: {"name_key": lambda group: fold(group["name"])},
+    Kind.TASK: {"folded": lambda task: fold(f"{task['title']}\n{task['information']}")},
+}
+"""Columns that no client sees, made from the entity."""
+_READ_BESIDES: Final[dict[Kind, dict[str, str]]] = {
+    Kind.USER: {
+        "password_hash": "password_hash",
+        "administers": "ARRAY(SELECT id FROM groups WHERE admin_id = users.id ORDER BY 1)",
+    },
+    Kind.GROUP: {},
+    Kind.TASK: {},
+}
+"""What `read` yields beside the fields that a client sees."""
 
 
 class _Plan:
-    """What writing one kind takes: its columns in the order of a line, texts last."""
+    """How entities of one kind are written and read, made from their schema."""
 
-    def __init__(self, kind: Kind, columns: str, line: Callable[[Entity], str]) -> None:
-        self.table, self.columns, self.line = f"{kind.noun}s", columns, line
-        excluded = ", ".join(f"excluded.{column}" for column in columns.split(", "))
-        names = {"table": self.table, "kind": kind.value, "columns": columns, "excluded": excluded}
-        self.upsert, self.refused = _UPSERT.format(**names), _REFUSED.format(**names)
-        self.delete = _DELETE.format(**names)
+    def __init__(self, kind: Kind) -> None:
+        fields = SCHEMAS[kind].dump_fields
+        columns = {name: _column(field, name) for name, field in fields.items()}
+        selected = {name: column.select for name, column in columns.items()} | _READ_BESIDES[kind]
+        self.table, self.names = kind.plural, tuple(selected)
+        self.select = f"SELECT {', '.join(selected.values())} FROM {self.table}"
+        self._copied = {
+            name: column.copied
+            for name, column in columns.items()
+            if not isinstance(fields[name], GroupIds)  # a table of its own
+        }
+        self._derived = _DERIVED[kind]
+        stored = [*self._copied, *self._derived]
+        self.columns = ", ".join(stored)
+        excluded = ", ".join(f"excluded.{name}" for name in stored)
+        names = {"table": self.table, "kind": kind.value, "columns": self.columns}
+        self.upsert = _UPSERT.format(**names, excluded=excluded)
+        self.refused, self.delete = _REFUSED.format(**names), _DELETE.format(**names)
+
+    def line(self, entity: Entity) -> str:
+        """Return the entity as one line of COPY's text format; no text has a NUL."""
+        values = [copied(entity[name]) for name, copied in self._copied.items()]
+        values += [derive(entity) for derive in self._derived.values()]
+        text = "\0".join(values).replace("\\", "\\\\").replace("\t", "\\t")
+        text = text.replace("\n", "\\n").replace("\r", "\\r").replace("\0", "\t")
+        return text.replace(_NULL, r"\N") + "\n"
 
 
-_FOR: Final = {
-    Kind.USER: _Plan(
-        Kind.USER,
-        "id, role, created_at, updated_at, version,"
-        " full_name, email, number, work_times, password_hash, email_key",
-        _user,
-    ),
-    Kind.GROUP: _Plan(
-        Kind.GROUP, "id, admin_id, created_at, updated_at, version, name, name_key", _group
-    ),
-    Kind.TASK: _Plan(
-        Kind.TASK,
-        "id, status, priority, deadline, user_id, group_id, created_at, updated_at, version,"
-        " title, information, folded",
-        _task,
-    ),
-}
+_FOR: Final = {kind: _Plan(kind) for kind in Kind}

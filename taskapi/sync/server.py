@@ -1,12 +1,11 @@
 """What the PostgreSQL server says of itself, and whether it has our tables."""
 
-import re
 from dataclasses import dataclass
 from typing import Final
 
-from taskapi.sync.postgres import SCHEMA, Database
+from taskapi.sync.migrations import TABLES
+from taskapi.sync.postgres import Database
 
-_TABLES: Final = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", SCHEMA)
 _LOOK: Final = """
 SELECT current_setting('server_version_num')::int,
        extract(epoch FROM clock_timestamp())::float8,
@@ -16,7 +15,7 @@ SELECT current_setting('server_version_num')::int,
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class PostgresServer:
     """What the server says of itself.
 
     Attributes:
@@ -34,8 +33,8 @@ class Facts:
     has_trigrams: bool
 
 
-def look(db: Database) -> Facts:
+def look(db: Database) -> PostgresServer:
     """Ask the server about itself and about our database."""
-    ((number, clock, tables, has_trigrams),) = db.rows(_LOOK, (_TABLES,))
-    missing = [name for name in _TABLES if name not in tables]
-    return Facts(divmod(number, 10_000), clock, tables, missing, has_trigrams)
+    ((number, clock, tables, has_trigrams),) = db.rows(_LOOK, (list(TABLES),))
+    missing = [name for name in TABLES if name not in tables]
+    return PostgresServer(divmod(number, 10_000), clock, tables, missing, has_trigrams)

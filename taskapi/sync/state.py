@@ -8,6 +8,7 @@ from taskapi.store import meta
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.meta import Meta, State
+from taskapi.sync import migrations
 from taskapi.sync.postgres import Database
 
 _COLUMNS: Final = "installation::text, epoch, last_version, last_user, last_group, last_task"
@@ -47,7 +48,8 @@ class PostgresState:
 
 
 def find(db: Database) -> PostgresState | None:
-    """Return the description, None in an empty PostgreSQL."""
+    """Return the description, None in an empty PostgreSQL; raises NewerSchema."""
+    migrations.require_known(db)
     (has_tables,) = db.rows("SELECT to_regclass('sync_state') IS NOT NULL")[0]
     found = db.rows(f"SELECT {_COLUMNS} FROM sync_state") if has_tables else []
     for installation, epoch, version, *ids in found:

@@ -27,7 +27,7 @@ def contents(installation: Installation) -> tuple[dict[str, Any], dict[str, Any]
     """What the newest file says in the end of each entity, and its last line."""
     newest = max(installation.settings.backup_dir.glob("*.jsonl.gz"))
     first, *lines, last = map(json.loads, gzip.decompress(newest.read_bytes()).splitlines())
-    assert first["taskapi_backup"] == 1
+    assert first["taskapi_backup"] == 2
     found: dict[str, Any] = {}
     for line in lines:
         ((kind, entity),) = line.items()
@@ -45,7 +45,7 @@ def in_redis(installation: Installation) -> dict[str, Any]:
 
 def without_secrets(found: dict[str, Any]) -> dict[str, Any]:
     return {
-        key: {name: value for name, value in entity.items() if name != "secret"}
+        key: {name: value for name, value in entity.items() if name != "password_hash"}
         for key, entity in found.items()
     }
 
@@ -65,7 +65,7 @@ def test_a_backup_has_everything_with_the_hash_of_each_password(
     assert told["saved"] == {"users": 2, "groups": 1, "tasks": 5}
     found, last = contents(installation)
     assert without_secrets(found) == in_redis(installation)
-    assert all(found[key]["secret"].startswith("scrypt:") for key in found if "user" in key)
+    assert all(found[key]["password_hash"].startswith("scrypt:") for key in found if "user" in key)
     assert last["saved"] == told["saved"]
     assert last["ids"] == {"users": 2, "groups": 1, "tasks": 5}
 

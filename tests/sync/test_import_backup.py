@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from taskapi.store.connection import LOST_IDS
@@ -156,3 +158,19 @@ def test_killed_it_has_done_nothing_or_is_finished_by_the_next_start(
         assert bring_back(installation, file).returncode == 0
     installation.prepare()
     assert everything(api) == seen
+
+
+def test_a_file_of_the_first_format_comes_back(
+    installation: Installation, api: Api, user: Any, file: Path
+) -> None:
+    with gzip.open(file) as lines:
+        first, *content, last = lines.read().splitlines(keepends=True)
+    first = first.replace(b'"taskapi_backup":2', b'"taskapi_backup":1')
+    content = [line.replace(b'"password_hash":', b'"secret":') for line in content]
+    digest = hashlib.sha256(b"".join([first, *content])).hexdigest()
+    end = orjson.loads(last) | {"sha256": digest}
+    with gzip.open(file, "wb") as lines:
+        lines.writelines([first, *content, orjson.dumps(end)])
+    wipe(installation)
+    assert bring_back(installation, file).returncode == 0
+    assert ok(api("GET", f"/users/{user['id']}", by=login(user)))["number"] == "7"

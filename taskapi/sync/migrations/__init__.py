@@ -1,0 +1,99 @@
+"""Numbered changes of PostgreSQL's schema: files that run in order, and never backwards.
+
+A file can run again (IF NOT EXISTS, IF EXISTS), because a database that lost a table starts over.
+
+A new column needs a DEFAULT, because programs from before the migration go on writing rows during
+a rolling restart. The field's schema then has `metadata={"added": NUMBER}`.
+"""
+
+import logging
+from pathlib import Path
+from typing import Final
+
+from taskapi.errors import DatabaseUnreachable, Unavailable
+from taskapi.sync.postgres import Database
+
+LOCK_TIMEOUT: Final = "5s"
+"""How long a change of a table waits for its readers and writers."""
+FILES: Final = {int(path.name[:4]): path for path in Path(__file__).parent.glob("[0-9]*.sql")}
+NEWEST: Final = max(FILES)
+TABLES: Final = ("sync_state", "users", "groups", "memberships", "tasks", "tombstones")
+_TABLE: Final = """
+CREATE TABLE IF NOT EXISTS migrations (
+    number     integer     PRIMARY KEY,
+    applied_at timestamptz NOT NULL DEFAULT now()
+)
+"""
+
+
+_SEARCH: Final = """
+CREATE EXTENSION IF NOT EXISTS pg_trgm;
+CREATE INDEX tasks_search ON tasks USING gin (folded gin_trgm_ops);
+"""
+log = logging.getLogger("taskapi")
+
+
+class NewerSchema(Unavailable):
+    """A newer program has migrated PostgreSQL; this one must not write there."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(
+            f"PostgreSQL has schema {number} and this program knows {NEWEST}: a newer program "
+            "migrated it. Upgrade this program; until then it serves requests but does not sync."
+        )
+
+
+def migrate(db: Database) -> None:
+    """Apply the migrations that are missing; the caller holds the lock.
+
+    Raises:
+        NewerSchema: a newer program migrated this database.
+        DatabaseUnreachable: a table stayed locked for LOCK_TIMEOUT, or a right is missing.
+    """
+    require_known(db)
+    current = 0 if missing_tables(db) else applied(db)
+    if current == NEWEST:
+        return
+    db.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+    db.execute(_TABLE)
+    for number in range(current + 1, NEWEST + 1):
+        db.execute(FILES[number].read_text())
+        db.execute("INSERT INTO migrations VALUES (%s) ON CONFLICT DO NOTHING", (number,))
+    db.execute("SET LOCAL lock_timeout = 0")
+
+
+def index_searches(db: Database) -> None:
+    """Create the index of searches where this PostgreSQL and this role can; else log it."""
+    ((has_index,),) = db.rows("SELECT to_regclass('tasks_search') IS NOT NULL")
+    if has_index:
+        return
+    db.execute(f"SAVEPOINT search; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+    try:
+        db.execute(_SEARCH)
+    except DatabaseUnreachable:
+        db.execute("ROLLBACK TO search")
+        log.info("Searches use no index: pg_trgm is not available.")
+    db.execute("SET LOCAL lock_timeout = 0")
+
+
+def require_known(db: Database) -> None:
+    """Raise NewerSchema if a newer program migrated this database."""
+    if (current := applied(db)) > NEWEST:
+        raise NewerSchema(current)
+
+
+def missing_tables(db: Database) -> list[str]:
+    """Return which of TABLES do not exist."""
+    found = db.rows(
+        "SELECT name FROM unnest(%s) AS name WHERE to_regclass(name) IS NULL", (list(TABLES),)
+    )
+    return [name for (name,) in found]
+
+
+def applied(db: Database) -> int:
+    """Return the number of the last migration, 0 for a database from before migrations."""
+    ((has_table,),) = db.rows("SELECT to_regclass('migrations') IS NOT NULL")
+    if not has_table:
+        return 0
+    ((number,),) = db.rows("SELECT coalesce(max(number), 0) FROM migrations")
+    return int(number)

@@ -1,0 +1,213 @@
+"""Data that is older than the program: migrations, defaults, and two programs side by side."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import psycopg2
+import pytest
+
+from taskapi.errors import DatabaseUnreachable
+from taskapi.store import codec
+from taskapi.store.keys import Kind
+from taskapi.sync import bootstrap, migrations
+from tests.api.drift import check_stores
+from tests.api.factories import new_group, new_task, ok, path_of, refused
+from tests.client import Api
+from tests.stores import connect, root, sql
+from tests.support import ROOT, Installation, eventually
+
+BEFORE_MIGRATIONS = Path(__file__).with_name("schema_before_migrations.sql")
+FIELD = '    user_id = Whole(dump_only=True, metadata={"example": 3})\n'
+NEW_FIELD = '    estimate = Whole(0, 99, load_default=0, metadata={"example": 3, "added": 3})\n'
+MIGRATION = "ALTER TABLE tasks ADD COLUMN IF NOT EXISTS estimate bigint NOT NULL DEFAULT 0;\n"
+
+
+@pytest.fixture
+def next_program(tmp_path: Path) -> Path:
+    """The project with one more field of a task: a line in its schema, and a migration."""
+    folder = tmp_path / "next"
+    folder.mkdir()
+    for name in ("taskapi", "schemas"):
+        shutil.copytree(ROOT / name, folder / name)
+    for name in ("app.py", "sync_worker.py", "gunicorn.conf.py"):
+        shutil.copy(ROOT / name, folder)
+    schema = folder / "schemas/tasks.py"
+    text = schema.read_text()
+    assert text.count(FIELD) >= 1
+    schema.write_text(text.replace(FIELD, NEW_FIELD + FIELD, 1))
+    (folder / "taskapi/sync/migrations/0003_add_estimate.sql").write_text(MIGRATION)
+    return folder
+
+
+@contextmanager
+def writing(api: Api, group_id: int) -> Iterator[list[int]]:
+    """Create tasks without a pause; yields the ids that were acknowledged."""
+    acknowledged: list[int] = []
+    stop = Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            body = {"title": "Written meanwhile", "group_id": group_id}
+            answer = api("POST", "/users/1/tasks", by="owner", json=body)
+            assert answer.status in (201, 503)  # 503 during the restore
+            if answer.status == 201:
+                acknowledged.append(answer.data["task"]["id"])
+
+    with ThreadPoolExecutor(1) as pool:
+        writer = pool.submit(write)
+        try:
+            yield acknowledged
+        finally:
+            stop.set()
+            writer.result()
+
+
+def listed(api: Api) -> dict[int, Any]:
+    return {task["id"]: task for task in ok(api("GET", "/tasks/filter", by="owner"))["tasks"]}
+
+
+def test_old_and_new_program_work_side_by_side(
+    installation: Installation, api: Api, next_program: Path
+) -> None:
+    group_id = new_group(api)["id"]
+    task = new_task(api, 1, group_id)
+    installation.sync()
+    with installation.serve() as old, writing(old, group_id) as acknowledged:
+        eventually(lambda: acknowledged)
+        with installation.serve(root=next_program) as new:
+            shown = ok(new("GET", path_of(task), by="owner"))
+            assert list(shown)[-6:-4] == ["estimate", "user_id"]
+            assert shown == task | {"estimate": 0}
+
+            ok(new("PUT", path_of(task), by="owner", json={"estimate": 5}))
+            ok(old("PUT", path_of(task), by="owner", json={"title": "By the old program"}))
+            assert ok(new("GET", path_of(task), by="owner"))["estimate"] == 5
+            tasks = listed(new)
+            assert len(tasks) > 1
+            assert all("estimate" in each for each in tasks.values())
+
+            error = refused(old("POST", "/admin/sync", by="owner"), 503)["error"]
+            assert "schema 3" in error
+            assert "Upgrade this program" in error
+            ok(new("POST", "/admin/sync", by="owner"))
+            ok(new("POST", "/admin/sync?action=restore", by="owner"))
+            assert ok(new("GET", path_of(task), by="owner"))["estimate"] == 5
+            created = new_task(new, 1, group_id, estimate=7)
+            assert created["estimate"] == 7
+    with installation.serve(root=next_program) as new:
+        ok(new("POST", "/admin/sync", by="owner"))
+        tasks = listed(new)
+    assert set(acknowledged) <= set(tasks)
+    assert tasks[created["id"]]["estimate"] == 7
+    rows = dict(sql(installation, "SELECT id, estimate FROM tasks"))
+    assert rows == {each["id"]: each["estimate"] for each in tasks.values()}
+
+
+def test_workers_of_both_programs_lose_nothing(
+    installation: Installation, api: Api, next_program: Path
+) -> None:
+    task = new_task(api, 1, new_group(api)["id"])
+    with installation.worker() as old_log, installation.worker(root=next_program):
+        eventually(lambda: sql(installation, "SELECT 1 FROM tasks WHERE id = %s", task["id"]))
+    with installation.worker() as old_log:
+        eventually(lambda: "Upgrade this program" in old_log.read_text())
+    rows = sql(installation, "SELECT id, estimate FROM tasks")
+    assert rows == [(task["id"], 0)]
+
+
+@pytest.fixture
+def earlier(installation: Installation, api: Api) -> Installation:
+    """An installation with data whose database is as it was before there were migrations."""
+    new_task(api, 1, new_group(api)["id"])
+    installation.sync()
+    sql(installation, "DROP TABLE migrations")
+    sql(installation, "ALTER TABLE users ADD COLUMN folded text NOT NULL DEFAULT 'x'")
+    sql(installation, "ALTER TABLE sync_state ADD COLUMN schema integer NOT NULL DEFAULT 1")
+    return installation
+
+
+def columns(installation: Installation) -> set[tuple[str, str, str]]:
+    return set(
+        sql(
+            installation,
+            "SELECT table_name, column_name, data_type FROM information_schema.columns"
+            " WHERE table_schema = 'public' AND table_name <> 'migrations'",
+        )
+    )
+
+
+def test_a_database_from_before_migrations_is_adopted(earlier: Installation, api: Api) -> None:
+    tasks = listed(api)
+    bootstrap.prepare(earlier.settings)
+    assert sql(earlier, "SELECT number FROM migrations ORDER BY 1") == [(1,), (2,)]
+    assert not {("users", "folded"), ("sync_state", "schema")} & {c[:2] for c in columns(earlier)}
+    new_task(api, 1, 1)
+    earlier.sync()
+    check_stores(earlier)
+    ok(api("POST", "/admin/sync?action=restore", by="owner"))
+    assert listed(api).items() > tasks.items()
+
+
+def test_the_schema_from_before_migrations_becomes_that_of_a_new_database(
+    installation: Installation,
+) -> None:
+    expected = columns(installation)
+    tables = ", ".join((*migrations.TABLES, "migrations"))
+    sql(installation, f"DROP TABLE {tables}")
+    sql(installation, BEFORE_MIGRATIONS.read_text().replace("%", "%%"))
+    bootstrap.prepare(installation.settings)
+    assert columns(installation) == expected
+
+
+def test_a_start_waits_for_no_lock_when_there_is_nothing_to_migrate(
+    installation: Installation,
+) -> None:
+    with closing(psycopg2.connect(installation.settings.database_url)) as other:
+        other.cursor().execute("LOCK TABLE users, groups, memberships, tasks, tombstones")
+        bootstrap.prepare(installation.settings)
+
+
+def test_a_migration_waits_for_a_reader_only_for_a_while(
+    earlier: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "LOCK_TIMEOUT", "100ms")
+    with closing(psycopg2.connect(earlier.settings.database_url)) as reader:
+        reader.cursor().execute("SELECT FROM users")
+        with pytest.raises(DatabaseUnreachable, match="holds a lock"):
+            bootstrap.prepare(earlier.settings)
+    bootstrap.prepare(earlier.settings)
+
+
+def test_fields_that_only_a_newer_program_knows_are_kept(
+    installation: Installation, api: Api
+) -> None:
+    task = new_task(api, 1, new_group(api)["id"])
+    key = f"{root(installation)}task:{task['id']}"
+    with connect(installation) as redis:
+        json = redis.hget(key, "json")
+        redis.hset(key, "json", json.replace(',"user_id"', ',"colour":"red","user_id"'))
+    changed = ok(api("PUT", path_of(task), by="owner", json={"title": "New"}))["task"]
+    assert changed["colour"] == "red"
+    assert list(changed)[-1] == "version"
+    etag = api("GET", path_of(task), by="owner").headers["ETag"]
+    assert etag == f'"{changed["version"]}"'
+
+
+def test_text_that_looks_like_a_field_is_not_taken_for_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    field = codec.SCHEMAS[Kind.TASK].fields["information"]
+    monkeypatch.setitem(codec.ADDED, Kind.TASK, {"information": field})
+    task = dict.fromkeys(codec.FIELDS[Kind.TASK], 1) | {"title": '"information":'}
+    whole = codec.template(Kind.TASK, task).encode()
+    older = whole.replace(b'"information":1,', b"")
+    assert codec.complete_json(Kind.TASK, whole, 1) == whole
+    filled = codec.complete_json(Kind.TASK, b",".join([whole, older]), 2)
+    assert filled == whole + b"," + whole.replace(b'"information":1', b'"information":""')
