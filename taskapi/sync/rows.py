@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 from marshmallow.fields import Field
 
-from schemas.fields import Day, Timestamp
+from schemas.fields import Day, Flag, Timestamp, Whole
 from schemas.users import GroupIds, WorkTimes
 from taskapi.store.changes import Chunk, Mark
 from taskapi.store.codec import SCHEMAS, Entity
@@ -167,6 +167,14 @@ def _parts(chunk: Chunk) -> tuple[tuple[Kind, list[Entity]], ...]:
     return (Kind.USER, chunk.users), (Kind.GROUP, chunk.groups), (Kind.TASK, chunk.tasks)
 
 
+_TEXT: Final = "".__add__
+_TO_TEXT: Final[dict[type[Field[Any]], Callable[[Any], str]]] = {
+    Whole: int.__repr__,
+    Flag: bool.__repr__,
+}
+"""What makes text of a field's value; each raises TypeError for a value of another type."""
+
+
 class _Column(NamedTuple):
     """How a field is kept: its SELECT expression, and its value as text for COPY."""
 
@@ -177,15 +185,16 @@ class _Column(NamedTuple):
 def _column(field: Field[Any], name: str) -> _Column:
     if isinstance(field, Timestamp):
         time = f"""to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
-        return _Column(time, str)
+        return _Column(time, _TEXT)
     if isinstance(field, Day):
-        return _Column(f"to_char({name}, 'YYYY-MM-DD')", lambda day: day or _NULL)
+        day = f"to_char({name}, 'YYYY-MM-DD')"
+        return _Column(day, lambda value: _NULL if value is None else _TEXT(value))
     if isinstance(field, WorkTimes):
         return _Column(name, lambda times: orjson.dumps(times).decode())
     if isinstance(field, GroupIds):
         member_of = "SELECT group_id FROM memberships WHERE user_id = users.id ORDER BY 1"
         return _Column(f"ARRAY({member_of})", str)
-    return _Column(name, str)
+    return _Column(name, _TO_TEXT.get(type(field), _TEXT))
 
 
 _DERIVED: Final[dict[Kind, dict[str, Callable[[Entity], str]]]] = {

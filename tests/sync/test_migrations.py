@@ -114,8 +114,9 @@ def test_workers_of_both_programs_lose_nothing(
     installation: Installation, api: Api, next_program: Path
 ) -> None:
     task = new_task(api, 1, new_group(api)["id"])
-    with installation.worker() as old_log, installation.worker(root=next_program):
+    with installation.worker(), installation.worker(root=next_program):
         eventually(lambda: sql(installation, "SELECT 1 FROM tasks WHERE id = %s", task["id"]))
+        eventually(lambda: sql(installation, "SELECT 1 FROM migrations WHERE number = 3"), 30)
     with installation.worker() as old_log:
         eventually(lambda: "Upgrade this program" in old_log.read_text())
     rows = sql(installation, "SELECT id, estimate FROM tasks")

@@ -101,8 +101,9 @@ def test_it_syncs_at_its_interval(install: Install, start: Start) -> None:
     start(installation)
     eventually(lambda: status(api)["last_sync"])
     new_group(api)
-    eventually(lambda: not dirty(installation))
-    assert "Sync done written={'users': 1, 'groups': 1" in log_of(installation).read_text()
+    done = "Sync done written={'users': 1, 'groups': 1"
+    eventually(lambda: done in log_of(installation).read_text())
+    assert not dirty(installation)
 
 
 def test_it_restores_a_redis_that_was_emptied(
