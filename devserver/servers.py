@@ -8,6 +8,7 @@ that (on Linux).
 import fcntl
 import os
 import pwd
+import random
 import secrets
 import shutil
 import signal
@@ -19,17 +20,27 @@ from contextlib import suppress
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from socket import SHUT_WR, create_connection
+from socket import SHUT_WR, create_connection, create_server
 from typing import IO, Any, ClassVar, Self
 
 from devserver.leash import leashed
-from taskapi.doctor.ports import free_port
 
 __all__ = ["Postgres", "Server", "ServerError", "Valkey", "free_port"]
 
 START_SECONDS = 60  # a big data set takes its time to load
 STOP_SECONDS = 30
 POLL_SECONDS = 0.01
+
+
+QUIET_PORTS = range(10_000, 32_000)  # below those that the kernel gives to outgoing connections
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nothing listens on."""
+    while True:
+        port = random.choice(QUIET_PORTS)
+        with suppress(OSError), create_server(("127.0.0.1", port)):
+            return port
 
 
 class ServerError(Exception):

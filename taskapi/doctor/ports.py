@@ -1,36 +1,54 @@
-"""Which ports can be listened on, asked before anything binds them, and who listens already.
+"""Checks of the port to listen on, before anything binds it, and of a service that listens there.
 
-With SO_REUSEPORT, which our gunicorn uses, the kernel lets a second service share a port silently.
+With SO_REUSEPORT, as gunicorn.conf.py sets it, the kernel lets a second service share a port.
 """
 
 import errno
 import http.client
 import json
-import random
+import logging
 import socket
 import time
-from typing import Final
+from collections.abc import Iterable
+from typing import Any
 
-PATIENCE_SECONDS = 3  # a service that is just ending
+from taskapi.config import Settings, is_loopback
+
+log = logging.getLogger("taskapi")
+
+WAIT_SECONDS = 3  # for a service that is just ending
 POLL_SECONDS = 0.05
-QUIET_PORTS: Final = range(10_000, 32_000)
-"""Below those that outgoing connections take theirs from, at any time."""
 
 
 class PortError(Exception):
-    """Nobody can listen there; the message says why and what to do."""
+    """The service must not listen there; the message says why and what to do."""
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on at this moment, nor is likely to soon."""
-    while _try("127.0.0.1", port := random.choice(QUIET_PORTS)):
-        pass
-    return port
+def check_addresses(settings: Settings, addresses: Iterable[Any]) -> None:
+    """Check the addresses that gunicorn is about to bind; only TCP addresses are tuples.
+
+    Raises:
+        PortError: an address is taken, is not of this machine, or shows a service with the default
+            owner password to other machines.
+    """
+    if settings.is_default_password:
+        log.warning("OWNER_PASSWORD is the default, which everybody knows: set your own.")
+    for host, port in (address for address in addresses if isinstance(address, tuple)):
+        if settings.is_default_password and not is_loopback(host):
+            raise PortError(
+                f"OWNER_PASSWORD is the default, and {host}:{port} is reachable from other "
+                "machines: set a password of your own, or listen on 127.0.0.1."
+            )
+        check_free(host, port)
 
 
 def check_free(host: str, port: int) -> None:
-    """Return when `host`:`port` can be listened on; raises PortError when it cannot."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    """Return if `host`:`port` can be bound.
+
+    Raises:
+        PortError: it cannot be bound, after WAIT_SECONDS if it is taken.
+    """
+    deadline = time.monotonic() + WAIT_SECONDS
     while error := _try(host, port):
         if error.errno != errno.EADDRINUSE:
             raise PortError(f"Cannot listen on {host}:{port}: {error.strerror}.")
@@ -42,12 +60,12 @@ def check_free(host: str, port: int) -> None:
 
 
 def own_address(host: str) -> str:
-    """Where this machine itself finds what listens on `host`."""
+    """Return the address under which this machine reaches a service that listens on `host`."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
 
 def health_at(host: str, port: int) -> str:
-    """Return the status that a taskapi there has, or why there is no answer."""
+    """Return the status in the answer of /health, or `no answer: …`."""
     connection = http.client.HTTPConnection(host, port, timeout=5)
     try:
         connection.request("GET", "/health")

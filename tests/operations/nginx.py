@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from taskapi.doctor.ports import free_port
+from devserver.servers import free_port
 from tests.client import Answer, Api, over_http
 from tests.support import OWNER_PASSWORD, ROOT, eventually
 
@@ -152,12 +152,11 @@ def seconds_of(ask: Callable[[], Answer]) -> float:
     return time.monotonic() - began
 
 
-def crash(*_: object) -> list[bytes]:
-    """A WSGI application that cannot even refuse."""
-    raise ZeroDivisionError
-
-
-def answer_oddly(_: object, start_response: Callable[..., object]) -> list[bytes]:
-    """A WSGI application with a header that no answer may have."""
-    start_response("200 OK", [("X-Odd", "a\nb")])
-    return []
+def raw(api: Api, sent: bytes) -> Answer:
+    """Return the answer to these bytes, sent as they are."""
+    host, _, port = api.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(sent)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        return Answer(response.status, response.headers, response.read())

@@ -20,7 +20,8 @@ import pytest
 import yaml
 from honcho.environ import parse_procfile
 
-from taskapi.doctor.ports import free_port, health_at
+from devserver.servers import free_port
+from taskapi.doctor.ports import health_at
 from tests.client import Api, over_http
 from tests.support import OWNER_PASSWORD, ROOT, Installation, eventually
 

@@ -11,7 +11,7 @@ MAY_IMPORT = {
     "flask": ("taskapi/api/", "taskapi/__init__.py"),
     "redis": ("taskapi/store/",),
     "psycopg2": ("taskapi/sync/postgres.py",),
-    "taskapi.api": ("taskapi/api/", "taskapi/__init__.py", "taskapi/garbled.py"),
+    "taskapi.api": ("taskapi/api/", "taskapi/__init__.py"),
     "taskapi.sync": (
         "taskapi/sync/",
         "taskapi/api/",

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from taskapi.doctor.ports import free_port
+from devserver.servers import free_port
 from tests.api.factories import PASSWORD, login, new_group, new_user, ok, refused
 from tests.api.test_guide import Curl, follow, running
 from tests.client import Api
 from tests.conftest import Install
-from tests.operations.nginx import SITE, Edge, program
+from tests.operations.nginx import SITE, Edge, program, raw
 from tests.support import Installation, eventually
 
 MIB = 1 << 20
@@ -84,6 +84,23 @@ def test_what_nginx_refuses_itself_is_refused_like_the_services(edge: Edge) -> N
     assert "GET" in trace.headers["Allow"]
     refused(edge.api("GET", "/users?q=" + "q" * 9000), 400)
     refused(edge.api("GET", "/users", headers={"X-Long": "x" * 9000}), 400)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"SECRET\r\n\r\n",
+        b"GET /SECRET SECRET HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX-SECRET SECRET: SECRET\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: SECRET\r\n\r\n",
+        b"GET / HTTP/9.0\r\nHost: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+    ],
+)
+def test_malformed_http_is_refused_in_json(edge: Edge, sent: bytes) -> None:
+    answer = raw(edge.api, sent)
+    assert (answer.status, answer.error) == (400, "bad_request")
+    assert "SECRET" not in answer.body.decode()
 
 
 @pytest.mark.parametrize("status", [413, 429, 500, 502, 503, 504])

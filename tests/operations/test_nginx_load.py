@@ -1,23 +1,22 @@
-"""Behind real nginx no request fails while either is reloaded, and slow clients hold up nobody."""
+"""nginx: its reload fails no request, and slow clients do not delay others."""
 
 from __future__ import annotations
 
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.api.factories import new_group, ok
-from tests.client import Answer, Api
+from tests.client import Api
 from tests.conftest import Install
-from tests.operations.nginx import Edge, Load, reload_gunicorn, seconds_of
+from tests.operations.nginx import Edge, Load, seconds_of
+from tests.operations.reloads import writes_and_reads
 from tests.support import eventually
 
-CLIENTS = 16
 SLOW_CLIENTS = 50
 REQUEST = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
@@ -34,35 +33,8 @@ def edge(service: Api, tmp_path: Path) -> Iterator[Edge]:
         yield edge
 
 
-@pytest.fixture
-def asks(edge: Edge) -> list[Callable[[], Answer]]:
-    """What clients at addresses of their own ask: each other one writes."""
-    group = new_group(edge.api)["id"]
-
-    def ask(number: int) -> Callable[[], Answer]:
-        client = edge.client(f"127.4.0.{number + 1}")
-        if number % 2:
-            return lambda: client("GET", f"/groups/{group}/stats", by="owner")
-        task = {"title": f"Of client {number}", "group_id": group}
-        return lambda: client("POST", "/users/1/tasks", by="owner", json=task)
-
-    return [ask(number) for number in range(CLIENTS)]
-
-
-def test_reloads_of_the_service_fail_no_request(
-    service: Api, edge: Edge, asks: list[Callable[[], Answer]]
-) -> None:
-    with Load(asks) as load:
-        for reloads in range(1, 4):
-            reload_gunicorn(service, reloads)
-            load.goes_on()
-    assert set(load.results) == {200, 201}
-    tasks = ok(edge.api("GET", "/tasks/stats", by="owner"))["total_tasks"]
-    assert tasks == load.results[201]
-
-
-def test_reloads_of_nginx_fail_no_request(edge: Edge, asks: list[Callable[[], Answer]]) -> None:
-    with Load(asks) as load:
+def test_reloads_of_nginx_fail_no_request(edge: Edge) -> None:
+    with Load(writes_and_reads(edge)) as load:
         for _ in range(3):
             before = workers_of(edge)
             os.kill(edge.process.pid, signal.SIGHUP)

@@ -16,9 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from devserver import run
-from devserver.servers import Server
+from devserver.servers import Server, free_port
 from taskapi.config import load
-from taskapi.doctor.ports import free_port
 from tests.support import ROOT, eventually
 
 BLANK = dict.fromkeys([*run.REAL_REDIS, *run.REAL_POSTGRES, "SERVER_HOST", "PORT"], "")
