@@ -13,12 +13,12 @@ from typing import Final, TypeVar
 
 import orjson
 
-from taskapi.passwords import hash_password
 from taskapi.store import codec
 from taskapi.store.codec import Entity
 from taskapi.store.connection import Store
 from taskapi.store.indexes import Write, merged, reindex
 from taskapi.store.keys import Keys, Kind
+from taskapi.store.passwords import hash_password
 
 PASSWORD: Final = "bench-5521"
 MEMBERS: Final = 100

@@ -29,13 +29,12 @@ from devserver.leash import leashed
 from devserver.servers import Postgres, Server, ServerError, Valkey
 from taskapi.config import (
     DEFAULT_OWNER_PASSWORD,
-    POSTGRES_PARTS,
-    REDIS_PARTS,
     ConfigError,
     Settings,
     load,
 )
 from taskapi.doctor.ports import PortError, check_free, health_at, own_address
+from taskapi.environment import POSTGRES_PARTS, REDIS_PARTS
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_REDIS = ("REDIS_URL", "REDIS_URL_FILE", *REDIS_PARTS, "REDIS_PASSWORD_FILE")

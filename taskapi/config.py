@@ -3,35 +3,30 @@
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, urlsplit
+from typing import Any
 
-from marshmallow import ValidationError
+from environs import EnvValidationError, FileAwareEnv
+from marshmallow import ValidationError, validate
 
 from schemas.fields import email
-from taskapi.reader import Reader
+from taskapi.environment import (
+    SECRETS,
+    ambiguous,
+    as_environment,
+    database_url,
+    redis_url,
+    secret,
+    unusable_files,
+    usable,
+    whole,
+)
 
 DEFAULT_OWNER_PASSWORD = "admin1234"
-DEFAULT_POSTGRES_PASSWORD = "EKQH9jQX7gAfV7pLwVmsbLbF3XfY6n4S"
-SECRET_FILES = (
-    *("OWNER_PASSWORD_FILE", "REDIS_PASSWORD_FILE", "POSTGRES_PASSWORD_FILE"),
-    *("REDIS_URL_FILE", "DATABASE_URL_FILE"),
-)
-REDIS_PARTS = ("REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD")
-POSTGRES_PARTS = (
-    *("DB_HOST", "DB_PORT", "POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD"),
-    "POSTGRES_SSLMODE",
-)
-REDIS_OPTIONS = {"db": "[0-9]{1,5}", "username": ".*", "password": ".*"}
-TLS_OPTIONS = {
-    **dict.fromkeys(("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"), ".+"),
-    "ssl_cert_reqs": "none|optional|required",
-    "ssl_check_hostname": "true|false",
-}
-SSL_MODES = "disable|prefer|require|verify-ca|verify-full"
-ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_ORIGIN = r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
+ORIGINS = rf"{_ORIGIN}(?:\s*,\s*{_ORIGIN})*\Z"
 DURATION = re.compile(r"(?=.)(?:([0-9]{1,4})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,6})s)?")
 
 
@@ -44,7 +39,7 @@ class Settings:
     """What the environment says, checked. Durations are seconds, sizes bytes.
 
     Attributes:
-        cors_origins: the sites whose scripts browsers let in; none where there are no such sites.
+        cors_origins: the sites whose scripts may read answers in a browser.
         secret_files: the files that secrets were read from.
     """
 
@@ -69,7 +64,7 @@ class Settings:
 
     @property
     def is_default_password(self) -> bool:
-        """Whether the owner password is the one everybody can read in the guide."""
+        """Whether the owner password is the one in the public guide."""
         return self.owner_password == DEFAULT_OWNER_PASSWORD
 
     @property
@@ -80,155 +75,93 @@ class Settings:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens on `host`."""
+    """Return whether only this machine can reach a server on `host`."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
 
 
+def load(environ: Mapping[str, str]) -> Settings:
+    """Return the settings in `environ`; an empty variable counts as not set.
+
+    Raises:
+        ConfigError: names every variable that is not usable, with what to set instead.
+    """
+    with as_environment(environ):
+        mistakes = [*ambiguous(), *unusable_files()]
+        env = FileAwareEnv(eager=False)
+        values = _read(env)
+    try:
+        env.seal()
+    except EnvValidationError as error:
+        messages: Mapping[str, list[str]] = error.error_messages  # type: ignore[assignment]
+        mistakes += [f"{name} is not usable: {' '.join(messages[name])}" for name in messages]
+    mistakes += _exposed(values["owner_password"], values["server_host"])
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return Settings(**values)
+
+
+def _exposed(password: str, host: str) -> Iterator[str]:
+    if password == DEFAULT_OWNER_PASSWORD and not is_loopback(host):
+        yield (
+            f"OWNER_PASSWORD is the default, and SERVER_HOST={host!r} is reachable from other "
+            "machines: set a password of your own, or listen on 127.0.0.1."
+        )
+
+
+def _read(env: Any) -> dict[str, Any]:
+    """Return the fields of `Settings` from a FileAwareEnv; None for those that are not usable."""
+    data_dir = env.path("DATA_DIR", Path(".data")).absolute()
+    port = "SERVER_PORT" if "SERVER_PORT" in os.environ else "PORT"
+    cores = min(max(2, os.cpu_count() or 1), 256)
+    interval = usable(seconds, "set a duration such as 15m, 30s or 1h30m.")
+    prefix = validate.Regexp(r"[A-Za-z0-9_.-]{1,64}\Z", error="set letters, digits and . _ -")
+    origins = validate.Regexp(ORIGINS, error="set origins such as https://app.example.com, no *.")
+    not_a_flag = {"invalid": "set true or false."}
+    styles = validate.OneOf(("text", "json"), error="set text or json.")
+    return {
+        "owner_password": secret(env, "OWNER_PASSWORD", DEFAULT_OWNER_PASSWORD, _is_long),
+        "owner_email": env.str(
+            "OWNER_EMAIL", "admin@gmail.com", validate=usable(email, "set an e-mail address.")
+        ),
+        "server_host": env.str("SERVER_HOST", "127.0.0.1"),
+        "server_port": whole(env, port, 7890, 1, 65535),
+        "redis_url": redis_url(env),
+        "database_url": database_url(env),
+        "sync_interval_seconds": seconds(
+            env.str("SYNC_INTERVAL", "15m", validate=interval) or "1s"
+        ),
+        "trusted_proxies": whole(env, "TRUSTED_PROXIES", 0, 0, 16),
+        "max_body_bytes": whole(env, "MAX_BODY_BYTES", 1 << 20, 1 << 10, 1 << 28),
+        "key_prefix": env.str("KEY_PREFIX", "taskapi", validate=prefix),
+        "data_dir": data_dir,
+        "backup_dir": env.path("BACKUP_DIR", data_dir / "backups").absolute(),
+        "backup_keep": whole(env, "BACKUP_KEEP", 7, 1, 10_000),
+        "web_concurrency": whole(env, "WEB_CONCURRENCY", cores, 1, 256),
+        "cors_origins": tuple(
+            re.split(r"\s*,\s*", env.str("CORS_ORIGINS", "", validate=origins) or "")
+            if "CORS_ORIGINS" in os.environ
+            else ()
+        ),
+        "secret_files": tuple(
+            Path(os.environ[f"{name}_FILE"]) for name in SECRETS if f"{name}_FILE" in os.environ
+        ),
+        "log_format": env.str("LOG_FORMAT", "text", validate=styles),
+        "has_docs": env.bool("DOCS_ENABLED", True, error_messages=not_a_flag),
+    }
+
+
+def _is_long(value: str) -> None:
+    if not 6 <= (size := len(value.rstrip("\r\n"))) <= 128:
+        raise ValidationError(f"it has {size} characters: set 6 to 128.")
+
+
 def seconds(value: str) -> float:
     """Parse `15m`, `30s` or `1h30m`; raises ValueError for anything else and for zero."""
     match = DURATION.fullmatch(value)
-    total = (
-        sum(int(n or 0) * unit for n, unit in zip(match.groups(), (3600, 60, 1), strict=True))
-        if match
-        else 0
-    )
-    if not total:
+    hours, minutes, rest = (int(number or 0) for number in match.groups()) if match else (0, 0, 0)
+    if not (total := 3600 * hours + 60 * minutes + rest):
         raise ValueError(value)
     return float(total)
-
-
-def _email(value: str) -> str:
-    try:
-        return email(value)
-    except ValidationError as error:
-        raise ValueError(value) from error
-
-
-def _matching(pattern: str | re.Pattern[str]) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(value)
-        return value
-
-    return parse
-
-
-def _origins(value: str) -> tuple[str, ...]:
-    return tuple(_matching(ORIGIN)(origin.strip()) for origin in value.split(",")) if value else ()
-
-
-def _url(*schemes: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in schemes or parts.port == 0:
-            raise ValueError(value)
-        return value
-
-    return parse
-
-
-def _redis_url(read: Reader) -> str:
-    port = read.whole("REDIS_PORT", 6380, 1, 65535)
-    password = read.text("REDIS_PASSWORD", "")
-    login = f":{quote(password, safe='')}@" if password else ""
-    url = f"redis://{login}{read.text('REDIS_HOST', 'localhost')}:{port}/0"
-    url = _masked_url(read, "REDIS_URL", url, "redis", "rediss", "unix")
-    _check_options(read, url)
-    return url
-
-
-def _check_options(read: Reader, url: str) -> None:
-    """Refuse what the driver would stumble over at the first request."""
-    parts = urlsplit(url)
-    known = REDIS_OPTIONS | (TLS_OPTIONS if parts.scheme == "rediss" else {})
-    given = parse_qsl(parts.query, keep_blank_values=True)
-    if not all(re.fullmatch(known.get(name, "(?!)"), value) for name, value in given):
-        names = ", ".join(known)
-        read.mistakes.append(
-            f"REDIS_URL has an option that is not usable with {parts.scheme}: set only {names}."
-        )
-
-
-def _database_url(read: Reader) -> str:
-    port = read.whole("DB_PORT", 5433, 1, 65535)
-    user, password, database = (
-        quote(read.text(name, default), safe="")
-        for name, default in (
-            ("POSTGRES_USER", "airflow"),
-            ("POSTGRES_PASSWORD", DEFAULT_POSTGRES_PASSWORD),
-            ("POSTGRES_DB", "airflow"),
-        )
-    )
-    host = read.text("DB_HOST", "localhost")
-    mode = read.parsed(
-        "POSTGRES_SSLMODE", "prefer", _matching(SSL_MODES), f"set {SSL_MODES.replace('|', ', ')}"
-    )
-    suffix = f"?sslmode={mode}" if read.text("POSTGRES_SSLMODE", "") else ""
-    url = f"postgresql://{user}:{password}@{host}:{port}/{database}{suffix}"
-    return _masked_url(read, "DATABASE_URL", url, "postgresql", "postgres")
-
-
-def _masked_url(read: Reader, name: str, default: str, *schemes: str) -> str:
-    """Parse a URL whose value may hold a password: a mistake names the variable only."""
-    value = read.text(name, default)
-    try:
-        return _url(*schemes)(value)
-    except ValueError:
-        read.mistakes.append(f"{name} is not usable: set a URL that begins with {schemes[0]}://.")
-        return default
-
-
-def load(environ: Mapping[str, str]) -> Settings:
-    """Return the settings that `environ` asks for.
-
-    Raises:
-        ConfigError: naming every variable that is not usable, with what to set instead.
-    """
-    read = Reader(environ, SECRET_FILES)
-    read.choose("REDIS_URL", REDIS_PARTS)
-    read.choose("DATABASE_URL", POSTGRES_PARTS)
-    settings = _settings(read)
-    if settings.is_default_password and not is_loopback(settings.server_host):
-        read.mistakes.append(
-            f"OWNER_PASSWORD is the default, and SERVER_HOST={settings.server_host!r} is reachable "
-            "from other machines: set a password of your own, or listen on 127.0.0.1."
-        )
-    if read.mistakes:
-        raise ConfigError("\n".join(read.mistakes))
-    return settings
-
-
-def _settings(read: Reader) -> Settings:
-    data_dir = Path(read.text("DATA_DIR", ".data")).absolute()
-    port_name = "SERVER_PORT" if read.text("SERVER_PORT", "") else "PORT"
-    interval = read.parsed(
-        "SYNC_INTERVAL", "15m", seconds, "set a duration such as 15m, 30s or 1h30m"
-    )
-    prefix = _matching("[A-Za-z0-9_.-]{1,64}")
-    return Settings(
-        owner_password=read.secret("OWNER_PASSWORD", DEFAULT_OWNER_PASSWORD, 6, 128),
-        owner_email=read.parsed("OWNER_EMAIL", "admin@gmail.com", _email, "set an e-mail address"),
-        server_host=read.text("SERVER_HOST", "127.0.0.1"),
-        server_port=read.whole(port_name, 7890, 1, 65535),
-        redis_url=_redis_url(read),
-        database_url=_database_url(read),
-        sync_interval_seconds=interval,
-        trusted_proxies=read.whole("TRUSTED_PROXIES", 0, 0, 16),
-        max_body_bytes=read.whole("MAX_BODY_BYTES", 1 << 20, 1 << 10, 1 << 28),
-        key_prefix=read.parsed("KEY_PREFIX", "taskapi", prefix, "set letters, digits and . _ -"),
-        data_dir=data_dir,
-        backup_dir=Path(read.text("BACKUP_DIR", str(data_dir / "backups"))).absolute(),
-        backup_keep=read.whole("BACKUP_KEEP", 7, 1, 10_000),
-        web_concurrency=read.whole(
-            "WEB_CONCURRENCY", min(max(2, os.cpu_count() or 1), 256), 1, 256
-        ),
-        cors_origins=read.parsed(
-            "CORS_ORIGINS", "", _origins, "set origins such as https://app.example.com, no *"
-        ),
-        secret_files=tuple(read.files),
-        log_format=read.parsed("LOG_FORMAT", "text", _matching("text|json"), "set text or json"),
-        has_docs=read.flag("DOCS_ENABLED", True),
-    )

@@ -23,11 +23,11 @@ from taskapi.api.credentials import (
 from taskapi.api.throttling import LoginThrottle
 from taskapi.config import Settings
 from taskapi.errors import Stale, Unauthenticated, Unavailable
-from taskapi.passwords import is_password
 from taskapi.policy import Caller
 from taskapi.store import memberships, session
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
+from taskapi.store.passwords import is_password
 from taskapi.store.session import Session, StoredEntity
 from taskapi.store.users import SYSTEM_OWNER
 

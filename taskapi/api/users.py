@@ -21,10 +21,10 @@ from schemas.users import (
 from taskapi import policy
 from taskapi.api import responses
 from taskapi.api.contract import allowed, audited, refuses, returns, takes
-from taskapi.passwords import hash_password
 from taskapi.policy import Action
 from taskapi.store import queries, search, users
 from taskapi.store.codec import fragment, version
+from taskapi.store.passwords import hash_password
 from taskapi.store.queries import Scope
 from taskapi.store.session import StoredEntity
 

@@ -6,9 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from taskapi.config import DEFAULT_POSTGRES_PASSWORD, Settings, is_loopback
+from taskapi.config import Settings, is_loopback
 from taskapi.doctor.finding import Finding, finding
 from taskapi.doctor.ports import PortError, check_free, health_at, own_address
+from taskapi.environment import DEFAULT_POSTGRES_PASSWORD
 
 
 def examine(settings: Settings) -> Iterator[Finding]:

@@ -6,13 +6,13 @@ from typing import Final
 
 from taskapi.config import Settings
 from taskapi.errors import AlreadyRunning, NotReady
-from taskapi.passwords import hash_password
 from taskapi.store import meta, server
 from taskapi.store.changes import Chunk
 from taskapi.store.codec import Entity
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.meta import State
+from taskapi.store.passwords import hash_password
 from taskapi.sync import migrations, passes, restore, rows, state
 from taskapi.sync.postgres import Database
 

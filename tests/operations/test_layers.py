@@ -23,6 +23,7 @@ MAY_IMPORT = {
 }
 MAY_READ_ENVIRONMENT = (
     "taskapi/config.py",
+    "taskapi/environment.py",
     "taskapi/restore.py",
     "taskapi/__main__.py",
     "devserver/",

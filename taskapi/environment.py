@@ -1,0 +1,141 @@
+"""How settings are read from the environment, and the URLs of both stores from it."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from marshmallow import ValidationError, validate
+
+DEFAULT_POSTGRES_PASSWORD = "EKQH9jQX7gAfV7pLwVmsbLbF3XfY6n4S"
+SECRETS = ("OWNER_PASSWORD", "REDIS_PASSWORD", "POSTGRES_PASSWORD", "REDIS_URL", "DATABASE_URL")
+"""Variables that may be in a file instead: OWNER_PASSWORD_FILE names one."""
+REDIS_PARTS = ("REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD")
+POSTGRES_PARTS = (
+    *("DB_HOST", "DB_PORT", "POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD"),
+    "POSTGRES_SSLMODE",
+)
+REDIS_OPTIONS = {"db": "[0-9]{1,5}", "username": ".*", "password": ".*"}
+TLS_OPTIONS = {
+    **dict.fromkeys(("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"), ".+"),
+    "ssl_cert_reqs": "none|optional|required",
+    "ssl_check_hostname": "true|false",
+}
+SSL_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
+Check = Callable[[Any], object]
+"""A validator: raises ValidationError with what to set instead."""
+
+
+@contextmanager
+def as_environment(environ: Mapping[str, str]) -> Iterator[None]:
+    """Replace `os.environ`, because environs reads nothing else, and restore it afterwards."""
+    before, given = dict(os.environ), {name: value for name, value in environ.items() if value}
+    os.environ.clear()
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def ambiguous() -> Iterator[str]:
+    """Yield a sentence for everything that is given twice."""
+    for name in SECRETS:
+        if name in os.environ and f"{name}_FILE" in os.environ:
+            yield f"{name} and {name}_FILE are both given: set one of them."
+    for url, parts in (("REDIS_URL", REDIS_PARTS), ("DATABASE_URL", POSTGRES_PARTS)):
+        given = [name for name in parts if is_given(name)]
+        if is_given(url) and given:
+            yield f"{url} and {', '.join(given)} are both given: set either the URL or its parts."
+
+
+def is_given(name: str) -> bool:
+    """Return whether a variable, or the file that stands for it, is given."""
+    return name in os.environ or f"{name}_FILE" in os.environ
+
+
+def unusable_files() -> Iterator[str]:
+    """Yield a sentence for each file without a secret; the variable counts as not set."""
+    for name in SECRETS:
+        try:
+            path = os.environ.get(f"{name}_FILE")
+            if path is None or Path(path).read_text().rstrip("\r\n"):
+                continue
+            problem = "names an empty file: set one with the secret in it."
+        except (OSError, ValueError):
+            problem = "cannot be read: set a readable text file."
+        del os.environ[f"{name}_FILE"]
+        yield f"{name}_FILE {problem}"
+
+
+def whole(env: Any, name: str, default: int, low: int, high: int) -> Any:
+    """Return a whole number from `low` to `high`; None where it is not usable."""
+    remedy = f"set a whole number from {low} to {high}."
+    in_range = validate.Range(low, high, error=remedy)
+    return env.int(name, default, validate=in_range, error_messages={"invalid": remedy})
+
+
+def secret(env: Any, name: str, default: str, *checks: Check) -> str:
+    """Return a text that may be in a file, without the line end of the file."""
+    return (env.str(name, default, validate=checks) or "").rstrip("\r\n")
+
+
+def usable(parse: Check, remedy: str) -> Check:
+    """Return a validator that shows the remedy, and not the value, when parsing fails."""
+
+    def check(value: str) -> None:
+        try:
+            parse(value)
+        except (ValueError, ValidationError):
+            raise ValidationError(remedy) from None
+
+    return check
+
+
+def redis_url(env: Any) -> str:
+    """Return REDIS_URL, or the URL made of its parts."""
+    if is_given("REDIS_URL"):
+        return secret(env, "REDIS_URL", "", _url("redis", "rediss", "unix"), _has_known_options)
+    port = whole(env, "REDIS_PORT", 6380, 1, 65535)
+    password = quote(secret(env, "REDIS_PASSWORD", ""), safe="")
+    login = f":{password}@" if password else ""
+    return f"redis://{login}{env.str('REDIS_HOST', 'localhost')}:{port}/0"
+
+
+def database_url(env: Any) -> str:
+    """Return DATABASE_URL, or the URL made of its parts."""
+    if is_given("DATABASE_URL"):
+        return secret(env, "DATABASE_URL", "", _url("postgresql", "postgres"))
+    port = whole(env, "DB_PORT", 5433, 1, 65535)
+    user, database = (
+        quote(env.str(name, "airflow"), safe="") for name in ("POSTGRES_USER", "POSTGRES_DB")
+    )
+    password = quote(secret(env, "POSTGRES_PASSWORD", DEFAULT_POSTGRES_PASSWORD), safe="")
+    modes = validate.OneOf(SSL_MODES, error=f"set {', '.join(SSL_MODES)}.")
+    mode = env.str("POSTGRES_SSLMODE", "", validate=modes)
+    options = f"?sslmode={mode}" if mode else ""
+    host = env.str("DB_HOST", "localhost")
+    return f"postgresql://{user}:{password}@{host}:{port}/{database}{options}"
+
+
+def _url(*schemes: str) -> Check:
+    def parse(value: str) -> None:
+        parts = urlsplit(value.rstrip("\r\n"))
+        if parts.scheme not in schemes or parts.port == 0:
+            raise ValueError
+
+    return usable(parse, f"set a URL that begins with {schemes[0]}://.")
+
+
+def _has_known_options(value: str) -> None:
+    """Refuse options that redis-py would refuse only at the first request."""
+    parts = urlsplit(value.rstrip("\r\n"))
+    known = REDIS_OPTIONS | (TLS_OPTIONS if parts.scheme == "rediss" else {})
+    given = parse_qsl(parts.query, keep_blank_values=True)
+    if not all(re.fullmatch(known.get(name, "(?!)"), text) for name, text in given):
+        names = ", ".join(known)
+        raise ValidationError(f"it has an option unknown with {parts.scheme}: set only {names}.")
