@@ -1,7 +1,7 @@
-"""`python -m taskapi doctor`: look at all that the service needs, and change nothing of it.
+"""`python -m taskapi doctor`: check everything that the service needs, and change nothing.
 
-Redis is asked by an onlooker, whose connection leaves nothing behind, and PostgreSQL in a read-only
-transaction. What is found never has a secret in it.
+The connection to Redis is read-only, and so is the transaction in PostgreSQL. A finding never
+contains a secret.
 """
 
 import time
@@ -15,6 +15,6 @@ __all__ = ["Finding", "Status", "examine"]
 
 
 def examine(settings: Settings, clock: Clock = time.time) -> Iterator[Finding]:
-    """Yield what is found of each thing; where a store is away, no more of that one."""
+    """Yield a finding for each check; a store that does not answer gets only one."""
     yield from stores.examine(settings, clock)
     yield from host.examine(settings)

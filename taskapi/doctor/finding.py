@@ -1,4 +1,4 @@
-"""What the doctor says of one thing."""
+"""The result of one check."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ Clock = Callable[[], float]
 
 
 class Status(StrEnum):
-    """How bad it is: a failure has to be mended, a warning should be known."""
+    """A failure has to be fixed; a warning should be known."""
 
     OK = "ok"
     WARN = "warn"
@@ -17,7 +17,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was seen of one thing, and what to do where it is not as it should be."""
+    """What was found, and what to do if it is not as it should be."""
 
     name: str
     status: Status
@@ -30,6 +30,6 @@ class Finding:
 
 
 def finding(name: str, detail: str, *, fail: str = "", warn: str = "") -> Finding:
-    """A finding with the remedy of a failure, else that of a warning, else none."""
+    """Return a finding: a failure if `fail` has a remedy, a warning if `warn` has one, else ok."""
     kind = Status.FAIL if fail else Status.WARN if warn else Status.OK
     return Finding(name, kind, detail, fail or warn)

@@ -1,4 +1,4 @@
-"""What surrounds the service here: its secrets, its port, its folders."""
+"""Checks of this machine: secrets, the port, the backup folder."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from taskapi.environment import DEFAULT_POSTGRES_PASSWORD
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Yield what is found of each thing."""
+    """Yield a finding for each check."""
     yield from _secrets(settings)
     yield _port(settings.server_host, settings.server_port)
     yield _backups(settings.backup_dir)
@@ -22,14 +22,14 @@ def examine(settings: Settings) -> Iterator[Finding]:
 def _secrets(settings: Settings) -> Iterator[Finding]:
     yield finding(
         "owner password",
-        "the default, which everybody knows" if settings.is_default_password else "one of your own",
+        "the default of the public guide" if settings.is_default_password else "not the default",
         warn="set OWNER_PASSWORD" if settings.is_default_password else "",
     )
     url, remedy = urlsplit(settings.database_url), "set POSTGRES_PASSWORD, and change it there"
     is_default = unquote(url.password or "") == DEFAULT_POSTGRES_PASSWORD
     yield finding(
         "postgresql password",
-        "the default, which everybody knows" if is_default else "not the default",
+        "the default of the public guide" if is_default else "not the default",
         fail=remedy if is_default and not is_loopback(url.hostname or "localhost") else "",
         warn=remedy if is_default else "",
     )

@@ -1,4 +1,4 @@
-"""Both stores: reachable, recent, safe, in time, and of one installation."""
+"""Checks of both stores: version, persistence, clock, schema, and that they belong together."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,9 +11,11 @@ from taskapi.errors import DatabaseUnreachable, StoreUnreachable, TaskApiError, 
 from taskapi.store import meta, server
 from taskapi.store.connection import Store
 from taskapi.store.meta import Meta, State
+from taskapi.sync import migrations, state, status
 from taskapi.sync import server as postgres_server
-from taskapi.sync import state, status
+from taskapi.sync.migrations import NewerSchema
 from taskapi.sync.postgres import Database
+from taskapi.sync.server import PostgresServer
 from taskapi.sync.state import PostgresState
 
 OLDEST_REDIS: Final = (7, 2)
@@ -25,7 +27,7 @@ MEMORY_WARN, MEMORY_FAIL = 0.8, 0.95
 
 
 def examine(settings: Settings, clock: Clock) -> Iterator[Finding]:
-    """Yield what is found of each thing; where a store is away, no more of that one."""
+    """Yield a finding for each check; a store that does not answer gets only one."""
     store = Store(settings.redis_url, settings.key_prefix, read_only=True)
     try:
         yield from _redis(settings, store, clock)
@@ -35,7 +37,7 @@ def examine(settings: Settings, clock: Clock) -> Iterator[Finding]:
         with Database(settings) as db:
             db.freeze()
             yield from _postgres(settings, db, clock)
-            with suppress(StoreUnreachable):
+            with suppress(StoreUnreachable, NewerSchema):
                 yield _histories(meta.read(store), state.find(db))
     except DatabaseUnreachable as error:
         yield _away("postgresql", "DATABASE_URL", settings.database_url, error)
@@ -90,15 +92,15 @@ def _clock(name: str, seconds: float, clock: Clock) -> Finding:
     )
 
 
-def _worker(words: dict[str, str], clock: Clock) -> Finding:
+def _worker(status_fields: dict[str, str], clock: Clock) -> Finding:
     remedy = "start sync_worker.py, and see its log"
-    if "beat" not in words:
-        return finding("sync worker", "none has worked here yet", warn=remedy)
-    ago = clock() - float(words["beat"])
+    if "beat" not in status_fields:
+        return finding("sync worker", "no worker has run yet", warn=remedy)
+    ago = clock() - float(status_fields["beat"])
     if ago > status.FRESH_SECONDS:
-        return finding("sync worker", f"no sign of life for {status.duration(ago)}", fail=remedy)
-    has_postgres = words.get("postgres") == "connected"
-    detail = "alive" if has_postgres else "alive, but PostgreSQL does not answer it"
+        return finding("sync worker", f"no heartbeat for {status.duration(ago)}", fail=remedy)
+    has_postgres = status_fields.get("postgres") == "connected"
+    detail = "running" if has_postgres else "running, but PostgreSQL does not answer it"
     return finding("sync worker", detail, fail="" if has_postgres else "check DATABASE_URL there")
 
 
@@ -111,13 +113,7 @@ def _postgres(settings: Settings, db: Database, clock: Clock) -> Iterator[Findin
         fail="use PostgreSQL 15 or newer" if is_old else "",
     )
     yield _clock("postgresql clock", facts.clock_seconds, clock)
-    remedy = "start web or sync, which create what is missing"
-    yield finding(
-        "schema",
-        f"without {', '.join(facts.missing)}" if facts.missing else "all tables are there",
-        fail=remedy if facts.missing and facts.tables else "",
-        warn=remedy if facts.missing else "",
-    )
+    yield _schema(facts, migrations.applied(db))
     yield finding(
         "pg_trgm",
         "installed" if facts.has_trigrams else "not installed: searches go without an index",
@@ -125,8 +121,22 @@ def _postgres(settings: Settings, db: Database, clock: Clock) -> Iterator[Findin
     )
 
 
+def _schema(facts: PostgresServer, number: int) -> Finding:
+    remedy = "start web or sync, which migrate it"
+    if facts.missing:
+        detail = f"without {', '.join(facts.missing)}"
+        return finding("schema", detail, fail=remedy if facts.tables else "", warn=remedy)
+    newer = "a newer program migrated it: upgrade this program"
+    return finding(
+        "schema",
+        f"{number} of {migrations.NEWEST}",
+        fail=newer if number > migrations.NEWEST else "",
+        warn=remedy if number < migrations.NEWEST else "",
+    )
+
+
 def _histories(redis: Meta, copy: PostgresState | None) -> Finding:
-    """Whether the two stores are of one installation, at one time of it."""
+    """Check that both stores belong to one installation and one history."""
     name, remedy = "installation", "start web or sync, which fill it"
     if not redis.epoch and copy is None:
         return finding(name, "both stores are empty", warn=remedy)
@@ -141,7 +151,7 @@ def _histories(redis: Meta, copy: PostgresState | None) -> Finding:
 
 
 def _away(name: str, variable: str, url: str, error: TaskApiError) -> Finding:
-    """A store that does not answer, with the driver's reason, which says more than ours."""
+    """Return the finding for a store that does not answer, with the driver's own reason."""
     reason = next(iter(str(error.__cause__ or error).splitlines()), "").rstrip(".")
     parts = urlsplit(url)
     passwords = [parts.password or "", *parse_qs(parts.query).get("password", [])]
@@ -152,6 +162,6 @@ def _away(name: str, variable: str, url: str, error: TaskApiError) -> Finding:
 
 
 def _masked(url: str) -> str:
-    """Return only where a URL leads, without user, password and options."""
+    """Return a URL without user, password and options."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -86,8 +86,9 @@ def test_each_view_that_changes_something_has_an_action(installation: Installati
     app = installation._app
     for rule in app.url_map.iter_rules():
         changes = (rule.methods or set()) - {"GET", "HEAD", "OPTIONS"}
-        contract = CONTRACTS[app.view_functions[rule.endpoint]]
-        assert (contract.audit != "read") == bool(changes), rule.endpoint
+        contract = CONTRACTS.get(app.view_functions[rule.endpoint])
+        is_audited = contract is not None and contract.audit != "read"
+        assert is_audited == bool(changes), rule.endpoint
         path = "/".join("7" if "<" in word else word for word in rule.rule.split("/"))
         assert app.extensions["known_words"].sub("*", path) == path
 

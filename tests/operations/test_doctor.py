@@ -18,6 +18,7 @@ from devserver.servers import Postgres, Valkey
 from taskapi import doctor
 from taskapi.config import Settings, load
 from taskapi.doctor import Finding, stores
+from taskapi.sync.migrations import NEWEST
 from tests.stores import connect, empty_redis, keys, meta, root, sql
 from tests.support import ROOT, Installation, ambient, eventually
 
@@ -158,9 +159,30 @@ def test_two_empty_stores_are_only_warned_of(
 
 
 def test_a_missing_table_fails(installation: Installation) -> None:
-    assert seen(installation.settings, "schema") == ("ok", "all tables are there")
+    assert seen(installation.settings, "schema") == ("ok", f"{NEWEST} of {NEWEST}")
     sql(installation, "DROP TABLE tombstones")
     assert seen(installation.settings, "schema") == ("fail", "without tombstones")
+
+
+def test_a_schema_of_another_program_is_named(installation: Installation) -> None:
+    sql(installation, "DELETE FROM migrations WHERE number = 2")
+    assert seen(installation.settings, "schema") == ("warn", f"1 of {NEWEST}")
+    sql(installation, "INSERT INTO migrations VALUES (99)")
+    assert seen(installation.settings, "schema") == ("fail", f"99 of {NEWEST}")
+
+
+def test_a_reader_that_leaves_early_sees_no_traceback(installation: Installation) -> None:
+    command = f"{sys.executable} -m taskapi doctor | head -n 1"
+    told = subprocess.run(
+        ["bash", "-c", command],
+        cwd=ROOT,
+        env=ambient() | installation.env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert told.stderr == ""
 
 
 def test_searches_without_an_index_are_warned_of(installation: Installation) -> None:
@@ -195,10 +217,10 @@ def test_a_fenced_and_an_emptied_redis_are_warned_of(installation: Installation)
 @pytest.mark.parametrize(
     ("age", "postgres_word", "status", "words"),
     [
-        (None, "connected", "warn", "none has worked here yet"),
-        (0, "connected", "ok", "alive"),
-        (0, "error", "fail", "alive, but PostgreSQL does not answer it"),
-        (605, "connected", "fail", "no sign of life for 10m"),
+        (None, "connected", "warn", "no worker has run yet"),
+        (0, "connected", "ok", "running"),
+        (0, "error", "fail", "running, but PostgreSQL does not answer it"),
+        (605, "connected", "fail", "no heartbeat for 10m"),
     ],
 )
 def test_the_worker_is_known_by_its_beat(

@@ -51,7 +51,7 @@ def test_secret_files_that_others_may_read_or_change_are_told(
 def test_a_port_that_something_else_has_fails(
     install: Install, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ports, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(ports, "WAIT_SECONDS", 0)
     installation = install()
     assert seen(installation.settings, "port")[0] == "ok"
     taken = load(installation.env | {"SERVER_PORT": str(valkey.port)})

@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "taskapi.sync": (
         "taskapi/sync/",
         "taskapi/api/",
-        "taskapi/restore.py",
+        "taskapi/cli.py",
         "taskapi/doctor/",
         *ENTRY_POINTS,
     ),
@@ -24,8 +24,7 @@ MAY_IMPORT = {
 MAY_READ_ENVIRONMENT = (
     "taskapi/config.py",
     "taskapi/environment.py",
-    "taskapi/restore.py",
-    "taskapi/__main__.py",
+    "taskapi/cli.py",
     "devserver/",
     *ENTRY_POINTS,
 )

@@ -1,4 +1,4 @@
-"""`python -m taskapi.restore FILE` brings an empty installation back, and harms no other."""
+"""`python -m taskapi restore FILE` brings an empty installation back, and harms no other."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support import ROOT, Installation
 
 def bring_back(installation: Installation, file: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "taskapi.restore", str(file)],
+        [sys.executable, "-m", "taskapi", "restore", str(file)],
         cwd=ROOT,
         env={"PATH": os.defpath} | installation.env,
         capture_output=True,
@@ -140,9 +140,10 @@ def test_a_file_that_is_not_whole_is_refused_before_anything_is_written(
 def test_a_missing_file_and_missing_words_are_said(installation: Installation) -> None:
     assert "cannot be read" in bring_back(installation, Path("/nowhere")).stderr
     env = {"PATH": os.defpath} | installation.env
-    command = [sys.executable, "-m", "taskapi.restore"]
+    command = [sys.executable, "-m", "taskapi", "restore"]
     told = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    assert (told.returncode, told.stderr) == (1, "Usage: python -m taskapi.restore FILE\n")
+    assert told.returncode == 2
+    assert "required: file" in told.stderr
 
 
 @pytest.mark.parametrize("step", ["_fill", "fill"])

@@ -1,0 +1,60 @@
+"""Commands for operators: `python -m taskapi doctor`, `python -m taskapi restore FILE`."""
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from taskapi import doctor, logs
+from taskapi.config import ConfigError, Settings, load
+from taskapi.errors import TaskApiError
+from taskapi.sync import import_backup
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command; return 0 if nothing failed, 1 if something did, 2 for unusable settings."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(load(os.environ), options)
+        sys.stdout.flush()
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except BrokenPipeError:  # the reader has seen enough: `doctor | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m taskapi", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    check = commands.add_parser("doctor", help="check everything that the service needs")
+    check.add_argument("--json", action="store_true", help="print a list for programs")
+    check.set_defaults(run=_doctor)
+    restore = commands.add_parser("restore", help="restore an empty installation from a backup")
+    restore.add_argument("file", type=Path, help="a file written by action=backup")
+    restore.set_defaults(run=_restore)
+    return parser
+
+
+def _doctor(settings: Settings, options: argparse.Namespace) -> int:
+    findings = list(doctor.examine(settings))
+    if options.json:
+        sys.stdout.write(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n")
+    else:
+        sys.stdout.writelines(f"{finding}\n" for finding in findings)
+    return int(any(finding.status == doctor.Status.FAIL for finding in findings))
+
+
+def _restore(settings: Settings, options: argparse.Namespace) -> int:
+    """Restore both stores, which have to be empty or new."""
+    logs.configure(settings.log_format)
+    try:
+        import_backup.bring_back(settings, options.file)
+    except TaskApiError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
