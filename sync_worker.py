@@ -1,7 +1,7 @@
-"""The sync worker: brings what changed in Redis into PostgreSQL, and heals what was lost.
+"""The sync worker: copies changes from Redis to PostgreSQL, and heals what either store lost.
 
-It does a pass at its start, every SYNC_INTERVAL, and once more when it is told to stop. It outlives
-any outage of either store.
+It does a pass when it starts, every SYNC_INTERVAL, and once more when it is told to stop. It
+survives any outage of either store.
 """
 
 import logging
@@ -23,14 +23,14 @@ from taskapi.sync import bootstrap, passes, status
 
 log = logging.getLogger("taskapi")
 
-LONGEST_PAUSE_SECONDS: Final = 60
-"""Between two tries of what fails."""
+RETRY_SECONDS: Final = 60
+"""The longest pause after a failed pass."""
 QUARANTINE_SECONDS: Final = 24 * 60 * 60
-"""How long what PostgreSQL refused is left alone before it is tried again."""
+"""How long refused changes stay in quarantine before they are tried again."""
 
 
 class Worker:
-    """Works until `stop` is set, which may be done from anywhere."""
+    """Runs passes until `stop` is set, by any thread."""
 
     def __init__(self, settings: Settings) -> None:
         self.stop = Event()
@@ -39,36 +39,36 @@ class Worker:
         self._schedule = schedule.Scheduler()
         self._is_prepared = False
         self._failures = 0
-        self._run = ""
+        self._server_run = ""
         self._release_at = 0.0
 
     def run(self) -> None:
-        """Work until told to stop; the last pass is part of it."""
-        Thread(target=self._beat, daemon=True).start()
+        """Run until `stop` is set, and do a last pass."""
+        Thread(target=self._publish_heartbeats, daemon=True).start()
         self._sync()
-        while not self.stop.wait(min(status.BEAT_SECONDS, self._schedule.idle_seconds or 0)):
-            if self._has_another_redis():
+        while not self.stop.wait(min(status.HEARTBEAT_SECONDS, self._schedule.idle_seconds or 0)):
+            if self._has_redis_changed():
                 self._sync()
             self._schedule.run_pending()
         self._sync()
 
-    def _beat(self) -> None:
-        """Tell that the worker lives, in long passes too."""
+    def _publish_heartbeats(self) -> None:
+        """Publish that the worker runs, during long passes too."""
         while True:
             with suppress(TaskApiError):
-                status.beat(self._settings, self._store)
-            if self.stop.wait(status.BEAT_SECONDS):
+                status.publish_heartbeat(self._settings, self._store)
+            if self.stop.wait(status.HEARTBEAT_SECONDS):
                 return
 
-    def _has_another_redis(self) -> bool:
-        """Whether Redis has been emptied, replaced or restarted since the last pass."""
+    def _has_redis_changed(self) -> bool:
+        """Return whether Redis was emptied, replaced or restarted since the last pass."""
         with suppress(TaskApiError):
-            is_other = meta.read(self._store).run != self._run
+            is_other = meta.read(self._store).run != self._server_run
             return not self._failures and (is_other or not bootstrap.is_ready(self._store))
         return False
 
     def _sync(self) -> None:
-        """Make both stores ready and do a pass; plan the next, sooner after a failure."""
+        """Prepare both stores, do a pass, and schedule the next one: sooner after a failure."""
         pause = int(self._settings.sync_interval_seconds)
         try:
             self._pass()
@@ -77,10 +77,10 @@ class Worker:
             self._fail(error)
             if not self._is_prepared:
                 sys.exit(str(error))
-        except Exception as error:  # the worker's one guard: it goes on, whatever happens
+        except Exception as error:  # the worker survives any failure of a pass
             self._fail(error)
         if self._failures:
-            pause = min(2**self._failures, LONGEST_PAUSE_SECONDS, pause)
+            pause = min(2**self._failures, RETRY_SECONDS, pause)
         self._schedule.clear()
         self._schedule.every(pause).seconds.do(self._sync)
 
@@ -88,7 +88,7 @@ class Worker:
         if not (self._is_prepared and bootstrap.is_ready(self._store)):
             bootstrap.prepare(self._settings, self._store)
             self._is_prepared = True
-        self._run = meta.read(self._store).run
+        self._server_run = meta.read(self._store).run
         if time.monotonic() >= self._release_at:
             quarantine.release(self._store)
             self._release_at = time.monotonic() + QUARANTINE_SECONDS
@@ -104,9 +104,9 @@ class Worker:
 
 
 def set_on_signals(stop: Event) -> None:
-    """Set the event at SIGTERM or SIGINT, which all threads begun later leave to a thread for that.
+    """Set the event at SIGTERM or SIGINT, in a thread of its own.
 
-    A signal handler could not: one that interrupts a wait for the event waits for it in turn.
+    A signal handler would run in the main thread and deadlock on the event that it waits for.
     """
     numbers = {signal.SIGTERM, signal.SIGINT}
 
@@ -129,7 +129,7 @@ def main() -> None:
     logs.configure(settings.log_format)
     worker = Worker(settings)
     set_on_signals(worker.stop)
-    log.info("Sync worker begins, interval %s", status.duration(settings.sync_interval_seconds))
+    log.info("Sync worker starts, interval %s", status.duration(settings.sync_interval_seconds))
     worker.run()
     log.info("Sync worker ends")
 

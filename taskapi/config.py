@@ -96,7 +96,9 @@ def load(environ: Mapping[str, str]) -> Settings:
         env.seal()
     except EnvValidationError as error:
         messages: Mapping[str, list[str]] = error.error_messages  # type: ignore[assignment]
-        mistakes += [f"{name} is not usable: {' '.join(messages[name])}" for name in messages]
+        for name in messages:
+            shown = name if name in SECRETS else f"{name}={environ[name]!r}"
+            mistakes.append(f"{shown} is not usable: {' '.join(messages[name])}")
     mistakes += _exposed(values["owner_password"], values["server_host"])
     if mistakes:
         raise ConfigError("\n".join(mistakes))

@@ -83,7 +83,7 @@ class Installation:
         """An Api in this process, without a server."""
         return Api(in_process(self._app), self.env["OWNER_PASSWORD"])
 
-    def sync(self) -> passes.Report:
+    def sync(self) -> passes.SyncReport:
         """One pass of the worker, in this process."""
         return passes.run(self.settings)
 

@@ -41,7 +41,7 @@ class Chunk:
 
     Attributes:
         users: each with its `password_hash`.
-        odd: marks that fit neither an entity nor a tombstone.
+        inconsistent: marks with neither an entity nor a tombstone of their version.
         last: the score up to which everything was read, empty where there was nothing at all.
         is_last: nothing followed at that instant.
         sizes: how many entities of each kind there were at that instant.
@@ -51,7 +51,7 @@ class Chunk:
     groups: list[Entity]
     tasks: list[Entity]
     deleted: list[Mark]
-    odd: list[Mark]
+    inconsistent: list[Mark]
     last: str = ""
     is_last: bool = True
     sizes: dict[Kind, int] = field(default_factory=dict)
@@ -63,17 +63,13 @@ class Chunk:
         alive = [Mark(kind, e["id"], e["version"]) for kind, part in parts for e in part]
         return alive + self.deleted
 
-    def split(self) -> "tuple[Chunk, Chunk]":
-        """Return two smaller chunks with the same content, of a chunk with more than one entity."""
-        half, before = len(self.marks) // 2, 0
-        first, second = Chunk([], [], [], [], []), Chunk([], [], [], [], [])
+    def rows(self) -> "Iterator[Chunk]":
+        """Yield a chunk for each entity and each delete."""
         for name in ("users", "groups", "tasks", "deleted"):
-            part: list[Any] = getattr(self, name)
-            cut = max(0, half - before)
-            getattr(first, name).extend(part[:cut])
-            getattr(second, name).extend(part[cut:])
-            before += len(part)
-        return first, second
+            for each in getattr(self, name):
+                row = Chunk([], [], [], [], [])
+                getattr(row, name).append(each)
+                yield row
 
 
 def changed(store: Store, *, with_quarantine: bool = False) -> Iterator[Chunk]:
@@ -207,7 +203,7 @@ def _chunk(  # in the order of the script's result
     groups: bytes,
     tasks: bytes,
     deleted: bytes,
-    odd: bytes,
+    inconsistent: bytes,
 ) -> Chunk:
     people = decode_list(Kind.USER, users)
     for user, secret in zip(people, secrets, strict=True):
@@ -217,7 +213,7 @@ def _chunk(  # in the order of the script's result
         groups=decode_list(Kind.GROUP, groups),
         tasks=decode_list(Kind.TASK, tasks),
         deleted=_marks(deleted),
-        odd=_marks(odd),
+        inconsistent=_marks(inconsistent),
         last=last.decode(),
         is_last=not follows,
         sizes=dict(zip(Kind, sizes, strict=True)),

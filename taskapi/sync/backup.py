@@ -1,4 +1,4 @@
-"""The backup: Redis as it is at one instant, in one file, with PostgreSQL or without."""
+"""The backup: the state of Redis at one instant, in one file, without PostgreSQL."""
 
 import gzip
 import hashlib
@@ -18,6 +18,7 @@ from taskapi.errors import NotReady, Unavailable
 from taskapi.store import changes, meta
 from taskapi.store.changes import Chunk, Pin
 from taskapi.store.connection import Store
+from taskapi.store.keys import Kind
 from taskapi.store.meta import Meta
 from taskapi.store.prefetch import prefetch
 
@@ -26,12 +27,12 @@ log = logging.getLogger("taskapi")
 FORMAT: Final = 2
 """1 called a password hash `secret`."""
 LEVEL: Final = 3
-"""Of gzip: twice as fast as the default for a tenth more bytes."""
+"""Of gzip: twice as fast as the default, files a tenth larger."""
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a backup holds, and the file that holds it."""
+class BackupReport:
+    """What a backup contains, by table, and its file."""
 
     saved: dict[str, int]
     file: str
@@ -40,7 +41,7 @@ class Report:
 
 
 def force(settings: Settings, store: Store) -> dict[str, Any]:
-    """Write a backup because the owner says so; raises as `write` does."""
+    """Do the owner's action=backup; raises like `write`."""
     begin = time.perf_counter()
     report = write(settings, store)
     return {
@@ -50,31 +51,31 @@ def force(settings: Settings, store: Store) -> dict[str, Any]:
     }
 
 
-def write(settings: Settings, store: Store, *, is_before_restore: bool = False) -> Report:
+def write(settings: Settings, store: Store, *, is_before_restore: bool = False) -> BackupReport:
     """Write one file with the state of Redis at one instant, readable by its owner only.
 
-    The newest files of its sort are kept, as many as the settings say. One before a restore, whose
-    doors are shut, pushes another aside that may be at work.
+    The newest files are kept, as many as the settings say. A backup before a restore, when clients
+    are blocked, takes over from another backup that is being written.
 
     Raises:
         AlreadyRunning: another backup is being written.
-        NotReady: there is nothing to save, or a restore crossed the backup.
+        NotReady: there is nothing to save, or a restore happened meanwhile.
         Unavailable: Redis is away, or the file cannot be written.
     """
     before = meta.read(store)
     if not before.epoch:
         raise NotReady("Redis is empty: there is nothing to save.")
     pin = Pin(store, takes_over=is_before_restore)
-    sort = "before-restore" if is_before_restore else "backup"
+    purpose = "before-restore" if is_before_restore else "backup"
     try:
-        return _write(settings, store, pin, before, f"{settings.key_prefix}-{sort}")
+        return _write(settings, store, pin, before, f"{settings.key_prefix}-{purpose}")
     except OSError as error:
         raise Unavailable(f"The backup cannot be written: {error.strerror}.") from error
     finally:
         pin.drop()
 
 
-def _write(settings: Settings, store: Store, pin: Pin, before: Meta, stem: str) -> Report:
+def _write(settings: Settings, store: Store, pin: Pin, before: Meta, stem: str) -> BackupReport:
     folder = settings.backup_dir
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for stale in folder.glob(f"{stem}-*.partial"):
@@ -92,15 +93,16 @@ def _write(settings: Settings, store: Store, pin: Pin, before: Meta, stem: str) 
     for old in sorted(folder.glob(f"{stem}-*.jsonl.gz"))[: -settings.backup_keep]:
         old.unlink()
     log.info("Sync backup file=%s saved=%s", name, saved)
-    return Report(saved, name, final.stat().st_size, digest)
+    return BackupReport(saved, name, final.stat().st_size, digest)
 
 
 def _fill(raw: IO[bytes], store: Store, pin: Pin, before: Meta) -> dict[str, int]:
-    """Write a first line that says what this is, entities, and a last line that proves it whole."""
+    """Write a first line with the format, entities, and a last line with counts and a digest."""
     digest = hashlib.sha256()
     copied = itertools.chain(
         changes.everything(store), changes.changed(store, with_quarantine=True)
     )
+    sizes: dict[Kind, int] = {}
     with gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=LEVEL) as file:
         first = _line(taskapi_backup=FORMAT, installation=before.installation)
         file.write(first)
@@ -110,13 +112,14 @@ def _fill(raw: IO[bytes], store: Store, pin: Pin, before: Meta) -> dict[str, int
             file.write(lines)
             digest.update(lines)
             pin.renew()
+            sizes = chunk.sizes
         after = meta.read(store)
         if (after.epoch, after.state) != (before.epoch, before.state):
             raise NotReady("Redis was restored while the backup was written: try again.")
-        saved = {kind.plural: size for kind, size in chunk.sizes.items()}
+        saved = {kind.plural: size for kind, size in sizes.items()}
         ids = {kind.plural: last for kind, last in after.ids.items()}
-        told = {"saved": saved, "version": after.version, "epoch": after.epoch, "ids": ids}
-        file.write(_line(**told, sha256=digest.hexdigest()))
+        end = {"saved": saved, "version": after.version, "epoch": after.epoch, "ids": ids}
+        file.write(_line(**end, sha256=digest.hexdigest()))
     return saved
 
 
@@ -140,7 +143,7 @@ def _private(path: str, flags: int) -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make sure that the new name outlives a crash too."""
+    """Write the new name to the disk, so that it survives a crash."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

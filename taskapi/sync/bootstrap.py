@@ -1,4 +1,4 @@
-"""Making both stores ready: new, restored, or as they are."""
+"""Preparing both stores: migrate, create an installation, restore an empty Redis."""
 
 import logging
 from datetime import UTC, datetime
@@ -22,14 +22,15 @@ WAIT_SECONDS: Final = 10.0
 
 
 def prepare(settings: Settings, store: Store | None = None) -> None:
-    """Make both stores ready; does nothing where they are. Several may do it at once.
+    """Make both stores ready; several processes may do it at once.
 
-    Two empty stores become a new installation. An empty Redis is filled from PostgreSQL. A Redis
-    that belongs to another PostgreSQL is closed for changes, which the log says.
+    Two empty stores become a new installation. An empty Redis is restored from PostgreSQL. A Redis
+    that belongs to another PostgreSQL is fenced: it refuses changes, and the log says so.
 
     Raises:
-        Evicting: Redis is set up to drop data.
-        Unavailable: a store is away, or another process is still at it.
+        Evicting: Redis would drop data when its memory is full.
+        Unavailable: a store is away, or another process holds the lock.
+        NewerSchema: a newer program has migrated PostgreSQL.
     """
     store = store or passes.open_store(settings)
     server.require_keeping(store)
@@ -48,7 +49,7 @@ def prepare(settings: Settings, store: Store | None = None) -> None:
 
 
 def is_ready(store: Store) -> bool:
-    """Whether Redis has data that is not being restored."""
+    """Return whether Redis has data and is not being restored."""
     redis = meta.read(store)
     return bool(redis.epoch) and redis.state != State.RESTORING
 
@@ -59,11 +60,11 @@ def _create(settings: Settings, store: Store) -> None:
         migrations.migrate(db)
         migrations.index_searches(db)
         if state.find(db) is None and not meta.read(store).epoch:
-            _found(db, settings)
+            _create_installation(db, settings)
 
 
-def _found(db: Database, settings: Settings) -> None:
-    """Write a new installation and its System Owner; Redis gets them by the ordinary restore."""
+def _create_installation(db: Database, settings: Settings) -> None:
+    """Write a new installation and its System Owner; a restore copies them to Redis."""
     now = datetime.now(UTC)
     owner: Entity = {
         "id": 1,
@@ -79,6 +80,6 @@ def _found(db: Database, settings: Settings) -> None:
         "password_hash": hash_password(settings.owner_password),
     }
     rows.prepare(db)
-    rows.write(db, Chunk([owner], [], [], [], []))
+    rows.copy(db, Chunk([owner], [], [], [], []))
     state.create(db)
     state.advance(db, owner["version"], {Kind.USER: 1, Kind.GROUP: 0, Kind.TASK: 0})

@@ -1,4 +1,4 @@
-"""The way back from a backup file: into two empty stores."""
+"""Restoring a backup file into two empty stores."""
 
 import gzip
 import hashlib
@@ -27,15 +27,15 @@ _KINDS: Final = {kind.noun: kind for kind in Kind}
 
 
 def bring_back(settings: Settings, file: Path, store: Store | None = None) -> dict[str, int]:
-    """Make both stores what a backup file says; return how many entities of each kind it has.
+    """Restore both stores from a backup file; return its number of entities by table.
 
-    Ids that may have been given out after the backup are left out. Killed anywhere, it leaves
-    nothing, or all in PostgreSQL, from where the next start fills Redis.
+    Ids that may have been issued after the backup are skipped. Killed anywhere, it leaves nothing,
+    or everything in PostgreSQL, from where the next start restores Redis.
 
     Raises:
-        Invalid: the file is not a whole and unaltered backup; nothing was written.
+        Invalid: the file is incomplete or was altered; nothing was written.
         Conflict: the stores are not empty; nothing was written.
-        Unavailable: a store is away, or another process is at work.
+        Unavailable: a store is away, or another process holds the lock.
     """
     end = verify(file)
     store = store or passes.open_store(settings)
@@ -56,7 +56,7 @@ def verify(file: Path) -> dict[str, Any]:
     """Return the last line of a backup file, after reading all of it.
 
     Raises:
-        Invalid: it is not a whole and unaltered backup.
+        Invalid: the file is incomplete or was altered.
     """
     digest, last = hashlib.sha256(), b""
     try:
@@ -70,7 +70,7 @@ def verify(file: Path) -> dict[str, Any]:
         raise Invalid(f"{file} cannot be read as a backup: {error}.") from error
     is_known = first.get("taskapi_backup") in FORMATS
     if not is_known or end.get("sha256") != digest.hexdigest():
-        raise Invalid(f"{file} is not a whole and unaltered backup of this service.")
+        raise Invalid(f"{file} is no backup of this service, is incomplete or was altered.")
     return end | {"installation": first["installation"]}
 
 
@@ -80,12 +80,12 @@ def _read(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def _require_empty(db: Database, store: Store) -> None:
-    """Raise Conflict unless there is nothing, or a new installation in which nothing was made."""
+    """Raise Conflict unless both stores are empty or a new installation."""
     new = [0, 1], [0], [0]
     for place, sizes in (("PostgreSQL", rows.count(db)), ("Redis", meta.sizes(store))):
         if any(size not in allowed for size, allowed in zip(sizes.values(), new, strict=True)):
             raise Conflict(
-                f"{place} is not empty: a backup only comes back into an empty installation.",
+                f"{place} is not empty: a backup is restored only into an empty installation.",
                 code="not_empty",
             )
 
@@ -94,10 +94,10 @@ def _fill(db: Database, file: Path, end: dict[str, Any]) -> None:
     rows.clear(db)
     rows.prepare(db)
     for chunk in _chunks(file):
-        rows.write(db, chunk)
+        rows.copy(db, chunk)
     db.execute("SET CONSTRAINTS ALL IMMEDIATE")
     if {kind.plural: size for kind, size in rows.count(db).items()} != end["saved"]:
-        raise Invalid("The backup does not hold as many entities as it says: nothing was written.")
+        raise Invalid("The backup has fewer entities than its last line says: nothing was written.")
     state.create(db, end["installation"], end["epoch"])
     ids = {kind: end["ids"][kind.plural] for kind in Kind}
     state.advance(db, end["version"], ids)
@@ -111,7 +111,7 @@ def _entity(kind: Kind, content: dict[str, Any]) -> Entity:
 
 
 def _chunks(file: Path) -> Iterator[Chunk]:
-    """Yield the entities of a file; what is in it twice is in different chunks."""
+    """Yield the entities of a file; two versions of one entity are in different chunks."""
     chunk, seen = Chunk([], [], [], [], []), set[tuple[str, int]]()
     for line in _read(file):
         ((noun, content), *others) = line.items()

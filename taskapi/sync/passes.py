@@ -1,4 +1,4 @@
-"""The sync pass: what changed in Redis comes into PostgreSQL, whole or not at all."""
+"""The sync pass: copies what changed in Redis to PostgreSQL, in one transaction."""
 
 import logging
 import time
@@ -12,34 +12,36 @@ from taskapi.store.connection import WORKER_REPLY_SECONDS, Store
 from taskapi.store.meta import Meta, State
 from taskapi.sync import migrations, rollback, rows, state
 from taskapi.sync.postgres import Database
-from taskapi.sync.push import Tally, push
+from taskapi.sync.push import Progress, push
 
 log = logging.getLogger("taskapi")
 
 FORCE_SECONDS: Final = 30.0
+"""How long an action of the owner waits for a pass that is running."""
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a pass did, by table."""
+class SyncReport:
+    """What a pass copied, by table."""
 
     written: dict[str, int]
     deleted: dict[str, int]
     duration_seconds: float
 
 
-def run(settings: Settings, store: Store | None = None, wait_seconds: float = 0.0) -> Report:
+def run(settings: Settings, store: Store | None = None, wait_seconds: float = 0.0) -> SyncReport:
     """Do one pass: afterwards PostgreSQL has every change made before it began.
 
-    Killed anywhere, it leaves PostgreSQL as it was or with all of it, and every change either
+    Killed anywhere, it leaves PostgreSQL as it was or with the whole pass, and every change either
     there or still marked in Redis.
 
     Args:
         wait_seconds: how long to wait for a pass that is running.
 
     Raises:
-        AlreadyRunning: another pass, or a restore, is still at work.
-        Fenced: Redis belongs to another installation or another time.
+        AlreadyRunning: another pass, or a restore, is still running.
+        Fenced: Redis belongs to another installation or another history.
+        NewerSchema: a newer program has migrated PostgreSQL.
         Unavailable: a store is away or not ready.
     """
     store = store or open_store(settings)
@@ -48,15 +50,15 @@ def run(settings: Settings, store: Store | None = None, wait_seconds: float = 0.
         db.lock(wait_seconds)
         redis = state.check(db, store)
         rollback.heal(db, store, redis)
-        tally = push(db, store, meta.read(store))
-    return _report(store, tally, begin)
+        progress = push(db, store, meta.read(store))
+    return _report(store, progress, begin)
 
 
 def force(settings: Settings, store: Store, reseed: bool = False) -> dict[str, Any]:
-    """Do a pass because the owner says so; raises as `run` does.
+    """Do the owner's action=force; raises like `run`.
 
     Args:
-        reseed: write everything that Redis has, into a PostgreSQL that lost what it had.
+        reseed: copy everything from Redis into a PostgreSQL that lost its data.
     """
     if reseed:
         report, message = _reseed(settings, store), "PostgreSQL has everything that Redis has."
@@ -67,15 +69,15 @@ def force(settings: Settings, store: Store, reseed: bool = False) -> dict[str, A
 
 
 def open_store(settings: Settings) -> Store:
-    """Return a store that waits long for Redis, for work that no client waits for."""
+    """Return a store with a long reply timeout, for work that no client waits for."""
     return Store(settings.redis_url, settings.key_prefix, WORKER_REPLY_SECONDS)
 
 
-def _reseed(settings: Settings, store: Store) -> Report:
-    """Write everything again, as another epoch, in one transaction; killed, it can be repeated.
+def _reseed(settings: Settings, store: Store) -> SyncReport:
+    """Copy everything, as a new epoch, in one transaction; after a crash it can be repeated.
 
     Raises:
-        Conflict: PostgreSQL has something that Redis does not know of.
+        Conflict: PostgreSQL has data that Redis does not have.
     """
     begin = time.perf_counter()
     with Database(settings) as db:
@@ -90,9 +92,9 @@ def _reseed(settings: Settings, store: Store) -> Report:
         changes.mark_everything(store)
         rows.clear(db)
         state.create(db, redis.installation, redis.epoch + 1)
-        tally = push(db, store, meta.read(store))
+        progress = push(db, store, meta.read(store))
         state.check(db, store)
-    return _report(store, tally, begin)
+    return _report(store, progress, begin)
 
 
 def _require_older(db: Database, redis: Meta) -> None:
@@ -100,18 +102,20 @@ def _require_older(db: Database, redis: Meta) -> None:
     has_rows = any(rows.count(db).values())
     if copy is None and has_rows:
         raise Conflict("PostgreSQL has data of unknown origin: empty it first.", code="not_empty")
-    is_ours = copy is None or copy.installation == redis.installation
-    if copy and not (is_ours and copy.epoch <= redis.epoch and copy.version <= redis.version):
+    if copy and not (
+        copy.installation == redis.installation
+        and copy.epoch <= redis.epoch
+        and copy.version <= redis.version
+    ):
         raise Conflict(
-            "PostgreSQL has changes that Redis does not know of: restore from it, or empty it "
-            "first.",
+            "PostgreSQL has changes that Redis does not have: restore from it, or empty it first.",
             code="not_empty",
         )
 
 
-def _report(store: Store, tally: Tally, begin: float) -> Report:
-    report = Report(tally.written, tally.deleted, round(time.perf_counter() - begin, 3))
-    words = {"last_sync": time.time(), "last_duration": report.duration_seconds}
-    meta.publish_status(store, {**words, "last_error": None, "failures": None})
+def _report(store: Store, progress: Progress, begin: float) -> SyncReport:
+    report = SyncReport(progress.written, progress.deleted, round(time.perf_counter() - begin, 3))
+    fields = {"last_sync": time.time(), "last_duration": report.duration_seconds}
+    meta.publish_status(store, {**fields, "last_error": None, "failures": None})
     log.info("Sync done", extra={"fields": asdict(report)})
     return report

@@ -1,4 +1,4 @@
-"""PostgreSQL, and the one table of what its refusals mean."""
+"""The connection to PostgreSQL, and the translation of its errors."""
 
 import logging
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ log = logging.getLogger("taskapi")
 
 CONNECT_SECONDS: Final = 2
 SILENCE_MS: Final = 20_000
-"""How long a network may swallow what we send before the connection counts as broken."""
+"""How long sent data may stay unacknowledged before the connection counts as broken."""
 LOCK: Final = 0x7A5C_A911_5E1F
-"""The advisory lock that everything holds which moves data between the stores."""
+"""The advisory lock that whoever moves data between the stores holds."""
 ROWS: Final = 2000
 """Rows fetched at once."""
 
@@ -39,23 +39,23 @@ class TableLocked(DatabaseUnreachable):
 
 
 class RowsRefused(DatabaseUnreachable):
-    """PostgreSQL works, but does not take what was written.
+    """PostgreSQL works, but refuses a row.
 
     Attributes:
-        sqlstate: PostgreSQL's code, empty where the client refused.
+        sqlstate: PostgreSQL's code; empty if the client refused the row.
     """
 
     def __init__(self, sqlstate: str, reason: str) -> None:
-        super().__init__(f"PostgreSQL refuses what Redis has: {reason}.")
+        super().__init__(f"PostgreSQL refuses a change: {reason}.")
         self.sqlstate, self.reason = sqlstate, reason
 
 
 class Database:
-    """One connection. Used as a context, it commits at the end, or rolls back after an error.
+    """One connection. As a context manager it commits at the end, or rolls back after an error.
 
     Raises:
-        DatabaseUnreachable: anywhere, when PostgreSQL is away or cannot write now.
-        RowsRefused: anywhere, for values and references that it does not take.
+        DatabaseUnreachable: from every method, when PostgreSQL is away or cannot write.
+        RowsRefused: from every method, for values and references that it refuses.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -81,19 +81,19 @@ class Database:
             self._connection.close()
 
     def execute(self, statement: str, values: tuple[Any, ...] = ()) -> int:
-        """Run a statement; return how many rows it touched."""
+        """Run a statement; return the number of rows that it affected."""
         with _translated(), self._connection.cursor() as cursor:
             cursor.execute(statement, values or None)
             return int(cursor.rowcount)
 
     def rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        """Return a small result as a whole."""
+        """Return all rows of a small result."""
         with _translated(), self._connection.cursor() as cursor:
             cursor.execute(statement, values or None)
             return cursor.fetchall()
 
     def stream(self, statement: str) -> Iterator[tuple[Any, ...]]:
-        """Yield a result of any size, a few rows at a time."""
+        """Yield the rows of a result of any size; ROWS are fetched at once."""
         with _translated(), self._connection.cursor("stream") as cursor:
             cursor.itersize = ROWS
             cursor.execute(statement)
@@ -105,13 +105,13 @@ class Database:
             cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN", BytesIO(lines), 1 << 18)
 
     def commit(self) -> None:
-        """End the transaction; everything in it is there for good."""
+        """Commit the transaction."""
         with _translated():
             self._connection.commit()
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """Undo what is done in here, and only that, when PostgreSQL refuses some of it."""
+        """Roll back only the statements in this block when PostgreSQL refuses a row."""
         self.execute("SAVEPOINT part")
         try:
             yield
@@ -121,20 +121,20 @@ class Database:
         self.execute("RELEASE part")
 
     def lock(self, wait_seconds: float = 0.0) -> None:
-        """Be the only one that moves data between the stores until this transaction ends.
+        """Take the lock for moving data between the stores until this transaction ends.
 
         Raises:
-            AlreadyRunning: another still does after `wait_seconds`.
+            AlreadyRunning: another holds it after `wait_seconds`.
         """
         try:
             self.execute(_LOCK, (f"{wait_seconds + 0.001}s", LOCK))
         except TableLocked:
             raise AlreadyRunning(
-                "Another sync, restore or start is at work: try again when it is done."
+                "Another sync, restore or start is running: try again when it is done."
             ) from None
 
     def freeze(self) -> None:
-        """Begin a transaction that sees one state of the database, this moment's."""
+        """Begin a read-only transaction that sees the database as it is now."""
         self.commit()
         level = extensions.ISOLATION_LEVEL_REPEATABLE_READ
         self._connection.set_session(isolation_level=level, readonly=True)

@@ -1,4 +1,4 @@
-"""Writing what changed into PostgreSQL, around what PostgreSQL does not take."""
+"""Copying changes from Redis to PostgreSQL, and setting aside what PostgreSQL refuses."""
 
 import logging
 import time
@@ -19,17 +19,17 @@ from taskapi.sync.rows import Lines
 log = logging.getLogger("taskapi")
 
 PROGRESS_SECONDS: Final = 5.0
-"""How often a long pass says how far it is."""
-RUNS: Final = 3
-"""How often a pass reads everything again before it blames rows for a broken constraint."""
-MOST: Final = 1000
-"""Rows blamed at once."""
-FOLLOWED: Final = 100_000
-"""Changes that a pass follows, beside as many as there were when it began."""
+"""How often a long pass logs its progress."""
+TRIES: Final = 3
+"""How often a pass copies everything again before it blames rows for a broken constraint."""
+VIOLATIONS_MOST: Final = 1000
+"""Rows blamed in one try."""
+EXTRA_CHANGES: Final = 100_000
+"""New changes that a pass copies beside twice as many as there were at its start."""
 NEWER: Final = "PostgreSQL has a newer version of it, or has it as deleted"
-ODD: Final = "there is neither an entity nor a tombstone for this change"
+INCONSISTENT: Final = "there is neither an entity nor a tombstone for this change"
 
-_BROKEN: Final = f"""
+_VIOLATIONS: Final = f"""
 SELECT '23503', 'tasks_user', 't', id, version, 'u', user_id
   FROM tasks AS child WHERE NOT EXISTS (SELECT FROM users WHERE id = child.user_id)
 UNION ALL
@@ -48,131 +48,135 @@ SELECT '23505', 'users_email', 'u', one.id, one.version, 'u', two.id
 UNION ALL
 SELECT '23505', 'groups_name', 'g', one.id, one.version, 'g', two.id
   FROM groups AS one JOIN groups AS two USING (name_key) WHERE one.id <> two.id
- LIMIT {MOST}
+ LIMIT {VIOLATIONS_MOST}
 """
 
 
-class Tally:
-    """What a pass has done so far.
+class Progress:
+    """What a pass has copied so far, by table.
 
     Attributes:
-        last: the version up to which everything was read, empty before the first change.
+        last: every change up to this version was read; empty before the first one.
     """
 
     def __init__(self) -> None:
         self.written = {kind.plural: 0 for kind in Kind}
         self.deleted = dict(self.written)
         self.last = ""
-        self._said = time.monotonic()
+        self._logged = time.monotonic()
 
-    def add(self, done: rows.Written) -> None:
-        """Count what was written, and say so when it has been quiet for long."""
+    def add(self, copied: rows.Copied) -> None:
+        """Count rows, and log the sums every PROGRESS_SECONDS."""
         for table in self.written:
-            self.written[table] += done.written[table]
-            self.deleted[table] += done.deleted[table]
-        if time.monotonic() > self._said + PROGRESS_SECONDS:
-            self._said = time.monotonic()
+            self.written[table] += copied.written[table]
+            self.deleted[table] += copied.deleted[table]
+        if time.monotonic() > self._logged + PROGRESS_SECONDS:
+            self._logged = time.monotonic()
             log.info("Sync at work written=%s deleted=%s", self.written, self.deleted)
 
 
-def push(db: Database, store: Store, redis: Meta) -> Tally:
-    """Write what changed, commit, and only then forget the marks. The lock is the caller's.
+def push(db: Database, store: Store, redis: Meta) -> Progress:
+    """Copy all changes, commit, and only then remove their marks; the caller holds the lock.
 
-    What PostgreSQL refuses goes into quarantine and holds up nothing else.
+    What PostgreSQL refuses goes into quarantine and does not hold up the rest.
     """
     quarantine.review(store)
-    tally = _write(db, store) if changes.size(store) else Tally()
-    if tally.last:
-        state.advance(db, int(tally.last), meta.read(store).ids)
+    progress = _copy_until_valid(db, store) if changes.size(store) else Progress()
+    if progress.last:
+        state.advance(db, int(progress.last), meta.read(store).ids)
     db.commit()
-    if tally.last:
-        changes.acknowledge(store, redis, tally.last)
-    return tally
+    if progress.last:
+        changes.acknowledge(store, redis, progress.last)
+    return progress
 
 
-def _write(db: Database, store: Store) -> Tally:
-    """Write everything, again from the beginning as long as something is refused."""
-    is_careful, runs = False, 0
+def _copy_until_valid(db: Database, store: Store) -> Progress:
+    """Copy all changes, again from the start while PostgreSQL refuses some of them.
+
+    A refused row is isolated by copying row by row. A broken constraint may come from reading
+    between two changes that belong together: the next try reads both. After TRIES the rows that
+    break it are quarantined.
+    """
+    is_by_row, tries = False, 0
     while True:
         db.execute("SAVEPOINT pass")
         try:
-            tally = _follow(db, store, is_careful)
+            progress = copy_changes(db, store, is_by_row=is_by_row)
+            tries += 1
+            if check_constraints(db, store, is_last_try=tries >= TRIES):
+                return progress
         except RowsRefused:
-            if is_careful:
+            if is_by_row:
                 raise
-            is_careful = True
-        else:
-            runs += 1
-            if _settle(db, store, runs):
-                return tally
+            is_by_row = True
         db.execute("ROLLBACK TO pass; RELEASE pass")
 
 
-def _follow(db: Database, store: Store, is_careful: bool) -> Tally:
-    """Write what is marked, up to a bound: what comes faster than it can be written has to wait."""
-    tally, marked = Tally(), changes.size(store)
+def copy_changes(db: Database, store: Store, *, is_by_row: bool = False) -> Progress:
+    """Copy what is marked, up to a bound: a pass has to end while changes keep coming."""
+    progress, marked = Progress(), changes.size(store)
     rows.prepare(db)
-    for number, (chunk, lines) in enumerate(_read(store, is_careful), 1):
-        for done in _isolating(db, store, chunk) if is_careful else [rows.write(db, chunk, lines)]:
-            _refuse(store, [Refusal(mark, "", NEWER) for mark in done.refused])
-            tally.add(done)
-        _refuse(store, [Refusal(mark, "", ODD) for mark in chunk.odd])
-        tally.last = chunk.last or tally.last
-        if number * CHUNK > 2 * marked + FOLLOWED:
+    for number, (chunk, lines) in enumerate(_read(store, is_by_row), 1):
+        for copied in _copy_rows(db, store, chunk) if is_by_row else [rows.copy(db, chunk, lines)]:
+            _quarantine(store, [Refusal(mark, "", NEWER) for mark in copied.refused])
+            progress.add(copied)
+        _quarantine(store, [Refusal(mark, "", INCONSISTENT) for mark in chunk.inconsistent])
+        progress.last = chunk.last or progress.last
+        if number * CHUNK > 2 * marked + EXTRA_CHANGES:
             break
-    return tally
+    return progress
 
 
-def _read(store: Store, is_careful: bool) -> Iterator[tuple[Chunk, Lines | None]]:
-    """Yield the chunks, and their lines where they are written whole, each before it is due."""
+def _read(store: Store, is_by_row: bool) -> Iterator[tuple[Chunk, Lines | None]]:
+    """Yield chunks with their COPY lines; the next one is made while the caller uses this one."""
     chunks = changes.changed(store)
-    return prefetch((chunk, None if is_careful else rows.lines(chunk)) for chunk in chunks)
+    return prefetch((chunk, None if is_by_row else rows.lines(chunk)) for chunk in chunks)
 
 
-def _isolating(db: Database, store: Store, chunk: Chunk) -> list[rows.Written]:
-    """Write what can be written of a chunk, and put the rest, row by row, into quarantine."""
+def _copy_rows(db: Database, store: Store, chunk: Chunk) -> Iterator[rows.Copied]:
+    """Copy a chunk as a whole, or else row by row with the refused rows in quarantine."""
     try:
         with db.savepoint():
-            return [rows.write(db, chunk)]
-    except RowsRefused as error:
-        marks = chunk.marks
-        if len(marks) == 1:
-            _refuse(store, [Refusal(marks[0], error.sqlstate, error.reason)])
-            return []
-        return [done for half in chunk.split() for done in _isolating(db, store, half)]
+            copied = rows.copy(db, chunk)
+        yield copied
+    except RowsRefused:
+        for row in chunk.rows():
+            try:
+                with db.savepoint():
+                    copied = rows.copy(db, row)
+                yield copied
+            except RowsRefused as error:
+                (mark,) = row.marks
+                _quarantine(store, [Refusal(mark, error.sqlstate, error.reason)])
 
 
-def _settle(db: Database, store: Store, runs: int) -> bool:
-    """Whether all constraints hold.
-
-    If not, something was read between two changes that belong together, and the next run finds it
-    whole; what is still broken after `RUNS` goes into quarantine.
-    """
+def check_constraints(db: Database, store: Store, *, is_last_try: bool) -> bool:
+    """Return whether all constraints hold; on the last try, quarantine the rows that break them."""
     try:
         with db.savepoint():
             db.execute("SET CONSTRAINTS ALL IMMEDIATE")
         return True
     except RowsRefused as error:
-        if runs >= RUNS:
-            culprits = _culprits(db, store)
-            if not culprits:
+        if is_last_try:
+            violations = find_violations(db, store)
+            if not violations:
                 raise
-            _refuse(store, culprits)
-        log.info("Sync reads everything again: %s", error.reason)
+            _quarantine(store, violations)
+        log.info("Sync copies everything again: %s", error.reason)
     return False
 
 
-def _culprits(db: Database, store: Store) -> list[Refusal]:
-    """Return what breaks a constraint and is in this pass: a child, or the delete of its parent."""
+def find_violations(db: Database, store: Store) -> list[Refusal]:
+    """Return the changes that break a constraint: a child, or the delete of its parent."""
     found: dict[str, Refusal] = {}
-    for sqlstate, constraint, *row in db.rows(_BROKEN):
+    for sqlstate, constraint, *row in db.rows(_VIOLATIONS):
         child, parent = Mark(*row[:3]), Mark(row[3], row[4], 0)
         for mark in changes.marked(store, child, parent)[:1]:
             found[str(mark)] = Refusal(mark, sqlstate, f"it breaks the constraint {constraint}")
     return list(found.values())
 
 
-def _refuse(store: Store, refusals: list[Refusal]) -> None:
+def _quarantine(store: Store, refusals: list[Refusal]) -> None:
     for mark, sqlstate, reason in refusals:
         log.error("Sync quarantine %s sqlstate=%s %s", mark, sqlstate or "-", reason)
     quarantine.add(store, refusals)

@@ -1,4 +1,4 @@
-"""The restore: Redis becomes what PostgreSQL has."""
+"""The restore: Redis gets what PostgreSQL has."""
 
 import logging
 import time
@@ -22,17 +22,17 @@ from taskapi.sync.state import PostgresState
 log = logging.getLogger("taskapi")
 
 PROGRESS_SECONDS: Final = 1.0
-"""How often a restore says how far it is."""
-OFTEN: Final = 1000
-"""Entities between two looks at the clock."""
+"""How often a restore reports its progress."""
+CLOCK_EVERY: Final = 1000
+"""Entities between two readings of the clock."""
 
 
 def force(settings: Settings, store: Store) -> dict[str, Any]:
-    """Restore because the owner says so.
+    """Do the owner's action=restore.
 
     Raises:
-        AlreadyRunning: another restore, or a pass, is still at work.
-        Unavailable: a store is away; before Redis was cleared, nothing has changed.
+        AlreadyRunning: another restore, or a pass, is still running.
+        Unavailable: a store is away; nothing has changed unless Redis was cleared already.
     """
     begin = time.perf_counter()
     with Database(settings) as guard:
@@ -46,15 +46,15 @@ def force(settings: Settings, store: Store) -> dict[str, Any]:
 
 
 def fill(settings: Settings, store: Store) -> dict[str, int]:
-    """Fill Redis from PostgreSQL; nobody reads or writes meanwhile. The lock is the caller's.
+    """Fill Redis from PostgreSQL while clients are blocked; the caller holds the lock.
 
-    What Redis has and PostgreSQL not is pushed first, where Redis is of the same history. Killed
-    anywhere after Redis was cleared, it leaves Redis closed, and has to be done again.
+    Changes that only Redis has are pushed first if it has the same history as PostgreSQL. Killed
+    after Redis was cleared, it leaves Redis blocked, and the next start restores it.
     """
     redis = meta.read(store)
     loader = Loader(store)
     with Database(settings) as db:
-        with _open_again(store, redis):
+        with _unblocking_on_error(store, redis):
             loader.block_clients()
             copy = _save(settings, store, db, redis)
             if redis.epoch:
@@ -77,7 +77,7 @@ def fill(settings: Settings, store: Store) -> dict[str, int]:
 
 
 def _load(store: Store, db: Database, loader: Loader) -> dict[Kind, int]:
-    """Load everything of one state of PostgreSQL, and see that it is all there."""
+    """Load one state of PostgreSQL, and verify the counts."""
     db.freeze()
     sizes, progress = rows.count(db), _Progress(store)
     progress.total = sum(sizes.values())
@@ -88,26 +88,29 @@ def _load(store: Store, db: Database, loader: Loader) -> dict[Kind, int]:
 
 
 class _Progress:
-    """Tells the status how far a restore is."""
+    """Publishes how far a restore is."""
 
     def __init__(self, store: Store) -> None:
         self.total = 0
-        self._store, self._done, self._said = store, 0, time.monotonic()
+        self._store, self._done, self._published = store, 0, time.monotonic()
 
     def watch(self, entities: Iterator[Entity]) -> Iterator[Entity]:
         """Yield the entities, counting them."""
         for entity in entities:
             yield entity
             self._done += 1
-            if not self._done % OFTEN and time.monotonic() > self._said + PROGRESS_SECONDS:
-                self._said = time.monotonic()
+            if (
+                not self._done % CLOCK_EVERY
+                and time.monotonic() > self._published + PROGRESS_SECONDS
+            ):
+                self._published = time.monotonic()
                 meta.publish_status(self._store, {"restored": f"{self._done} of {self.total}"})
                 log.info("Sync at work restored %d of %d", self._done, self.total)
 
 
 @contextmanager
-def _open_again(store: Store, redis: Meta) -> Iterator[None]:
-    """Undo the closing of the doors when what comes before the clearing fails."""
+def _unblocking_on_error(store: Store, redis: Meta) -> Iterator[None]:
+    """Unblock clients when something fails before Redis is cleared."""
     try:
         yield
     except Exception:
@@ -117,15 +120,15 @@ def _open_again(store: Store, redis: Meta) -> Iterator[None]:
 
 
 def _save(settings: Settings, store: Store, db: Database, redis: Meta) -> PostgresState:
-    """Bring what only Redis has to safety: into PostgreSQL where it belongs, and into a file."""
+    """Save what only Redis has: in PostgreSQL if it belongs there, and in a backup file."""
     copy = _copy(db)
     if state.is_of(redis, copy):
         push(db, store, meta.read(store))
         copy = _copy(db)
         if refused := len(quarantine.read(store)):
             log.error("Sync restores without %d change(s) that PostgreSQL refused", refused)
-    is_half_filled = redis.state == State.RESTORING and redis.epoch != copy.epoch
-    if redis.epoch and not is_half_filled:
+    was_cleared = redis.state == State.RESTORING and redis.epoch != copy.epoch
+    if redis.epoch and not was_cleared:
         backup.write(settings, store, is_before_restore=True)
     return copy
 
@@ -140,6 +143,6 @@ def _copy(db: Database) -> PostgresState:
 
 
 def _ids(copy: PostgresState, redis: Meta) -> dict[Kind, int]:
-    """Return the last ids given out, leaving some out where Redis no longer knows."""
+    """Return the last ids issued; some are skipped where Redis may have issued more."""
     lost = 0 if copy.epoch == 0 or state.is_of(redis, copy) else LOST_IDS
     return {kind: max(copy.ids[kind] + lost, redis.ids[kind]) for kind in Kind}

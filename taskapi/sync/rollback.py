@@ -1,4 +1,4 @@
-"""Healing a Redis that has lost the last of its changes, after PostgreSQL got them."""
+"""Healing a Redis that lost its latest changes after PostgreSQL had received them."""
 
 import logging
 
@@ -16,17 +16,17 @@ log = logging.getLogger("taskapi")
 
 
 def heal(db: Database, store: Store, redis: Meta) -> None:
-    """Put back what PostgreSQL has and Redis lost. The lock is the caller's.
+    """Put back what Redis lost and PostgreSQL has; the caller holds the lock.
 
-    Where only the acknowledgement of a pass was lost, there is nothing to put back. Nobody reads
-    or writes while something is; killed there, it leaves Redis closed, to be restored as a whole.
+    If only the acknowledgement of a pass was lost, there is nothing to put back. Clients are
+    blocked meanwhile; killed there, it leaves Redis blocked, and the next start restores it.
     """
     copy = state.find(db)
     if copy is None or redis.synced >= copy.version:
         return
     lost = _lost(db, store, redis.synced)
     if lost or _is_below(redis, copy):
-        log.error("Sync heals: Redis lost changes, %d come back from PostgreSQL", len(lost))
+        log.error("Sync heals: Redis lost changes, %d are restored from PostgreSQL", len(lost))
         _put_back(db, store, copy, redis.synced)
     else:
         meta.write(store, synced=str(copy.version))

@@ -67,8 +67,8 @@ _NULL: Final = "\ud800"
 """Stands for NULL until a line is escaped: no text has a lone surrogate."""
 
 
-class Written(NamedTuple):
-    """What became of a chunk: rows by table, and what PostgreSQL deleted or has newer."""
+class Copied(NamedTuple):
+    """Rows written and deleted by table, and the entities that PostgreSQL has newer or deleted."""
 
     written: dict[str, int]
     deleted: dict[str, int]
@@ -76,20 +76,20 @@ class Written(NamedTuple):
 
 
 def prepare(db: Database) -> None:
-    """Make what `write` needs for the rest of this transaction."""
+    """Create the temporary tables of `copy`, for the rest of this transaction."""
     db.execute(_STAGES)
 
 
-def write(db: Database, chunk: Chunk, staged: Lines | None = None) -> Written:
-    """Bring a chunk into the tables, where it is newer than what they have.
+def copy(db: Database, chunk: Chunk, staged: Lines | None = None) -> Copied:
+    """Copy the entities of a chunk that are newer than their rows into the tables.
 
     Args:
-        staged: its `lines`, where they are known already.
+        staged: its `lines`, if they are made already.
 
     Raises:
-        RowsRefused: something of it is not what the tables can hold.
+        RowsRefused: the tables cannot hold some of it.
     """
-    done = Written({}, {}, [])
+    done = Copied({}, {}, [])
     staged = staged or lines(chunk)
     for table, columns, data in staged:
         db.copy(table, columns, data)
@@ -110,10 +110,10 @@ def write(db: Database, chunk: Chunk, staged: Lines | None = None) -> Written:
 
 
 def lines(chunk: Chunk) -> Lines:
-    """Return what `write` copies of a chunk: table, columns, and rows in COPY's text format.
+    """Return the COPY lines of a chunk.
 
     Raises:
-        RowsRefused: something of it cannot be written as a row.
+        RowsRefused: an entity cannot be written as a row.
     """
     plans = [(_FOR[kind], entities) for kind, entities in _parts(chunk)]
     gone = (f"{mark.kind}\t{mark.id}\t{mark.version}\n" for mark in chunk.deleted)
@@ -130,7 +130,7 @@ def lines(chunk: Chunk) -> Lines:
 def read(db: Database, kind: Kind, above: int = -1) -> Iterator[Entity]:
     """Yield the entities of a kind above a version; users with `password_hash` and `administers`.
 
-    They come by id; tasks by user, because those of one user are loaded with fewer commands.
+    They come by id; tasks by user, because one user's tasks are loaded with fewer commands.
     """
     plan, order = _FOR[kind], "user_id, id" if kind is Kind.TASK else "id"
     for row in db.stream(f"{plan.select} WHERE version > {above} ORDER BY {order}"):
@@ -138,19 +138,19 @@ def read(db: Database, kind: Kind, above: int = -1) -> Iterator[Entity]:
 
 
 def read_through(db: Database) -> None:
-    """Make sure that PostgreSQL can give out everything that `read` yields."""
+    """Read everything once, to find damaged rows before Redis is cleared."""
     for plan in _FOR.values():
         db.rows(f"SELECT count(each::text) FROM ({plan.select}) AS each")
 
 
 def tombstones(db: Database, above: int) -> list[Mark]:
-    """Return what was deleted above a version."""
+    """Return the deletes above a version."""
     found = db.rows("SELECT kind::text, id, version FROM tombstones WHERE version > %s", (above,))
     return [Mark(*row) for row in found]
 
 
 def clear(db: Database) -> None:
-    """Remove everything, which is done when the transaction is."""
+    """Delete all rows; takes effect on commit."""
     db.execute("TRUNCATE sync_state, users, groups, memberships, tasks, tombstones")
 
 

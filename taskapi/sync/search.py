@@ -1,7 +1,7 @@
-"""Search with PostgreSQL as the index: exact for every write acknowledged before it began.
+"""Search with PostgreSQL as the index: exact for every write acknowledged before the search.
 
-PostgreSQL trails, so it only names candidates; those that changed since its last sync are
-candidates too, and what Redis holds decides. Without PostgreSQL the whole scope is scanned.
+PostgreSQL is older than Redis, so it only names candidates. Tasks that changed since the last pass
+are candidates too, and the entities in Redis decide. Without PostgreSQL, Redis is scanned.
 """
 
 import threading
@@ -23,9 +23,9 @@ from taskapi.sync.postgres import Database
 ANSWER_MS: Final = 1000
 """How long PostgreSQL may take before a scan of Redis is tried instead."""
 AWAY_SECONDS: Final = 5.0
-"""How long it is left alone after it did not answer."""
-SLACK: Final = 14
-"""Candidates asked for beyond the page, since some will have changed."""
+"""How long searches do not ask it after it did not answer."""
+EXTRA_CANDIDATES: Final = 14
+"""Candidates beyond the page, because some have changed."""
 
 _CANDIDATES: Final = """
 SELECT epoch::text,
@@ -41,14 +41,14 @@ SELECT epoch::text,
 
 
 class Candidates(NamedTuple):
-    """Ids that may match, ascending, and up to which id there are no others; None for all."""
+    """Ids that may match, ascending; complete up to `horizon`, or all of them if it is None."""
 
     ids: list[int]
     horizon: int | None
 
 
 class Index:
-    """PostgreSQL as a search index, one connection for each thread that searches."""
+    """PostgreSQL as a search index; one connection for each thread that searches."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -56,7 +56,7 @@ class Index:
         self._away_until = 0.0
 
     def ask(self, reach: Reach, epoch: str, text: str, after: int, most: int) -> Candidates | None:
-        """Return candidates above `after`; None when PostgreSQL cannot tell."""
+        """Return candidates above `after`; None if PostgreSQL cannot answer for this epoch."""
         values = (
             *(_pattern(text), after, reach.is_everything),
             *(reach.user_id, list(reach.group_ids), most),
@@ -104,9 +104,9 @@ def _matches(
     after: int,
     limit: int | None,
 ) -> Iterator[Entity]:
-    """Yield all matches above `after`, in order of id; the dirty set is read before PostgreSQL."""
+    """Yield all matches above `after` by id; the dirty set is read before PostgreSQL."""
     changed = search.dirty_tasks(view)
-    most = queries.CHUNK if limit is None else limit + SLACK
+    most = queries.CHUNK if limit is None else limit + EXTRA_CANDIDATES
     while changed is not None:
         named = index.ask(reach, view.epoch, text, after, most)
         if named is None:
@@ -122,7 +122,7 @@ def _matches(
 
 
 def _pattern(text: str) -> str:
-    """Return the LIKE pattern of what contains the text, its own wildcards taken literally."""
+    """Return the LIKE pattern for texts that contain this one; its wildcards are escaped."""
     folded = fold(text)
     for sign in "\\%_":
         folded = folded.replace(sign, f"\\{sign}")

@@ -1,4 +1,4 @@
-"""What the PostgreSQL server says of itself, and whether it has our tables."""
+"""What the doctor asks the PostgreSQL server."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -16,14 +16,14 @@ SELECT current_setting('server_version_num')::int,
 
 @dataclass(frozen=True, slots=True)
 class PostgresServer:
-    """What the server says of itself.
+    """Facts about the server and our database.
 
     Attributes:
         version: major and minor.
         clock_seconds: its time.
-        tables: those of ours that are there.
-        missing: those that are not.
-        has_trigrams: whether searches can have an index.
+        tables: those of the service that exist.
+        missing: those that do not exist.
+        has_trigrams: whether searches can use an index.
     """
 
     version: tuple[int, int]
@@ -34,7 +34,7 @@ class PostgresServer:
 
 
 def look(db: Database) -> PostgresServer:
-    """Ask the server about itself and about our database."""
+    """Return the facts about the server and our database."""
     ((number, clock, tables, has_trigrams),) = db.rows(_LOOK, (list(TABLES),))
     missing = [name for name in TABLES if name not in tables]
     return PostgresServer(divmod(number, 10_000), clock, tables, missing, has_trigrams)

@@ -1,4 +1,4 @@
-"""What PostgreSQL knows of the installation, and whether Redis is the one that belongs to it."""
+"""PostgreSQL's description of the installation, and whether Redis belongs to it."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -15,18 +15,18 @@ _COLUMNS: Final = "installation::text, epoch, last_version, last_user, last_grou
 
 
 FOREIGN: Final = (
-    "Redis and PostgreSQL hold different histories, so changes are refused. Check which stores are "
+    "Redis and PostgreSQL have different histories, so changes are refused. Check which stores are "
     "configured; action=restore makes Redis what PostgreSQL has."
 )
 BEHIND: Final = (
-    "PostgreSQL has lost what it had of Redis, so changes are refused. Check which stores are "
+    "PostgreSQL has lost data that it had, so changes are refused. Check which stores are "
     "configured; action=force&reseed=true writes all of Redis into PostgreSQL, action=restore "
     "makes Redis what PostgreSQL has."
 )
 
 
 class Fenced(Conflict):
-    """Redis and PostgreSQL are not of one history; nobody writes until the owner has decided."""
+    """Redis and PostgreSQL have different histories; no writes until the owner decides."""
 
     code = "fenced"
 
@@ -36,9 +36,9 @@ class PostgresState:
     """PostgreSQL's description of what it holds.
 
     Attributes:
-        epoch: how often Redis was filled from here; 0 before the first time.
-        version: up to which version everything is here.
-        ids: the last ids that Redis is known to have given out.
+        epoch: counts how often Redis was restored; 0 before the first time.
+        version: every change up to this version is here.
+        ids: the last ids issued, as far as known, by kind.
     """
 
     installation: str
@@ -58,11 +58,11 @@ def find(db: Database) -> PostgresState | None:
 
 
 def check(db: Database, store: Store) -> Meta:
-    """Return Redis' description, after making sure that it belongs to this PostgreSQL.
+    """Return Redis' description if it belongs to this PostgreSQL, and fence it if not.
 
     Raises:
         NotReady: Redis is empty or being restored.
-        Fenced: it belongs to another installation or another time, or PostgreSQL lost something.
+        Fenced: it has another installation or history, or PostgreSQL lost data.
     """
     redis, copy = meta.read(store), find(db)
     if not redis.epoch or redis.state == State.RESTORING:
@@ -78,12 +78,12 @@ def check(db: Database, store: Store) -> Meta:
 
 
 def is_of(redis: Meta, copy: PostgresState) -> bool:
-    """Whether the two are of one history, wherever in it each of them is."""
+    """Return whether both have the same history, whichever of them is ahead."""
     return (redis.installation, redis.epoch) == (copy.installation, copy.epoch)
 
 
 def difference(redis: Meta, copy: PostgresState | None) -> str:
-    """Return why a Redis with data does not belong to this PostgreSQL, empty if it does."""
+    """Return why a Redis with data does not belong to this PostgreSQL; empty if it does."""
     if copy is None:
         return BEHIND
     if redis.installation != copy.installation or redis.epoch < copy.epoch:
@@ -92,7 +92,7 @@ def difference(redis: Meta, copy: PostgresState | None) -> str:
 
 
 def create(db: Database, installation: str | None = None, epoch: int = 0) -> None:
-    """Write the description of an installation, by default a new one."""
+    """Write the description of an installation, by default of a new one."""
     db.execute(
         "INSERT INTO sync_state (installation, epoch)"
         " VALUES (coalesce(%s::uuid, gen_random_uuid()), %s)",
@@ -101,7 +101,7 @@ def create(db: Database, installation: str | None = None, epoch: int = 0) -> Non
 
 
 def advance(db: Database, version: int, ids: dict[Kind, int]) -> None:
-    """Note up to where everything is here, and which ids have been given out."""
+    """Record up to which version everything is here, and the last ids issued."""
     db.execute(
         "UPDATE sync_state"
         "   SET last_version = greatest(last_version, %s), last_user = greatest(last_user, %s),"
@@ -111,7 +111,7 @@ def advance(db: Database, version: int, ids: dict[Kind, int]) -> None:
 
 
 def begin_epoch(db: Database, above: int) -> int:
-    """Begin another epoch, above this one too, for good; return its number."""
+    """Begin and commit a new epoch above this one; return its number."""
     ((epoch,),) = db.rows(
         "UPDATE sync_state SET epoch = greatest(epoch, %s) + 1 RETURNING epoch", (above,)
     )

@@ -1,4 +1,4 @@
-"""How the stores and the sync are: for the owner in full, for anybody in one word."""
+"""The state of the stores and the sync: in full for the owner, in one word for monitors."""
 
 import time
 from datetime import UTC, datetime
@@ -14,17 +14,17 @@ from taskapi.store.meta import State
 from taskapi.sync import rows
 from taskapi.sync.postgres import Database
 
-BEAT_SECONDS: Final = 5.0
-"""How often the worker says that it lives and whether PostgreSQL answers."""
-FRESH_SECONDS: Final = 3 * BEAT_SECONDS
-MOST_SHOWN: Final = 100
-"""Of what is in quarantine."""
+HEARTBEAT_SECONDS: Final = 5.0
+"""How often the worker publishes its heartbeat and whether PostgreSQL answers."""
+FRESH_SECONDS: Final = 3 * HEARTBEAT_SECONDS
+SHOWN_MOST: Final = 100
+"""Quarantined changes that the status lists."""
 
 _STATES: Final = {
     "": "The store is empty: it will be restored.",
     State.RESTORING: "The store is being restored.",
-    State.FENCED: "The stores hold different histories: changes are refused until the owner has "
-    "decided; /admin/status says what to do.",
+    State.FENCED: "The stores have different histories: changes are refused until the owner "
+    "decides; /admin/status says what to do.",
 }
 _REDIS: Final = "Redis does not answer."
 _POSTGRES: Final = "PostgreSQL does not answer: changes wait in Redis."
@@ -32,22 +32,22 @@ _LATE: Final = "The last sync is too long ago: changes wait in Redis."
 
 
 def health(settings: Settings, store: Store) -> dict[str, Any]:
-    """Return `status` (healthy, degraded or unhealthy), `timestamp` and maybe `issues`.
+    """Return `status` (healthy, degraded or unhealthy), `timestamp` and, if any, `issues`.
 
-    One round trip to Redis; PostgreSQL is asked only where no worker tells how it is.
+    One round trip to Redis; PostgreSQL is asked only if no worker publishes its state.
     """
     try:
-        state, words = meta.read_status(store)
+        state, published = meta.read_status(store)
     except Unavailable:
         return _health("unhealthy", [_REDIS])
     if state not in (State.READY, State.FENCED):
         return _health("unhealthy", [_STATES[state]])
-    issues = _issues(settings, state, words)
+    issues = _issues(settings, state, published)
     return _health("degraded" if issues else "healthy", issues)
 
 
 def status(settings: Settings, store: Store) -> dict[str, Any]:
-    """Return what the owner's status page shows; None for what cannot be known now."""
+    """Return the data of /admin/status; None stands for what is not known."""
     has_postgres = _count_rows(settings) is not None
     found: dict[str, Any] = {
         "running": None,
@@ -76,43 +76,43 @@ def status(settings: Settings, store: Store) -> dict[str, Any]:
 
 
 def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str, Any]:
-    state, words = meta.read_status(store)
+    state, published = meta.read_status(store)
     dirty, oldest, refused = changes.count(store), changes.oldest(store), quarantine.read(store)
     found: dict[str, Any] = {}
-    if "last_sync" in words:
-        last = float(words["last_sync"])
+    if "last_sync" in published:
+        last = float(published["last_sync"])
         found["last_sync"] = _timestamp(last)
         found["time_since_last_sync"] = duration(time.time() - last)
     return found | {
-        "running": _is_running(words),
-        "healthy": has_postgres and state == State.READY and not _is_late(settings, words),
+        "running": _is_running(published),
+        "healthy": has_postgres and state == State.READY and not _is_late(settings, published),
         "dirty_types": [kind.plural for kind in Kind if dirty[kind]],
         "pending_changes": any(dirty.values()),
         "redis_status": "connected",
         "dirty_counts": {kind.plural: dirty[kind] for kind in Kind},
         "oldest_unsynced_seconds": round(max(0.0, time.time() - oldest), 1) if oldest else 0.0,
-        "quarantined": refused[:MOST_SHOWN],
+        "quarantined": refused[:SHOWN_MOST],
         "quarantined_count": len(refused),
-        "restore_progress": words.get("restored"),
-        "last_error": words.get("last_error"),
-        "consecutive_failures": int(words.get("failures", 0)),
-        "last_duration_seconds": float(words["last_duration"])
-        if "last_duration" in words
+        "restore_progress": published.get("restored"),
+        "last_error": published.get("last_error"),
+        "consecutive_failures": int(published.get("failures", 0)),
+        "last_duration_seconds": float(published["last_duration"])
+        if "last_duration" in published
         else None,
-        "warnings": _warnings(store, state, words),
+        "warnings": _warnings(store, state, published),
     }
 
 
-def _warnings(store: Store, state: str, words: dict[str, str]) -> list[str]:
-    """Return sentences on what needs the owner's attention."""
+def _warnings(store: Store, state: str, published: dict[str, str]) -> list[str]:
+    """Return sentences about what needs the owner's attention."""
     found = server.warnings(store)
     if state in _STATES:
-        found.insert(0, words.get("fenced", _STATES[state]))
+        found.insert(0, published.get("fenced", _STATES[state]))
     return found
 
 
 def stats(settings: Settings, store: Store) -> dict[str, Any]:
-    """Return what each store holds; None for the numbers of one that is away."""
+    """Return the number of rows in each store; None for a store that is away."""
     shown = status(settings, store)
     try:
         redis = meta.sizes(store)
@@ -135,30 +135,30 @@ def duration(seconds: float) -> str:
     return f"{hours}h{text}" if hours else text
 
 
-def beat(settings: Settings, store: Store) -> None:
-    """Leave word that the worker lives, and whether PostgreSQL answers."""
-    word = "connected" if _is_reachable(settings) else "error"
-    meta.publish_status(store, {"beat": time.time(), "postgres": word})
+def publish_heartbeat(settings: Settings, store: Store) -> None:
+    """Publish that the worker runs, and whether PostgreSQL answers."""
+    postgres = "connected" if _is_reachable(settings) else "error"
+    meta.publish_status(store, {"beat": time.time(), "postgres": postgres})
 
 
-def _issues(settings: Settings, state: str, words: dict[str, str]) -> list[str]:
+def _issues(settings: Settings, state: str, published: dict[str, str]) -> list[str]:
     issues = [_STATES[state]] if state in _STATES else []
-    if not _has_postgres(settings, words):
+    if not _has_postgres(settings, published):
         issues.append(_POSTGRES)
-    if _is_late(settings, words):
+    if _is_late(settings, published):
         issues.append(_LATE)
     return issues
 
 
-def _has_postgres(settings: Settings, words: dict[str, str]) -> bool:
-    if _is_running(words):
-        return words.get("postgres") == "connected"
-    return _was_reachable(settings, int(time.time() / BEAT_SECONDS))
+def _has_postgres(settings: Settings, published: dict[str, str]) -> bool:
+    if _is_running(published):
+        return published.get("postgres") == "connected"
+    return _was_reachable(settings, int(time.time() / HEARTBEAT_SECONDS))
 
 
 @lru_cache(maxsize=1)
 def _was_reachable(settings: Settings, beat: int) -> bool:
-    """Look once a beat, however many ask."""
+    """Ask PostgreSQL at most once in HEARTBEAT_SECONDS."""
     del beat
     return _is_reachable(settings)
 
@@ -172,13 +172,13 @@ def _is_reachable(settings: Settings) -> bool:
     return True
 
 
-def _is_running(words: dict[str, str]) -> bool:
-    return time.time() - float(words.get("beat", 0)) < FRESH_SECONDS
+def _is_running(published: dict[str, str]) -> bool:
+    return time.time() - float(published.get("beat", 0)) < FRESH_SECONDS
 
 
-def _is_late(settings: Settings, words: dict[str, str]) -> bool:
-    """Whether the last good pass, or the filling of Redis before the first, is too long ago."""
-    since = max(float(words.get("last_sync", 0)), float(words.get("since", 0)))
+def _is_late(settings: Settings, published: dict[str, str]) -> bool:
+    """Return whether the last good pass, or the last restore, is too long ago."""
+    since = max(float(published.get("last_sync", 0)), float(published.get("since", 0)))
     return time.time() - since > 2 * settings.sync_interval_seconds
 
 
@@ -194,9 +194,9 @@ def _by_table(counts: dict[Kind, int] | None) -> dict[str, int | None]:
     return {kind.plural: counts[kind] if counts else None for kind in Kind}
 
 
-def _health(word: str, issues: list[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {"status": word, "timestamp": _timestamp(time.time())}
-    return found | ({"issues": issues} if issues else {})
+def _health(status: str, issues: list[str]) -> dict[str, Any]:
+    answer: dict[str, Any] = {"status": status, "timestamp": _timestamp(time.time())}
+    return answer | ({"issues": issues} if issues else {})
 
 
 def _timestamp(seconds: float) -> str:

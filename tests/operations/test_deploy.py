@@ -72,7 +72,7 @@ def test_honcho_runs_the_procfile_at_the_port_it_is_given(
     command = f"{sys.executable} -m honcho -e {os.devnull} start -p {port}"
     with started(command, ROOT, log, environment(installation)) as honcho:
         eventually(lambda: health_at("127.0.0.1", port) == "healthy", 30)
-        eventually(lambda: "Sync worker begins" in log.read_text())
+        eventually(lambda: "Sync worker starts" in log.read_text())
     assert honcho.returncode in (0, 143), log.read_text()
     assert "Sync worker ends" in log.read_text()
 
@@ -129,7 +129,7 @@ def test_the_image_runs_both_processes_as_nobody_special(
         started(SERVICES["sync"]["command"], image, log, env) as sync,
     ):
         eventually(lambda: health_at("127.0.0.1", port) == "healthy", 30)
-        eventually(lambda: "Sync worker begins" in log.read_text())
+        eventually(lambda: "Sync worker starts" in log.read_text())
     assert (web.returncode, sync.returncode) == (0, 0)
     assert steps("USER") == ["taskapi"]
     assert command == PROCFILE["web"]

@@ -71,7 +71,7 @@ def test_quarantine_is_skipped_until_it_changes(
 ) -> None:
     poison(installation, "title <> 'task 3'")
     installation.sync()
-    monkeypatch.setattr(push, "_isolating", crash)
+    monkeypatch.setattr(push, "_copy_rows", crash)
     new_task(api, tasks[0]["user_id"], tasks[0]["group_id"])
     assert installation.sync().written["tasks"] == 1
     monkeypatch.undo()
@@ -177,7 +177,7 @@ def test_transient_errors_set_nothing_aside(
     def outage() -> None:
         raise DatabaseUnreachable("PostgreSQL went away.")
 
-    before(monkeypatch, rows, "write", outage)
+    before(monkeypatch, rows, "copy", outage)
     assert api("POST", "/admin/sync", by="owner").status == 503
     assert not refused(api)
     sql(installation, "ALTER TABLE tasks RENAME TO stolen")
@@ -200,17 +200,17 @@ def test_a_child_read_before_its_parent_is_read_again_not_set_aside(
     with connect(installation) as connection:
         connection.zadd(f"{root(installation)}dirty", {f"t:{newer['id']}": 1})
         connection.hset(f"{root(installation)}task:{newer['id']}", "version", "1")
-    runs = []
+    last_tries = []
 
-    def settle(*args: Any) -> bool:
-        runs.append(args[-1])
+    def check_constraints(*args: Any, is_last_try: bool) -> bool:
+        last_tries.append(is_last_try)
         monkeypatch.setattr(push, "CHUNK", 1)
-        return real(*args)
+        return real(*args, is_last_try=is_last_try)
 
-    real = push._settle
-    monkeypatch.setattr(push, "_settle", settle)
+    real = push.check_constraints
+    monkeypatch.setattr(push, "check_constraints", check_constraints)
     installation.sync()
-    assert runs == [1, 2]
+    assert last_tries == [False, False]
     assert not refused(api)
 
 

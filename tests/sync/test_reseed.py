@@ -98,7 +98,7 @@ def test_a_postgresql_set_back_in_time_is_refused_and_reseeded(
 
 
 @pytest.mark.usefixtures("seen")
-@pytest.mark.parametrize("step", ["_write", "changes.acknowledge"])
+@pytest.mark.parametrize("step", ["_copy_until_valid", "changes.acknowledge"])
 def test_a_reseed_that_dies_can_be_repeated(
     installation: Installation, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -107,7 +107,7 @@ def test_a_reseed_that_dies_can_be_repeated(
     before(monkeypatch, module, name, crash)
     with pytest.raises(ConnectionAbortedError):
         reseed(installation)
-    if step == "_write":
+    if step == "_copy_until_valid":
         with pytest.raises(state.Fenced):
             installation.sync()
         reseed(installation)

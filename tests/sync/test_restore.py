@@ -249,7 +249,7 @@ def test_a_long_restore_tells_how_far_it_is(
     api: Api, task: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(restore, "PROGRESS_SECONDS", 0.0)
-    monkeypatch.setattr(restore, "OFTEN", 1)
+    monkeypatch.setattr(restore, "CLOCK_EVERY", 1)
     monkeypatch.setattr(loading, "BATCH", 1)
     seen = []
 

@@ -27,30 +27,30 @@ MUTANTS = [
     Mutant(
         "acknowledge after COMMIT",
         "taskapi/sync/push.py",
-        "    db.commit()\n    if tally.last:\n        changes.acknowledge(",
-        "    changes.acknowledge(store, redis, tally.last)\n    db.commit()\n"
-        "    if tally.last:\n        changes.acknowledge(",
+        "    db.commit()\n    if progress.last:\n        changes.acknowledge(",
+        "    changes.acknowledge(store, redis, progress.last)\n    db.commit()\n"
+        "    if progress.last:\n        changes.acknowledge(",
         "faults/test_kill_points.py::test_a_pass_may_die_anywhere",
     ),
     Mutant(
         "quarantine",
         "taskapi/sync/push.py",
-        "            if is_careful:\n                raise\n",
+        "            if is_by_row:\n                raise\n",
         "            raise\n",
         "sync/test_quarantine.py::test_a_refused_row_holds_up_nothing_else_and_is_shown",
     ),
     Mutant(
         "read again before rows are blamed",
         "taskapi/sync/push.py",
-        "if runs >= RUNS:",
-        "if runs:",
+        "is_last_try=tries >= TRIES",
+        "is_last_try=True",
         "sync/test_quarantine.py::test_a_child_read_before_its_parent_is_read_again_not_set_aside",
     ),
     Mutant(
         "transient errors set nothing aside",
         "taskapi/sync/push.py",
-        "        except RowsRefused:\n            if is_careful:",
-        "        except Exception:\n            if is_careful:",
+        "        except RowsRefused:\n            if is_by_row:",
+        "        except Exception:\n            if is_by_row:",
         "sync/test_quarantine.py::test_transient_errors_set_nothing_aside",
     ),
     Mutant(
