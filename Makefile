@@ -9,7 +9,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: .venv/.run ## Start everything: private Valkey and PostgreSQL, the service, the sync worker
-	@exec $(BIN)/python -I devserver/leash.py $$PPID SIGTERM - $(BIN)/python -m devserver.run
+	@exec $(BIN)/python -m devserver.run
 
 test: .venv/.dev ## Run the tests, with coverage
 	$(BIN)/python -m pytest --cov

@@ -16,7 +16,6 @@ import psycopg2
 from bench import seed
 from bench.debian import DebianPostgres
 from bench.progress import say
-from devserver.leash import leashed
 from devserver.servers import Postgres, Valkey, free_port
 from taskapi.config import Settings, load
 from taskapi.store.connection import Store
@@ -133,7 +132,7 @@ class Stage(ExitStack):
         root: Path = ROOT,
     ) -> Iterator[str]:
         python = root / ".venv/bin/python" if root != ROOT else sys.executable
-        command = leashed([str(python), "-m", "gunicorn", *words], "SIGTERM")
+        command = [str(python), "-m", "gunicorn", *words]
         with (self.folder / f"{name}.log").open("ab") as log:
             process = _start(command, env, log, root)
         try:

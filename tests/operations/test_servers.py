@@ -1,4 +1,4 @@
-"""The private servers: closed to others, ending with their parent, forgetting nothing."""
+"""The private servers: other users cannot log in, they end with their parent, they keep data."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ from tests.support import ROOT, eventually
 PROGRAM = """
 import sys
 from pathlib import Path
-from taskapi.embedded import Postgres, Valkey
+from devserver.servers import Postgres, Valkey
 folder = Path(sys.argv[1])
 with Valkey(folder / "valkey") as valkey, Postgres(folder / "postgres") as postgres:
     print(valkey.url, postgres.url, flush=True)
@@ -82,7 +82,7 @@ def test_servers_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         parent.kill()
     eventually(lambda: not any(map(_is_listening, urls)))
     with Valkey(tmp_path / "valkey"), Postgres(tmp_path / "postgres"):
-        pass  # what still held the directories has let go
+        pass  # the locks are free
 
 
 def test_other_users_of_the_machine_are_kept_out(valkey: Valkey, postgres: Postgres) -> None:
@@ -96,7 +96,6 @@ def test_other_users_of_the_machine_are_kept_out(valkey: Valkey, postgres: Postg
             psycopg2.connect(host="127.0.0.1", port=postgres.port, user=user, dbname="taskapi")
     for server in (valkey, postgres):
         assert server.directory.stat().st_mode & 0o777 == 0o700
-        assert (server.directory / "password").stat().st_mode & 0o777 == 0o600
 
 
 def test_the_role_is_no_superuser(postgres: Postgres) -> None:
@@ -104,8 +103,8 @@ def test_the_role_is_no_superuser(postgres: Postgres) -> None:
 
 
 def test_a_directory_in_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "STOP_SECONDS", 0.1)
-    with Valkey(tmp_path), pytest.raises(ServerError, match="Another server uses"):
+    monkeypatch.setattr(servers, "LOCK_SECONDS", 0.1)
+    with Valkey(tmp_path), pytest.raises(ServerError, match="is in use by another run"):
         Valkey(tmp_path).start()
 
 
@@ -124,8 +123,16 @@ def test_a_set_up_that_was_interrupted_is_made_anew(tmp_path: Path) -> None:
 
 def test_a_set_up_that_fails_says_why(tmp_path: Path) -> None:
     (tmp_path / "new").touch()
-    with pytest.raises(ServerError, match=r"cannot be set up(.|\n)*initdb"):
+    with pytest.raises(ServerError, match=r"the set-up failed(.|\n)*initdb"):
         Postgres(tmp_path).start()
+
+
+def test_a_server_starts_where_setpriv_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with Valkey(tmp_path) as valkey:
+        assert _is_listening(valkey.url)
 
 
 def test_a_package_that_is_missing_is_named(
@@ -145,7 +152,7 @@ def test_a_server_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.Monke
         assert not _is_listening(valkey.url)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts PostgreSQL as another user")
 def test_postgres_runs_from_a_folder_that_only_root_may_enter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
