@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench fmt clean soak fuzz mutants
+.PHONY: help run test check bench size fmt clean soak fuzz mutants
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,25 +14,28 @@ run: .venv/.run ## Start everything: private Valkey and PostgreSQL, the service,
 test: .venv/.dev ## Run the tests, with coverage
 	$(BIN)/python -m pytest --cov
 
-check: .venv/.dev ## Run everything CI runs: format, lint, types, tests
+check: .venv/.dev ## Run what CI runs: format, lint, types, tests
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --cov --cov-fail-under=95
 
-bench: .venv/.dev ## Measure speed beside the limits of the stack, with wrk; a part: ONLY=read; beside a commit: AGAINST=
+bench: .venv/.dev ## Measure speed with wrk, beside the limits of the stack; ONLY=read: a part; AGAINST=: beside a commit
 	$(BIN)/python -m bench$(if $(AGAINST),.against $(AGAINST), $(ONLY))
 
-soak: .venv/.dev ## Kill and cut everything under clients for MINUTES=10, and count what was lost
+size: ## Count the lines of code of each package
+	$(PYTHON) -m bench.size
+
+soak: .venv/.dev ## Kill processes and cut networks under load for MINUTES=10; count lost writes
 	$(BIN)/python -m tests.faults.chaos $(or $(MINUTES),10) $(SEED)
 
-fuzz: .venv/.dev ## Send requests made from the OpenAPI document for MINUTES=10
+fuzz: .venv/.dev ## Send requests generated from the OpenAPI document for MINUTES=10
 	$(BIN)/python -m tests.fuzz $(or $(MINUTES),10) $(SEED)
 
-mutants: .venv/.dev ## Take each safeguard out and see whether its test notices
+mutants: .venv/.dev ## Remove each safeguard in turn and check that its test fails
 	$(BIN)/python -m tests.faults.mutants
 
-fmt: .venv/.dev ## Format the code and mend what ruff can mend
+fmt: .venv/.dev ## Format the code and apply the fixes of ruff
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 

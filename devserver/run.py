@@ -11,11 +11,10 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 from honcho.environ import parse, parse_procfile
 from honcho.manager import Manager
-from honcho.printer import Printer
+from honcho.printer import Message, Printer
 
 from devserver.servers import Postgres, Server, ServerError, Valkey
 from taskapi.config import ConfigError, Settings, load
@@ -33,7 +32,7 @@ STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # honcho's exit codes aft
 class Output(Printer):  # type: ignore[misc]
     """Prints the lines of all processes; when the reader is gone, stops them."""
 
-    def write(self, message: Any) -> None:
+    def write(self, message: Message) -> None:
         try:
             super().write(message)
         except OSError:

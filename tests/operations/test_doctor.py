@@ -123,9 +123,9 @@ def test_a_redis_that_writes_late_or_is_nearly_full_is_warned_of(
     installation.settings = load(installation.env | {"REDIS_URL": own_valkey.url})
     with connect(installation) as connection:
         connection.config_set("appendfsync", "everysec")
+        status, detail = seen(installation.settings, "redis persistence")
+        assert (status, detail) == ("warn", "appendonly yes, appendfsync everysec")
         connection.config_set("maxmemory", int(connection.info("memory")["used_memory"] / 0.87))
-    status, detail = seen(installation.settings, "redis persistence")
-    assert (status, detail) == ("warn", "appendonly yes, appendfsync everysec")
     assert seen(installation.settings, "redis memory")[0] == "warn"
 
 
