@@ -39,7 +39,7 @@ class LoginThrottle:
     def count(self) -> None:
         """Count an attempt before the password check; raises TooManyFailures past the limit."""
         ((account, address),) = self._session.connection.execute(
-            ("EVALSHA", scripts.TALLY, 2, *self.keys, 1, WINDOW_SECONDS)
+            ("EVALSHA", scripts.COUNT_FAILURES, 2, *self.keys, 1, WINDOW_SECONDS)
         )
         if account > ACCOUNT_MOST:
             raise self._blocked(self._account_key)
@@ -50,7 +50,7 @@ class LoginThrottle:
         """Undo `count` after a right password, and clear the account's failures."""
         self._session.connection.execute(
             ("UNLINK", self._account_key),
-            ("EVALSHA", scripts.TALLY, 1, self._address_key, -1, WINDOW_SECONDS),
+            ("EVALSHA", scripts.COUNT_FAILURES, 1, self._address_key, -1, WINDOW_SECONDS),
         )
 
     def clear(self, counts: list[bytes | None]) -> None:

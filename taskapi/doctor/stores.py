@@ -70,7 +70,7 @@ def _redis(settings: Settings, store: Store, clock: Clock) -> Iterator[Finding]:
     yield _worker(meta.read_status(store)[1], clock)
 
 
-def _memory(facts: server.Facts) -> Finding:
+def _memory(facts: server.RedisServer) -> Finding:
     part = facts.used_bytes / facts.limit_bytes if facts.limit_bytes else 0.0
     remedy = "raise maxmemory, or give Redis more memory"
     return finding(

@@ -1,21 +1,21 @@
--- Forget marks, and their tombstones, that PostgreSQL has: a step of the work.
+-- Remove marks of changes that PostgreSQL has, and their tombstones: one step of several.
 --
--- Every mark up to `last` was read in this pass. One whose entity has changed since carries a
--- version above it, because versions only grow, and stays. So do marks above a backup's pin, and
--- those in quarantine. The last step forgets operations of an hour ago too, which nobody repeats.
+-- Every mark up to `last` was read in this pass. An entity that changed since has a mark above
+-- `last`, because versions only grow, and the mark stays. Marks above a backup's pin and marks in
+-- quarantine stay too.
 --
 -- KEYS[1]  meta
--- ARGV[1]  JSON: root        what all keys begin with
+-- ARGV[1]  JSON: root        prefix of all keys
 --                epoch, run  of the pass
 --                last        the version up to which PostgreSQL has everything
---                skip        how many marks stay that steps before this one have looked at
+--                skip        how many marks the steps before this one looked at and kept
 --                limit       at most so many marks are looked at
--- Result   {1 if more follows, how many marks stay}, or {-1}: restored or restarted since, so
---          that the store is another than the one that was read
+-- Result   {1 if more follows, how many marks were kept}, or {-1} if the store was restored or
+--          restarted since the pass read it
 local q = cjson.decode(ARGV[1])
 local epoch, run, version = unpack(redis.call('HMGET', KEYS[1], 'epoch', 'run', 'version'))
 if epoch ~= q.epoch or (run or '') ~= q.run then return { -1 } end
-local dirty, tombs, quarantine = q.root .. 'dirty', q.root .. 'tombs', q.root .. 'quarantine'
+local dirty, tombstones, quarantine = q.root .. 'dirty', q.root .. 'tombs', q.root .. 'quarantine'
 local pin = redis.call('GET', q.root .. 'pin')
 local last = pin and tonumber(pin) < tonumber(q.last) and pin or q.last
 local has_quarantine = redis.call('EXISTS', quarantine) == 1
@@ -23,6 +23,17 @@ local has_quarantine = redis.call('EXISTS', quarantine) == 1
 local function is_quarantined(mark, score)
   local entry = has_quarantine and redis.call('HGET', quarantine, mark)
   return entry and cjson.decode(entry).version == score
+end
+
+local function remove_old_operations()
+  -- Operations of an hour ago: nobody repeats them any more.
+  local meta = redis.call('HGETALL', KEYS[1])
+  for i = 1, #meta, 2 do
+    local at = string.sub(meta[i], 1, 3) == 'op:' and string.match(meta[i + 1], ' OK %S+ (%d+) ')
+    if at and tonumber(at) < tonumber(version) - 3600 * 1000000 then
+      redis.call('HDEL', KEYS[1], meta[i])
+    end
+  end
 end
 
 local found = redis.call('ZRANGEBYSCORE', dirty, '-inf', last, 'WITHSCORES', 'LIMIT', q.skip, q.limit)
@@ -33,19 +44,13 @@ for i = 1, #found, 2 do
     kept = kept + 1
   else
     done[#done + 1] = mark
-    if redis.call('ZSCORE', tombs, mark) == score then buried[#buried + 1] = mark end
+    if redis.call('ZSCORE', tombstones, mark) == score then buried[#buried + 1] = mark end
   end
 end
 if #done > 0 then redis.call('ZREM', dirty, unpack(done)) end
-if #buried > 0 then redis.call('ZREM', tombs, unpack(buried)) end
+if #buried > 0 then redis.call('ZREM', tombstones, unpack(buried)) end
 if #found == 2 * q.limit then return { 1, kept } end
 
 redis.call('HSET', KEYS[1], 'synced', q.last)
-local meta = redis.call('HGETALL', KEYS[1])
-for i = 1, #meta, 2 do
-  local given = string.sub(meta[i], 1, 3) == 'op:' and string.match(meta[i + 1], ' OK %S+ (%d+) ')
-  if given and tonumber(given) < tonumber(version) - 3600 * 1000000 then
-    redis.call('HDEL', KEYS[1], meta[i])
-  end
-end
+remove_old_operations()
 return { 0, kept }

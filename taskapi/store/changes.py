@@ -1,4 +1,4 @@
-"""The store as the sync pass and the backup see it: chunks of entities, oldest change first."""
+"""Chunks of entities for the sync pass and the backup, oldest change first."""
 
 import itertools
 from collections import Counter
@@ -17,15 +17,15 @@ from taskapi.store.meta import Meta
 from taskapi.store.prefetch import prefetch
 
 CHUNK: Final = 2000
-"""Entities read in one call, about 8 ms of Redis' time."""
-MARKS: Final = 10_000
+"""Entities read in one call: about 8 ms of Redis' time."""
+MARKS_MOST: Final = 10_000
 """Marks counted in one call."""
 PIN_SECONDS: Final = 60
-"""How long a pin outlives a backup that died."""
+"""How long a pin stays after a backup that crashed."""
 
 
 class Mark(NamedTuple):
-    """An entity's name and version, which is all that is left of a deleted one."""
+    """The kind, id and version of a changed or deleted entity."""
 
     kind: str
     id: int
@@ -42,9 +42,9 @@ class Chunk:
     Attributes:
         users: each with its `password_hash`.
         inconsistent: marks with neither an entity nor a tombstone of their version.
-        last: the score up to which everything was read, empty where there was nothing at all.
+        last: the score up to which everything was read; empty if there was nothing.
         is_last: nothing followed at that instant.
-        sizes: how many entities of each kind there were at that instant.
+        sizes: the number of entities of each kind at that instant.
     """
 
     users: list[Entity]
@@ -58,7 +58,7 @@ class Chunk:
 
     @property
     def marks(self) -> list[Mark]:
-        """The names of all that is to be written."""
+        """The marks of all entities and deletes."""
         parts = zip(Kind, (self.users, self.groups, self.tasks), strict=True)
         alive = [Mark(kind, e["id"], e["version"]) for kind, part in parts for e in part]
         return alive + self.deleted
@@ -73,16 +73,16 @@ class Chunk:
 
 
 def changed(store: Store, *, with_quarantine: bool = False) -> Iterator[Chunk]:
-    """Yield what changed and PostgreSQL may not have, oldest change first.
+    """Yield the changes that PostgreSQL may not have, oldest first.
 
-    What changes meanwhile is read again, so all chunks together are the state at the last one;
-    there is a last one, because reading is faster than writing.
+    An entity that changes meanwhile is read again, so all chunks together are the state at the last
+    one. There is a last one, because reading is faster than writing.
     """
     yield from _walk(store, store.keys.dirty, None, skips=not with_quarantine)
 
 
 def everything(store: Store) -> Iterator[Chunk]:
-    """Yield all entities; what changes meanwhile may be missing or in either state."""
+    """Yield all entities; those that change meanwhile may be missing, old or new."""
     sets = {
         Kind.USER: store.keys.users,
         Kind.GROUP: store.keys.groups,
@@ -95,16 +95,18 @@ def everything(store: Store) -> Iterator[Chunk]:
 def count(store: Store) -> dict[Kind, int]:
     """Return how many entities of each kind are marked."""
     found: Counter[bytes] = Counter()
-    for start in itertools.count(0, MARKS):
-        (marks,) = store.connection.execute(("ZRANGE", store.keys.dirty, start, start + MARKS - 1))
+    for start in itertools.count(0, MARKS_MOST):
+        (marks,) = store.connection.execute(
+            ("ZRANGE", store.keys.dirty, start, start + MARKS_MOST - 1)
+        )
         found.update(mark[:1] for mark in marks)
-        if len(marks) < MARKS:
+        if len(marks) < MARKS_MOST:
             break
     return {kind: found[kind.encode()] for kind in Kind}
 
 
 def mark_everything(store: Store) -> None:
-    """Have PostgreSQL get everything again."""
+    """Mark every entity, so that the next pass copies everything."""
     for chunk in prefetch(everything(store)):
         words = [word for mark in chunk.marks for word in (mark.version, str(mark))]
         if words:
@@ -118,24 +120,24 @@ def size(store: Store) -> int:
 
 
 def marked(store: Store, *marks: Mark) -> list[Mark]:
-    """Return those that are marked, with the versions they are marked with."""
+    """Return those of the marks that exist, with their present versions."""
     (scores,) = store.connection.execute(("ZMSCORE", store.keys.dirty, *map(str, marks)))
     pairs = zip(marks, scores, strict=True)
     return [mark._replace(version=int(score)) for mark, score in pairs if score is not None]
 
 
 def oldest(store: Store) -> float | None:
-    """Return when the oldest change was made that PostgreSQL may not have, in seconds."""
+    """Return the time of the oldest change that PostgreSQL may not have, in seconds."""
     (found,) = store.connection.execute(("ZRANGE", store.keys.dirty, 0, 0, "WITHSCORES"))
     return float(found[1]) / 1_000_000 if found else None
 
 
 def acknowledge(store: Store, redis: Meta, last: str) -> None:
-    """Forget the marks up to version `last`, all of which PostgreSQL has or has in quarantine.
+    """Remove the marks up to version `last`; PostgreSQL has them, or they are in quarantine.
 
     Raises:
-        NewEpoch: the store was restored, or restarted, since it was described as `redis`; nothing
-            more is forgotten.
+        NewEpoch: the store was restored or restarted since `redis` was read; no more marks are
+            removed.
     """
     query = {"root": store.keys.root, "epoch": str(redis.epoch), "run": redis.run, "last": last}
     follows, kept = 1, 0
@@ -149,13 +151,13 @@ def acknowledge(store: Store, redis: Meta, last: str) -> None:
 
 
 class Pin:
-    """Keeps the marks of all that changes from now on, for a backup that copies entities meanwhile.
+    """Keeps the marks of all changes from now on, while a backup copies entities.
 
-    It runs out when it is not renewed, so that a backup that died holds nothing up for long.
+    It expires unless it is renewed, so that a backup that crashed keeps them only for a while.
     """
 
     def __init__(self, store: Store, *, takes_over: bool = False) -> None:
-        """Raises AlreadyRunning when there is one, unless its owner is known to be dead or done."""
+        """Set the pin; raises AlreadyRunning if there is one, unless `takes_over` is set."""
         self._store, self._key = store, store.keys.pin
         self.version = str(meta.read(store).version)
         condition = () if takes_over else ("NX",)
@@ -165,7 +167,7 @@ class Pin:
             raise AlreadyRunning("A backup is being written: try again in a minute.")
 
     def renew(self) -> None:
-        """Keep it for another while; raises Unavailable when it has run out."""
+        """Extend the pin; raises Unavailable if it has expired."""
         held, _ = self._store.connection.execute(
             ("GET", self._key), ("EXPIRE", self._key, PIN_SECONDS)
         )
@@ -173,7 +175,7 @@ class Pin:
             raise Unavailable("The backup took too long between two steps: try again.")
 
     def drop(self) -> None:
-        """Let marks go again."""
+        """Remove the pin."""
         self._store.connection.execute(("DEL", self._key))
 
 

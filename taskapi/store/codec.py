@@ -1,6 +1,5 @@
-"""How an entity is written: the answer's object, byte for byte, slots for what is not known yet."""
+"""The stored form of an entity: the answer's JSON, with placeholders for what Redis fills in."""
 
-import re
 from typing import Any, Final
 
 import orjson
@@ -15,7 +14,7 @@ Entity = dict[str, Any]
 
 SCHEMAS: Final[dict[Kind, Schema]] = {Kind.USER: User(), Kind.GROUP: Group(), Kind.TASK: Task()}
 FIELDS: Final = {kind: tuple(schema.dump_fields) for kind, schema in SCHEMAS.items()}
-"""What a client sees of each kind, in the order of the answer."""
+"""The fields of each kind that a client sees, in the order of the answer."""
 ADDED: Final = {
     kind: {name: field for name, field in schema.dump_fields.items() if "added" in field.metadata}
     for kind, schema in SCHEMAS.items()
@@ -26,15 +25,19 @@ _KNOWN: Final = {kind: {*names, "administers", "password_hash"} for kind, names 
 NEW_ID: Final = "\0i"
 NEW_VERSION: Final = "\0v"
 NOW: Final = "\0t"
-"""What `commit.lua` fills in. No text of a user can be one: NUL is refused at the door."""
+"""Placeholders that `commit.lua` fills in. No text of a user has a NUL: it is refused."""
 
-_NUMBER_SLOT = re.compile(r'"\\u0000([iv])"')
+_ESCAPED: Final = {
+    placeholder: (orjson.dumps(placeholder).decode(), written)
+    for placeholder, written in ((NEW_ID, NEW_ID), (NEW_VERSION, NEW_VERSION), (NOW, f'"{NOW}"'))
+}
+"""Placeholder -> how orjson writes it, and how it stands in the JSON: ids and versions unquoted."""
 BUCKET: Final = 1 << 50
 BUCKETS: Final = 6
 
 
 def template(kind: Kind, entity: Entity) -> str:
-    """Return an entity's JSON; slots stay in it as NUL and a letter.
+    """Return an entity's JSON, in which placeholders stay as they are.
 
     Fields that only a newer program knows are kept; `version` stays the last one.
     """
@@ -42,14 +45,15 @@ def template(kind: Kind, entity: Entity) -> str:
     if unknown := entity.keys() - _KNOWN[kind]:
         version = shown.pop("version")
         shown |= {name: entity[name] for name in sorted(unknown)} | {"version": version}
-    return with_slots(orjson.dumps(shown).decode())
+    return with_placeholders(orjson.dumps(shown).decode())
 
 
-def with_slots(text: str) -> str:
-    """Return JSON text with its slots as NUL and a letter, which `commit.lua` looks for."""
-    if "\\u0000" not in text:
-        return text
-    return _NUMBER_SLOT.sub("\0\\1", text).replace('"\\u0000t"', '"\0t"')
+def with_placeholders(text: str) -> str:
+    """Return JSON text whose placeholders are as `commit.lua` looks for them."""
+    if "\\u0000" in text:
+        for escaped, written in _ESCAPED.values():
+            text = text.replace(escaped, written)
+    return text
 
 
 def decode(kind: Kind, json: bytes) -> Entity:
@@ -87,30 +91,30 @@ def version(json: bytes) -> str:
 def split(json: bytes) -> list[bytes]:
     """Return the JSON of each of the entities whose JSON was joined by commas.
 
-    In a string, a quotation mark has a backslash before it, so only entities begin like that.
+    Inside a string every quotation mark has a backslash, so only an entity begins like that.
     """
     first, *others = json.split(b',{"id":')
     return [first, *(b'{"id":' + other for other in others)] if json else []
 
 
 def outlines(users: bytes) -> bytes:
-    """Return what fellow members see of users, from their JSON joined by commas to the same."""
+    """Return the fields of users that fellow members see; JSON joined by commas in and out."""
     names = ("id", "full_name", "role", "email")
     shown = [{name: user[name] for name in names} for user in decode_list(Kind.USER, users)]
     return orjson.dumps(shown)[1:-1]
 
 
 def fragment(json: bytes) -> orjson.Fragment:
-    """Return finished JSON as a part of an answer, not to be written again."""
+    """Return finished JSON as a part of an answer that orjson copies."""
     return orjson.Fragment(json)
 
 
 def bucket(is_done: bool, priority: int) -> int:
-    """Return which of the six sections of a task set holds such a task."""
+    """Return the bucket, 0 to 5, of a task set that holds such a task."""
     return 3 * is_done + priority - 1
 
 
 def score(task: Entity) -> str:
-    """Return a task's score in every task set; that of a new task is a slot."""
+    """Return a task's score in every task set; a placeholder for a new task."""
     section = bucket(task["status"], task["priority"])
     return f"\0{section}" if task["id"] == NEW_ID else str(section * BUCKET + task["id"])

@@ -1,4 +1,4 @@
-"""The one door for writes: what a request decided, done as a whole or not at all."""
+"""The one way to write: all changes of a request, as a whole or not at all."""
 
 from typing import Final, NamedTuple
 
@@ -14,35 +14,36 @@ from taskapi.store.session import Guard, Session
 PRESENT: Final = True
 ABSENT: Final = False
 CLOSING_SECONDS: Final = 3
-FEW: Final = 1000
+BIG_COMMIT: Final = 1000
+"""Guards from which a commit gets a longer reply timeout."""
 MERGED_LEAST: Final = 20
-"""Writes of a few tasks; to look for what they share costs more than it saves."""
+"""With fewer writes, merging costs more than it saves."""
 SECONDS_EACH: Final = 0.001
-"""A commit of many entities holds Redis up for about 10 us each; this allows for a slow one."""
+"""Reply timeout for each guard of a big commit; a guard and its writes take about 10 µs."""
 
 
-class Written(NamedTuple):
-    """What a commit made of one entity."""
+class WrittenEntity(NamedTuple):
+    """The id and the JSON of an entity that a commit created or changed."""
 
     id: int
     json: bytes
 
 
 class Stamp(NamedTuple):
-    """What only the store knows of a commit."""
+    """The id, version and time that Redis gave to a commit."""
 
     id: str
     version: str
     time: str
 
     def fill(self, template: str) -> bytes:
-        """Return the text with its slots filled, as `commit.lua` filled them."""
+        """Return a template filled in like `commit.lua` does it."""
         filled = template.replace(NEW_ID, self.id).replace(NEW_VERSION, self.version)
         return filled.replace(NOW, self.time).encode()
 
 
 class Commit:
-    """Guards and commands of one operation, collected and then handed over in one call."""
+    """Guards and commands of one operation, collected and then sent in one call."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -53,50 +54,50 @@ class Commit:
         self._created: Kind | None = None
 
     def guard(self, key: str, field: str, value: str | bool) -> None:
-        """Refuse unless the hash field has this value, is PRESENT or is ABSENT."""
+        """Refuse the commit unless the hash field has this value, is PRESENT or is ABSENT."""
         self._guards[(key, field, value)] = None
 
     def guard_size(self, key: str, size: int) -> None:
-        """Refuse unless the sorted set has this many members."""
+        """Refuse the commit unless the sorted set has this many members."""
         self._guards[(key, False, size)] = None
 
     def guard_unchanged(self, kind: Kind, entity: Entity) -> None:
-        """Refuse if the entity has changed or gone since it was read."""
+        """Refuse the commit if the entity was changed or deleted since it was read."""
         self.guard(self._keys.entity(kind, entity["id"]), "version", str(entity["version"]))
 
     def guard_not_closing(self, user_id: int, group_id: int) -> None:
-        """Refuse while the user, or the group, of a task is about to go: see `close`."""
+        """Refuse the commit while the user or the group of a task is closed: see `close`."""
         for kind, entity_id in ((Kind.USER, user_id), (Kind.GROUP, group_id)):
             self.guard(self._keys.closing(kind, entity_id), "until", ABSENT)
 
     def close(self, kind: Kind, entity_id: int) -> None:
-        """Hold up writes of tasks there, so that deciding about all of them can come to an end.
+        """Refuse writes to the tasks of a user or group until this commit, for some seconds.
 
-        Once done, at the latest after some seconds, they are decided anew.
+        Otherwise steady writers would make a commit about all tasks fail again and again.
         """
-        self._session.require_match()  # what will be refused must not hold up anybody
+        self._session.require_match()  # a commit that will be refused must not block others
         key = self._keys.closing(kind, entity_id)
-        write = ("EVALSHA", scripts.WRITE, 1, key, "until", "gone")
+        write = ("EVALSHA", scripts.SET_FIELDS, 1, key, "until", "gone")
         self._session.connection.execute(write, ("EXPIRE", key, CLOSING_SECONDS))
         self.add("UNLINK", key)
 
     def add(self, *command: str) -> None:
-        """Do a command too."""
+        """Add a Redis command to this commit."""
         self._commands.append(command)
 
     def create(self, kind: Kind, fields: Entity) -> str:
-        """Write a new entity with the next id of its kind; return its template."""
+        """Create an entity with the next id of its kind; return its template."""
         self._created = kind
         new = {"id": NEW_ID, **fields, "created_at": NOW}
         return self._put(kind, None, new)
 
     def update(self, kind: Kind, old: Entity, changes: Entity) -> str:
-        """Write a changed entity, provided that it is still `old`; return its template."""
+        """Change an entity that is still `old`; return its template."""
         self.guard_unchanged(kind, old)
         return self._put(kind, old, {**old, **changes})
 
     def delete(self, kind: Kind, old: Entity) -> None:
-        """Remove an entity, provided that it is still `old`, and leave a tombstone."""
+        """Delete an entity that is still `old`, and leave a tombstone."""
         self.guard_unchanged(kind, old)
         writes, mark = self._writes(kind), f"{kind}:{old['id']}"
         writes += reindex(self._keys, kind, old, None)
@@ -105,17 +106,17 @@ class Commit:
         writes.append(("ZADD", self._keys.tombstones, NEW_VERSION, mark))
 
     def run(self, *, frees_memory: bool = False) -> Stamp:
-        """Do it all.
+        """Send the commit.
 
         Args:
-            frees_memory: whether to go on when Redis is full.
+            frees_memory: whether Redis may run it when its memory is full.
 
         Raises:
             VersionMismatch: the caller wants another version than the present one.
-            Stale: what was read has changed; nothing was done: read and decide again.
-            NewEpoch: the same, since the store was restored.
-            NotReady: the store takes no writes now; nothing was done.
-            Unavailable: Redis does not answer; whether it was done is not known.
+            Stale: what was read has changed; nothing was written: read and decide again.
+            NewEpoch: the store was restored; nothing was written.
+            NotReady: the store takes no writes now; nothing was written.
+            Unavailable: Redis does not answer; it may or may not have been written.
         """
         self._session.require_match()
         connection = self._session.connection
@@ -130,7 +131,7 @@ class Commit:
             }
         )
         script = scripts.COMMIT_WHEN_FULL if frees_memory else scripts.COMMIT
-        seconds = len(self._guards) * SECONDS_EACH if len(self._guards) > FEW else None
+        seconds = len(self._guards) * SECONDS_EACH if len(self._guards) > BIG_COMMIT else None
         (reply,) = connection.execute(
             ("EVALSHA", script, 1, self._keys.meta, argument), seconds=seconds
         )
@@ -150,12 +151,12 @@ class Commit:
         return template
 
     def _task_commands(self) -> list[Write]:
-        """Return what is done about tasks, in fewer commands where they are many."""
+        """Return the writes of tasks, merged into fewer commands if they are many."""
         writes = self._task_writes
         return merged(writes) if len(writes) > MERGED_LEAST else writes
 
     def _writes(self, kind: Kind) -> list[Write]:
-        """Return the list to add to: tasks come first, before what they hang on goes."""
+        """Return the list to add to: tasks are written before their user or group is deleted."""
         return self._task_writes if kind is Kind.TASK else self._commands
 
 
@@ -168,5 +169,5 @@ _REFUSALS: Final[dict[str, tuple[type[Exception], ...] | tuple[type[Exception], 
         NotReady,
         "Redis and PostgreSQL hold different histories: the owner has to restore or reseed.",
     ),
-    "STALE": (Unavailable, "The change came too late to be done: send it again."),
+    "STALE": (Unavailable, "The change was not made in time: send it again."),
 }

@@ -1,10 +1,10 @@
-"""One thread's connection to Redis, and the one table of what Redis' refusals mean."""
+"""One thread's connection to Redis, and the translation of the errors that Redis answers."""
 
 import itertools
 import secrets
 import threading
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import redis
 from redis import exceptions as driver
@@ -13,12 +13,12 @@ from redis.retry import Retry
 
 from taskapi.errors import StoreFull, StoreUnreachable
 from taskapi.store.keys import Keys
-from taskapi.store.scripts import ARRIVE, SOURCES, WRITE
+from taskapi.store.scripts import CHECK_SERVER, SET_FIELDS, SOURCES
 
 Command = tuple[Any, ...]
 CONNECT_SECONDS: Final = 0.4
 REPLY_SECONDS: Final = 0.9
-"""Two attempts at most, so that an outage answers within 2 s."""
+"""At most two attempts, so that an outage answers within 2 s."""
 WORKER_REPLY_SECONDS: Final = 30.0
 
 REFUSALS: Final = {
@@ -34,16 +34,32 @@ REFUSALS: Final = {
     "WRONGPASS": (StoreUnreachable, "Redis refused the service's password."),
     "NOPERM": (StoreUnreachable, "Redis refused the service's rights."),
 }
-LOST_IDS: Final = 10_000
-LOST_VERSIONS: Final = 10_000_000
-"""Left out where Redis may have given some out that nobody remembers; versions are microseconds."""
+"""First word of an error that Redis answers -> the domain error."""
+SKIPPED_IDS: Final = 10_000
+SKIPPED_VERSIONS: Final = 10_000_000
+"""Skipped where Redis may have lost the last ones that it issued; versions are microseconds."""
 FSYNC_MS: Final = 1500
-"""Within which appendfsync everysec writes what it has to the disk."""
+"""Redis with appendfsync everysec writes to the disk within this time."""
 UNREACHABLE: Final = "Redis does not answer: try again in a moment."
 
 
+class ServerRun(NamedTuple):
+    """One start of one Redis server.
+
+    Attributes:
+        run_id: the server's own id of this start.
+        is_safe: the server keeps on disk everything that it acknowledges.
+    """
+
+    run_id: str
+    is_safe: bool
+
+    def __str__(self) -> str:
+        return f"{self.run_id} {'safe' if self.is_safe else 'unsafe'}"
+
+
 def refusal(error: driver.RedisError) -> Exception:
-    """Return the domain error that stands for what Redis answered, or the error itself."""
+    """Return the domain error for what Redis answered, or the error itself."""
     word = getattr(error, "status_code", None) or str(error).split(" ", 1)[0]
     if word in REFUSALS:
         kind, sentence = REFUSALS[word]
@@ -53,35 +69,35 @@ def refusal(error: driver.RedisError) -> Exception:
 
 
 class Connection:
-    """A connection that only one thread uses, its operations numbered.
+    """A connection that only one thread uses, with numbered operations.
 
     Attributes:
-        server: which start of which server it was last connected to, and whether that is safe:
-            keeps on disk what it acknowledged.
+        server_run: the start of the server that it is connected to; empty before the first time.
+        operation_field: the field of meta that holds this thread's last operation.
     """
 
     def __init__(
         self, store: "Store", process: str, thread: int, pool: redis.ConnectionPool
     ) -> None:
-        self.server, self._meta = "", store.keys.meta
-        self._connection: Any = pool.connection_class(**pool.connection_kwargs)
+        self.server_run, self._meta = "", store.keys.meta
+        self._socket: Any = pool.connection_class(**pool.connection_kwargs)
         if not store.read_only:
-            self._connection.register_connect_callback(self._arrive)
+            self._socket.register_connect_callback(self._check_server)
         self._numbers = itertools.count(1)
         self.operation_field = f"op:{process}.{thread}"
 
     def next_number(self) -> int:
-        """Return a number above all that this connection gave before."""
+        """Return the next operation number."""
         return next(self._numbers)
 
     def execute(self, *commands: Command, seconds: float | None = None) -> list[Any]:
-        """Send all commands at once and return their replies.
+        """Send commands in one round trip and return their replies.
 
-        A connection that breaks is tried once more, so only commands go in that may run twice:
-        reads, and commits, which carry an operation number.
+        A broken connection is tried once more, so the commands must be repeatable: reads, and
+        commits, which carry an operation number.
 
         Args:
-            seconds: how long to wait for each reply, where that is more than usual.
+            seconds: timeout of each reply, if it is longer than usual.
 
         Raises:
             StoreUnreachable, StoreFull: Redis cannot serve now.
@@ -91,46 +107,51 @@ class Connection:
         except (driver.ConnectionError, driver.TimeoutError) as error:
             if isinstance(error, driver.AuthenticationError | driver.BusyLoadingError):
                 raise refusal(error) from error
-            replies = self._again(commands, seconds)
+            replies = self._retry(commands, seconds)
         if any(isinstance(reply, driver.NoScriptError) for reply in replies):
-            replies = self._again([_with_source(command) for command in commands], seconds)
+            replies = self._retry([_with_source(command) for command in commands], seconds)
         for reply in replies:
             if isinstance(reply, driver.RedisError):
                 raise refusal(reply) from reply
         return replies
 
     def close(self) -> None:
-        """Give the connection back to the system."""
-        self._connection.disconnect()
+        """Close the connection; the next command opens it again."""
+        self._socket.disconnect()
 
-    def _again(self, commands: Sequence[Command], seconds: float | None) -> list[Any]:
+    def _retry(self, commands: Sequence[Command], seconds: float | None) -> list[Any]:
         try:
             return self._exchange(commands, seconds)
         except driver.RedisError as error:
             raise refusal(error) from error
 
     def _exchange(self, commands: Sequence[Command], seconds: float | None) -> list[Any]:
-        connection = self._connection
-        connection.send_packed_command(connection.pack_commands(commands))
-        patience = {} if seconds is None else {"timeout": seconds}
-        return [self._reply(patience) for _ in commands]
+        self._socket.send_packed_command(self._socket.pack_commands(commands))
+        options = {} if seconds is None else {"timeout": seconds}
+        return [self._reply(**options) for _ in commands]
 
-    def _arrive(self, connection: Any) -> None:
-        """Before anything else on a new connection, ids go on above all that may have been lost."""
+    def _reply(self, **options: float) -> Any:
+        """Return the next reply; an error that Redis answers is returned, not raised."""
         try:
-            connection.send_command("INFO", "server", "persistence", "replication")
-            info = connection.read_response().decode()
-            connection.send_command("CONFIG", "GET", "appendfsync")
-            policy = self._reply({})  # where CONFIG is forbidden: unsafe
-            is_safe = policy == [b"appendfsync", b"always"] and _is_durable(info)
-            self.server = f"{value_of(info, 'run_id')} {'safe' if is_safe else 'unsafe'}"
-            skipped = (self.server, LOST_IDS, LOST_VERSIONS)
-            connection.send_command("EVAL", SOURCES[ARRIVE], 1, self._meta, *skipped)
-            if connection.read_response() == b"WAIT":
-                connection.send_command("WAITAOF", 1, 0, FSYNC_MS)
-                self._reply({"timeout": 2 * FSYNC_MS / 1000})  # without such a file: no matter
-                connection.send_command("EVAL", SOURCES[WRITE], 1, self._meta, "run", self.server)
-                connection.read_response()
+            return self._socket.read_response(**options)
+        except driver.ResponseError as error:
+            return error
+        except driver.ConnectionError as error:
+            self._socket.disconnect()
+            raise error
+
+    def _check_server(self, connection: Any) -> None:
+        """Before any other command, make ids and versions skip what the server may have lost."""
+        try:
+            run = self._ask_server_run()
+            self.server_run = str(run)
+            safety = "safe" if run.is_safe else "unsafe"
+            skips = (SKIPPED_IDS, SKIPPED_VERSIONS)
+            check = ("EVAL", SOURCES[CHECK_SERVER], 1, self._meta, run.run_id, safety, *skips)
+            if self._must(*check) == b"WAIT":
+                self._socket.send_command("WAITAOF", 1, 0, FSYNC_MS)
+                self._reply(timeout=2 * FSYNC_MS / 1000)  # an error: the server keeps no file
+                self._must("EVAL", SOURCES[SET_FIELDS], 1, self._meta, "run", self.server_run)
         except (driver.ConnectionError, driver.TimeoutError):
             connection.disconnect()
             raise
@@ -138,23 +159,25 @@ class Connection:
             connection.disconnect()
             raise refusal(error) from error
 
-    def _reply(self, patience: dict[str, float]) -> Any:
-        try:
-            return self._connection.read_response(**patience)
-        except driver.ResponseError as error:
-            return error
-        except driver.ConnectionError as error:
-            self._connection.disconnect()
-            raise error
+    def _ask_server_run(self) -> ServerRun:
+        info = self._must("INFO", "server", "persistence", "replication").decode()
+        self._socket.send_command("CONFIG", "GET", "appendfsync")
+        is_always = self._reply() == [b"appendfsync", b"always"]  # an error: CONFIG is forbidden
+        return ServerRun(value_of(info, "run_id"), is_always and _is_durable(info))
+
+    def _must(self, *command: Any) -> Any:
+        """Send one command and return its reply; raises what Redis answers as an error."""
+        self._socket.send_command(*command)
+        return self._socket.read_response()
 
 
 def _is_durable(info: str) -> bool:
-    """Whether all of this server's own past is on its disk; a replica's may lack the last of it."""
+    """Return whether the server has its own past on disk; a former replica may lack the end."""
     return value_of(info, "aof_enabled") == "1" and value_of(info, "second_repl_offset") == "-1"
 
 
 def value_of(info: str, name: str) -> str:
-    """Return a value of what Redis answers to INFO, empty where it has none of that name."""
+    """Return a value from the reply to INFO; empty if there is none of that name."""
     return info.partition(f"\n{name}:")[2].partition("\r")[0]
 
 
@@ -165,10 +188,10 @@ def _with_source(command: Command) -> Command:
 
 
 class Store:
-    """An installation's Redis: its keys, and a connection for each thread that asks.
+    """An installation's Redis: its keys, and a connection for each thread that uses it.
 
-    An onlooker's links leave nothing behind when they connect. In return it must not write: ids
-    and versions that a server lost may be given out again.
+    A read-only store leaves nothing in Redis when it connects. It must not write, because the
+    server may issue ids and versions again that it lost.
     """
 
     def __init__(
@@ -194,9 +217,9 @@ class Store:
 
     @property
     def connection(self) -> Connection:
-        """This thread's own connection, made on first use."""
-        found: Connection | None = getattr(self._local, "connection", None)
-        if found is None:
+        """The connection of this thread, made on first use."""
+        known: Connection | None = getattr(self._local, "connection", None)
+        if known is None:
             thread = next(self._threads)
-            found = self._local.connection = Connection(self, self._process, thread, self._pool)
-        return found
+            known = self._local.connection = Connection(self, self._process, thread, self._pool)
+        return known

@@ -1,18 +1,18 @@
-"""Groups: their names, their admins, and what goes with them when they go."""
+"""Creating, changing and deleting groups."""
 
 from typing import NamedTuple
 
 from taskapi.errors import Conflict, Invalid, Stale
 from taskapi.store import codec, memberships, queries
 from taskapi.store.codec import NEW_ID, Entity
-from taskapi.store.commit import ABSENT, Commit, Written
+from taskapi.store.commit import ABSENT, Commit, WrittenEntity
 from taskapi.store.indexes import fold
 from taskapi.store.keys import Kind
 from taskapi.store.queries import Reach
 from taskapi.store.session import Session
 
 
-class Deleted(NamedTuple):
+class DeletedGroup(NamedTuple):
     """How many users and tasks a deleted group had."""
 
     users: int
@@ -20,14 +20,14 @@ class Deleted(NamedTuple):
 
 
 class Details(NamedTuple):
-    """What a group's own page shows besides the group."""
+    """The admin of a group, and its sizes."""
 
     admin: Entity
     users_count: int
     tasks_count: int
 
 
-def create(session: Session, name: str, admin_id: int) -> Written:
+def create(session: Session, name: str, admin_id: int) -> WrittenEntity:
     """Create a group; its admin becomes a member.
 
     Raises:
@@ -40,10 +40,10 @@ def create(session: Session, name: str, admin_id: int) -> Written:
     template = commit.create(Kind.GROUP, {"name": name, "admin_id": admin_id})
     memberships.appoint(session, commit, admin, [NEW_ID])
     stamp = commit.run()
-    return Written(int(stamp.id), stamp.fill(template))
+    return WrittenEntity(int(stamp.id), stamp.fill(template))
 
 
-def update(session: Session, group: Entity, changes: Entity) -> Written | None:
+def update(session: Session, group: Entity, changes: Entity) -> WrittenEntity | None:
     """Change a group's name or admin; None if nothing changes. Raises as `create` does."""
     changes = {name: value for name, value in changes.items() if group[name] != value}
     if not changes:
@@ -58,10 +58,10 @@ def update(session: Session, group: Entity, changes: Entity) -> Written | None:
     if "name" in changes and fold(changes["name"]) != fold(group["name"]):
         _take_name(session, commit, changes["name"])
     template = commit.update(Kind.GROUP, group, changes)
-    return Written(group["id"], commit.run().fill(template))
+    return WrittenEntity(group["id"], commit.run().fill(template))
 
 
-def delete(session: Session, group: Entity) -> Deleted:
+def delete(session: Session, group: Entity) -> DeletedGroup:
     """Delete a group with its tasks and memberships."""
     keys, group_id = session.keys, group["id"]
     commit = Commit(session)
@@ -80,7 +80,7 @@ def delete(session: Session, group: Entity) -> Deleted:
     memberships.dismiss(session, commit, admin, group_id)
     commit.delete(Kind.GROUP, group)
     commit.run(frees_memory=True)
-    return Deleted(len(users), len(tasks))
+    return DeletedGroup(len(users), len(tasks))
 
 
 def details(session: Session, group: Entity) -> Details:

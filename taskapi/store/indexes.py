@@ -1,7 +1,7 @@
-"""Which index commands follow from a change of an entity: the one place that knows."""
+"""The index commands that follow from a change of an entity."""
 
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -13,33 +13,19 @@ Write = tuple[str, ...]
 
 
 def fold(text: str) -> str:
-    """Return what is equal for texts that differ in case or composition only."""
+    """Return the same text for texts that differ only in case or Unicode composition."""
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
 def reindex(keys: Keys, kind: Kind, old: Entity | None, new: Entity | None) -> Iterator[Write]:
-    """Yield the commands that turn the indexes of `old` into those of `new`; None is absent."""
+    """Yield the commands that change the indexes of `old` into those of `new`; None is absent."""
     return _BY_KIND[kind](keys, old, new)
 
 
-def filed(keys: Keys, tasks: Iterable[Entity]) -> list[Write]:
-    """Return what `reindex` yields for many new tasks, with fewer calls."""
-    joined: dict[Write, list[str]] = defaultdict(list)
-    sums: Counter[Write] = Counter()
-    for task in tasks:
-        pair, user_id = (codec.score(task), str(task["id"])), str(task["user_id"])
-        joined["ZADD", keys.tasks] += pair
-        joined["ZADD", keys.user_tasks(user_id)] += pair
-        joined["ZADD", keys.group_tasks(task["group_id"])] += pair
-        sums["HINCRBY", keys.counts, user_id] += 1
-        sums["HINCRBY", keys.group_counts(task["group_id"]), user_id] += 1
-    return _calls(joined, sums)
-
-
 def merged(writes: Iterable[Write]) -> list[Write]:
-    """Return commands that do what `writes` do, with fewer calls.
+    """Return fewer commands with the same effect.
 
     Only for writes whose order does not matter: those of different tasks.
     """
@@ -60,7 +46,7 @@ def merged(writes: Iterable[Write]) -> list[Write]:
 def _calls(joined: dict[Write, list[str]], sums: Counter[Write]) -> list[Write]:
     calls: list[Write] = [(*head, str(delta)) for head, delta in sums.items()]
     for head, words in joined.items():
-        calls += [(*head, *words[i : i + _MOST]) for i in range(0, len(words), _MOST)]
+        calls += [(*head, *words[i : i + _WORDS_MOST]) for i in range(0, len(words), _WORDS_MOST)]
     return calls
 
 
@@ -125,7 +111,7 @@ def _task(keys: Keys, old: Entity | None, new: Entity | None) -> Iterator[Write]
 
 
 _FIXED_WORDS: Final = {"ZADD": 2, "ZREM": 2, "UNLINK": 1}
-"""Commands that take many members or keys, and how many words come before those."""
-_MOST: Final = 1000
-"""Words in one command, even because ZADD takes pairs; Lua can unpack some 8000."""
+"""Commands that take many members or keys -> the number of words before those."""
+_WORDS_MOST: Final = 1000
+"""Words in one command: even, because ZADD takes pairs; Lua unpacks at most 8000."""
 _BY_KIND = {Kind.USER: _user, Kind.GROUP: _group, Kind.TASK: _task}

@@ -1,4 +1,4 @@
-"""Filling a store anew, closed to everybody while it lasts."""
+"""Loading a store while clients are blocked."""
 
 import itertools
 import secrets
@@ -11,36 +11,36 @@ from taskapi.errors import NewEpoch
 from taskapi.store import codec, meta, scripts
 from taskapi.store.codec import Entity
 from taskapi.store.connection import Store
-from taskapi.store.indexes import Write, filed, merged, reindex
+from taskapi.store.indexes import Write, merged, reindex
 from taskapi.store.keys import Keys, Kind
 from taskapi.store.meta import State
 from taskapi.store.prefetch import prefetch
 
 BATCH: Final = 500
-"""Entities loaded in one call, about 5 ms of Redis' time."""
+"""Entities loaded in one call: about 5 ms of Redis' time."""
 SCAN: Final = 1000
 
 
 class Loader:
-    """One restore of a store. A second one begun meanwhile stops the first, whatever it does."""
+    """One restore of a store; a second one that starts meanwhile stops the first."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._keys = store, store.keys
         self._token, self._batches = secrets.token_hex(8), 0
 
     def block_clients(self) -> None:
-        """From now on nobody reads or writes but this loader."""
-        run = self._store.connection.server
+        """Refuse reads and writes of everybody but this loader."""
+        run = self._store.connection.server_run
         meta.write(self._store, state=State.RESTORING, loader=self._token, loaded="0", run=run)
 
     def clear(self) -> None:
-        """Remove all entities, indexes and marks, but what the store knows of itself."""
-        spared = {self._keys.meta.encode(), self._keys.sync.encode()}
+        """Delete all entities, indexes and marks; keep the store's description and status."""
+        kept = {self._keys.meta.encode(), self._keys.sync.encode()}
         cursor = b"0"
         while True:
             scan = ("SCAN", cursor, "MATCH", _literally(self._keys.root) + "*", "COUNT", SCAN)
             ((cursor, found),) = self._store.connection.execute(scan)
-            if doomed := set(found) - spared:
+            if doomed := set(found) - kept:
                 self.run([("UNLINK", *(key.decode() for key in doomed))])
             if cursor == b"0":
                 return
@@ -52,7 +52,7 @@ class Loader:
             How many there were.
 
         Raises:
-            NewEpoch: another restore has begun.
+            NewEpoch: another restore has started.
         """
         count = 0
         for size, writes in prefetch(self._written(kind, iter(entities))):
@@ -61,45 +61,39 @@ class Loader:
         return count
 
     def run(self, commands: list[Write]) -> None:
-        """Do commands, all or none; raises NewEpoch when another restore has begun."""
+        """Run commands, all or none; raises NewEpoch when another restore has started."""
         self._do(orjson.dumps(commands))
 
     def unblock_clients(self, **fields: str) -> None:
-        """Serve again what is in the store now, after setting fields of its description."""
+        """Set fields of the store's description, and serve clients again."""
         words = itertools.chain(*fields.items())
         self.run([("HSET", self._keys.meta, *words, "state", State.READY)])
 
     def _written(self, kind: Kind, entities: Iterator[Entity]) -> Iterator[tuple[int, bytes]]:
-        """Yield batches: how many entities each writes, and its commands."""
+        """Yield batches: the number of entities and their commands."""
         while batch := list(itertools.islice(entities, BATCH)):
-            if kind is Kind.TASK:
-                writes = [_stored(self._keys, kind, task) for task in batch]
-                writes += filed(self._keys, batch)
-            else:
-                each = (commands(self._keys, kind, None, entity) for entity in batch)
-                writes = merged(itertools.chain.from_iterable(each))
+            each = (commands(self._keys, kind, None, entity) for entity in batch)
+            writes = merged(itertools.chain.from_iterable(each))
             yield len(batch), orjson.dumps(writes)
 
     def _do(self, commands: bytes) -> None:
         self._batches += 1
-        self._send(self._batches, commands)
-
-    def _send(self, number: int, commands: bytes) -> None:
-        call = ("EVALSHA", scripts.LOAD, 1, self._keys.meta, self._token, number, commands)
+        batch = (self._token, self._batches, commands)
+        call = ("EVALSHA", scripts.LOAD, 1, self._keys.meta, *batch)
         (reply,) = self._store.connection.execute(call)
         if reply != b"OK":
             raise NewEpoch
 
 
 def commands(keys: Keys, kind: Kind, old: Entity | None, new: Entity) -> Iterator[Write]:
-    """Yield what makes `old` into `new`, whose version stays what it is."""
+    """Yield the commands that replace `old` by `new`, which keeps its version."""
     yield _stored(keys, kind, new)
     yield from reindex(keys, kind, old, new)
     if kind is Kind.USER:
         yield ("SET", keys.password_hash(new["id"]), new["password_hash"])
         if new["administers"]:
-            duties = orjson.dumps(new["administers"]).decode()
-            yield ("HSET", keys.entity(kind, new["id"]), "administers", duties)
+            group_ids = orjson.dumps(new["administers"]).decode()
+            yield ("HSET", keys.entity(kind, new["id"]), "administers", group_ids)
 
 
 def _stored(keys: Keys, kind: Kind, new: Entity) -> Write:

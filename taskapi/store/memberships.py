@@ -1,4 +1,4 @@
-"""Who belongs to which group, who administers it, and what follows for the tasks."""
+"""Members and admins of groups, and what changes for their tasks."""
 
 from typing import NamedTuple
 
@@ -14,14 +14,14 @@ from taskapi.store.session import Guard, Session
 
 
 class Relocation(NamedTuple):
-    """What became of the tasks of a user who left a group."""
+    """How many tasks of a user who left a group moved, and where; None if they were deleted."""
 
     affected_tasks: int
     moved_to: int | None
 
 
 def add(session: Session, group_id: int, user: Entity) -> None:
-    """Make a user a member; raises Conflict for one who already is."""
+    """Make a user a member; raises Conflict if they are one already."""
     if group_id in user["group_ids"]:
         raise Conflict(
             f"User {user['id']} is already a member of group {group_id}.", code="already_member"
@@ -33,10 +33,10 @@ def add(session: Session, group_id: int, user: Entity) -> None:
 
 
 def remove(session: Session, group_id: int, user: Entity) -> Relocation:
-    """End a membership; the user's tasks there move to their first group left, or go.
+    """Remove a member; their tasks move to their remaining group with the lowest id.
 
     Raises:
-        NotFound: the user is no member.
+        NotFound: the user is not a member.
         Conflict: the user administers the group.
     """
     if group_id not in user["group_ids"]:
@@ -46,14 +46,14 @@ def remove(session: Session, group_id: int, user: Entity) -> Relocation:
     commit = Commit(session)
     commit.close(Kind.USER, user["id"])
     relocation = relocate(session, commit, user, [group_id], remaining)
-    commit.guard(session.keys.entity(Kind.USER, user["id"]), *duties(user))
+    commit.guard(session.keys.entity(Kind.USER, user["id"]), *administers_field(user))
     commit.update(Kind.USER, user, {"group_ids": remaining})
     commit.run()
     return relocation
 
 
 def require_not_administering(user: Entity, left: set[int]) -> None:
-    """Raise Conflict, naming the groups, if the user administers one of those."""
+    """Raise Conflict, naming the groups, if the user administers one of these."""
     held = sorted(left.intersection(administered(user)))
     if held:
         named = ", ".join(map(str, held))
@@ -66,7 +66,7 @@ def require_not_administering(user: Entity, left: set[int]) -> None:
 def relocate(
     session: Session, commit: Commit, user: Entity, left: list[int], remaining: list[int]
 ) -> Relocation:
-    """Move a user's tasks out of groups, to the first that remains; delete them if none does."""
+    """Move a user's tasks out of groups to the first remaining one, or delete them without one."""
     keys, user_id = session.keys, str(user["id"])
     target = min(remaining, default=None)
     affected = 0
@@ -86,13 +86,13 @@ def relocate(
 
 
 def administered(user: Entity) -> list[int]:
-    """Return the ids of the groups whose admin the user is, ascending."""
+    """Return the ids of the groups that the user administers, ascending."""
     group_ids: list[int] = user.get("administers", [])
     return group_ids
 
 
 def appoint(session: Session, commit: Commit, user: Entity, group_ids: list[int | str]) -> None:
-    """Make a user the admin, and a member, of groups; NEW_ID is the one being created."""
+    """Make a user admin and member of groups; NEW_ID stands for the group being created."""
     known = sorted({*user["group_ids"], *(i for i in group_ids if i != NEW_ID)})
     if NEW_ID in group_ids:
         known.append(NEW_ID)
@@ -104,31 +104,33 @@ def appoint(session: Session, commit: Commit, user: Entity, group_ids: list[int 
 
 
 def dismiss(session: Session, commit: Commit, user: Entity, group_id: int) -> None:
-    """Take a group's administration from a user, who stays a member."""
+    """Remove a user as admin of a group; they stay a member."""
     left = [i for i in administered(user) if i != group_id]
     _set_administered(session.keys, commit, user, left)
 
 
 def rights(keys: Keys, user: Entity) -> list[Guard]:
-    """Return the guards that hold as long as what a user may do is the same."""
+    """Return guards that fail when the rights of a user have changed."""
     key = keys.entity(Kind.USER, user["id"])
-    return [(key, "version", str(user["version"])), (key, *duties(user))]
+    return [(key, "version", str(user["version"])), (key, *administers_field(user))]
 
 
 def _set_administered(
     keys: Keys, commit: Commit, user: Entity, group_ids: list[int] | list[int | str]
 ) -> None:
     key = keys.entity(Kind.USER, user["id"])
-    commit.guard(key, *duties(user))
+    commit.guard(key, *administers_field(user))
     numbers = sorted(i for i in group_ids if i != NEW_ID)
     listed = [*numbers, NEW_ID] if NEW_ID in group_ids else numbers
     if listed:
-        commit.add("HSET", key, "administers", codec.with_slots(orjson.dumps(listed).decode()))
+        commit.add(
+            "HSET", key, "administers", codec.with_placeholders(orjson.dumps(listed).decode())
+        )
     else:
         commit.add("HDEL", key, "administers")
 
 
-def duties(user: Entity) -> tuple[str, str | bool]:
-    """Return the field of a user's hash that lists the groups administered, and its value."""
+def administers_field(user: Entity) -> tuple[str, str | bool]:
+    """Return the field of a user's hash with the administered groups, and its value."""
     found = user.get("administers")
     return ("administers", ABSENT if found is None else orjson.dumps(found).decode())

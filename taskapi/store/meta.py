@@ -1,4 +1,4 @@
-"""What a store says of itself: whose it is, in which state, and how its copy fares."""
+"""The store's description of itself, and the status that the worker publishes."""
 
 import itertools
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _NEXT: Final = tuple(f"next:{kind}" for kind in Kind)
 
 
 class State(StrEnum):
-    """Whether a store serves: all, nobody, or readers only."""
+    """READY serves everybody, RESTORING nobody, FENCED only readers."""
 
     READY = "ready"
     RESTORING = "restoring"
@@ -24,13 +24,13 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """A store's description; every field is empty or zero in an empty store.
+    """A store's description; all fields are empty or zero in an empty store.
 
     Attributes:
-        run: which start of which server it was last met on.
-        version: the last one given out.
-        synced: the version up to which PostgreSQL has everything.
-        ids: the last id given out, of each kind.
+        run: the start of the server that was checked last; see `connection.ServerRun`.
+        version: the last one issued.
+        synced: PostgreSQL has every change up to this version.
+        ids: the last id issued, by kind.
     """
 
     epoch: int
@@ -60,7 +60,7 @@ def read(store: Store) -> Meta:
 
 
 def write(store: Store, **fields: str) -> None:
-    """Set fields of the store's description, when Redis is full too."""
+    """Set fields of the store's description, even when Redis is full."""
     store.connection.execute(_write(store.keys.meta, fields))
 
 
@@ -74,7 +74,7 @@ def sizes(store: Store) -> dict[Kind, int]:
 
 
 def publish_status(store: Store, fields: Mapping[str, object]) -> None:
-    """Leave word for the status; None takes a word back."""
+    """Set fields shown by `/admin/status`; None removes a field."""
     gone = [name for name, value in fields.items() if value is None]
     kept = {name: str(value) for name, value in fields.items() if value is not None}
     commands = [("HDEL", store.keys.sync, *gone)] if gone else []
@@ -82,13 +82,15 @@ def publish_status(store: Store, fields: Mapping[str, object]) -> None:
 
 
 def read_status(store: Store) -> tuple[str, dict[str, str]]:
-    """Return the state, empty in an empty store, and what `tell` left: one round trip."""
-    (epoch, state), words = store.connection.execute(
+    """Return the state, empty in an empty store, and the published fields, in one round trip."""
+    (epoch, state), reply = store.connection.execute(
         ("HMGET", store.keys.meta, "epoch", "state"), ("HGETALL", store.keys.sync)
     )
-    told = [word.decode() for word in words]
-    return state.decode() if epoch and state else "", dict(zip(told[::2], told[1::2], strict=True))
+    published = [word.decode() for word in reply]
+    return state.decode() if epoch and state else "", dict(
+        zip(published[::2], published[1::2], strict=True)
+    )
 
 
 def _write(key: str, fields: Mapping[str, str]) -> Command:
-    return ("EVALSHA", scripts.WRITE, 1, key, *itertools.chain(*fields.items()))
+    return ("EVALSHA", scripts.SET_FIELDS, 1, key, *itertools.chain(*fields.items()))

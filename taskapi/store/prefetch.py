@@ -1,4 +1,4 @@
-"""Two at work at once: one makes the next item while the other uses this one."""
+"""Making the next item in a thread while the caller uses this one."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,9 +8,9 @@ T = TypeVar("T")
 
 
 def prefetch(items: Iterable[T]) -> Iterator[T]:
-    """Yield the items, none of which is None, each made in a thread while the caller uses the last.
+    """Yield the items, each made in a thread while the caller uses the one before; none is None.
 
-    No more than two exist at a time. What making one raises is raised where it was due.
+    At most two items exist at a time. An error of making an item is raised in its place.
     """
     rest = iter(items)
     with ThreadPoolExecutor(1) as maker:

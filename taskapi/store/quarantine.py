@@ -1,4 +1,4 @@
-"""What PostgreSQL refused: skipped as long as it stays what it is, and shown to the owner."""
+"""Changes that PostgreSQL refused: skipped until the entity changes, and shown to the owner."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ MISSING_PARENT: Final = "23503"
 
 
 class Refusal(NamedTuple):
-    """Why PostgreSQL does not have an entity as it is now; `sqlstate` is empty where we refused."""
+    """A refused change; `sqlstate` is empty if the service itself refused it."""
 
     mark: Mark
     sqlstate: str
@@ -24,18 +24,18 @@ class Refusal(NamedTuple):
 
 
 def add(store: Store, refusals: Iterable[Refusal]) -> None:
-    """Skip these from now on, until they change."""
+    """Skip these changes until their entities change again."""
     since = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     fields: list[Any] = []
     for mark, sqlstate, reason in refusals:
         entry = {"version": str(mark.version), "sqlstate": sqlstate, "reason": reason}
         fields += [str(mark), orjson.dumps({**entry, "since": since})]
     if fields:
-        store.connection.execute(("EVALSHA", scripts.WRITE, 1, store.keys.quarantine, *fields))
+        store.connection.execute(("EVALSHA", scripts.SET_FIELDS, 1, store.keys.quarantine, *fields))
 
 
 def read(store: Store) -> list[dict[str, Any]]:
-    """Return what is in quarantine: type, id, version, sqlstate, reason, since."""
+    """Return the entries: type, id, version, sqlstate, reason, since."""
     return [
         {"type": Kind(mark[:1]).noun, "id": int(mark[2:]), **entry}
         for mark, entry in _entries(store).items()
@@ -43,7 +43,7 @@ def read(store: Store) -> list[dict[str, Any]]:
 
 
 def review(store: Store) -> None:
-    """Let go of what has changed since, and with it of all that may have missed it."""
+    """Remove entries that changed since, and entries that miss a parent, which may have come."""
     entries = _entries(store)
     if not entries:
         return
@@ -59,7 +59,7 @@ def review(store: Store) -> None:
 
 
 def release(store: Store) -> None:
-    """Have everything tried again."""
+    """Remove all entries, so that everything is tried again."""
     store.connection.execute(("UNLINK", store.keys.quarantine))
 
 

@@ -13,17 +13,17 @@ from taskapi.store.keys import Keys, Kind
 from taskapi.store.session import Session
 
 CHUNK: Final = 1000
-"""Entities or candidates a script looks at before others get their turn: about 2 ms."""
+"""Entities or candidates that one call of the script looks at: about 2 ms."""
 ALL_BUCKETS: Final = tuple(range(BUCKETS))
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which entities a list is about: a union of sets and single ids, narrowed by other sets.
+    """The entities of a list: a union of sets and single ids, narrowed by other sets.
 
     Attributes:
-        within: sets of which one has to have the entity; empty does not narrow.
-        buckets: the sections wanted of task sets; None for sets scored by id.
+        within: sets of which one must have the entity; empty does not narrow.
+        buckets: the wanted buckets of task sets; None for sets scored by id.
     """
 
     kind: Kind
@@ -35,7 +35,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What a caller sees of tasks: everything, or those of some groups and one's own."""
+    """The tasks that a caller may see: all, or those of some groups and their own."""
 
     is_everything: bool
     group_ids: tuple[int, ...]
@@ -43,7 +43,7 @@ class Reach:
 
 
 class Page(NamedTuple):
-    """Part of a list: finished JSON, joined by commas, and where the next part begins."""
+    """Part of a list: JSON joined by commas, and the id after which the next part begins."""
 
     json: bytes
     size: int
@@ -70,7 +70,7 @@ def entities(session: Session, scope: Scope) -> list[Entity]:
 
 
 def chunks(session: Session, scope: Scope, after: int = 0) -> Iterator[bytes]:
-    """Yield the JSON of everything above `after`, by chunks that hold up nobody else."""
+    """Yield the JSON of everything above `after`, in chunks that block Redis only briefly."""
     for _, text, _, _ in _chunks(session, scope, after, None):
         yield text
 
@@ -78,7 +78,7 @@ def chunks(session: Session, scope: Scope, after: int = 0) -> Iterator[bytes]:
 def _chunks(
     session: Session, scope: Scope, after: int, limit: int | None
 ) -> Iterator[tuple[int, bytes, bytes, bytes]]:
-    """Yield (number, JSON, last id, what follows) until the limit is reached or nothing follows."""
+    """Yield (number, JSON, last id, follows) until the limit is reached or nothing follows."""
     left, cursor = limit, after
     while True:
         wanted = CHUNK if left is None else left
@@ -106,7 +106,7 @@ def _command(keys: Keys, scope: Scope, after: int, limit: int) -> Command:
 
 
 def buckets(is_done: bool | None = None, priority: int | None = None) -> tuple[int, ...]:
-    """Return the sections that hold tasks of this status and priority; None for any."""
+    """Return the buckets of tasks with this status and priority; None for any."""
     return tuple(
         bucket(done, rank)
         for done in (False, True)
@@ -116,7 +116,7 @@ def buckets(is_done: bool | None = None, priority: int | None = None) -> tuple[i
 
 
 def users(keys: Keys, *, group_ids: Iterable[int] | None, user_id: int) -> Scope:
-    """Return the scope of all users, or of some groups' members and one user besides."""
+    """Return the scope of all users, or of the members of some groups and one user."""
     if group_ids is None:
         return Scope(Kind.USER, (keys.users,))
     return Scope(Kind.USER, tuple(map(keys.members, group_ids)), (user_id,))

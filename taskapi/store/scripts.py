@@ -1,31 +1,31 @@
-"""The Lua scripts, read once from the files beside this one."""
+"""The Lua scripts, read once from the files beside this one.
+
+A flag of the first line belongs to a script: `commit.lua` is loaded twice, because deletes are
+allowed when Redis is full and other changes are not.
+"""
 
 import hashlib
 from pathlib import Path
 from typing import Final
 
-_FOLDER = Path(__file__).parent
+SOURCES: Final[dict[str, str]] = {}
+"""SHA-1 of each script -> its source, for a Redis that does not have it yet."""
 
 
-def _load(name: str, flags: str = "") -> tuple[str, str]:
-    source = f"#!lua{flags}\n{(_FOLDER / name).read_text()}"
-    return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest(), source
+def _load(name: str, flags: str = "") -> str:
+    source = f"#!lua{flags}\n{(Path(__file__).parent / name).read_text()}"
+    sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+    SOURCES[sha] = source
+    return sha
 
 
-_ALL = (
-    _load("commit.lua"),
-    _load("commit.lua", " flags=allow-oom"),
-    _load("page.lua", " flags=no-writes"),
-    _load("changes.lua", " flags=no-writes"),
-    _load("acknowledge.lua", " flags=allow-oom"),
-    _load("load.lua"),
-    _load("write.lua", " flags=allow-oom"),
-    _load("arrive.lua", " flags=allow-oom"),
-    _load("tally.lua", " flags=allow-oom"),
-    _load("marks.lua", " flags=no-writes"),
-)
-COMMIT, COMMIT_WHEN_FULL, PAGE, CHANGES, ACKNOWLEDGE, LOAD, WRITE, ARRIVE, TALLY, MARKS = (
-    sha for sha, _ in _ALL
-)
-SOURCES: Final = dict(_ALL)
-"""SHA-1 of each script -> its source, for a Redis that does not know it yet."""
+COMMIT: Final = _load("commit.lua")
+COMMIT_WHEN_FULL: Final = _load("commit.lua", " flags=allow-oom")
+PAGE: Final = _load("page.lua", " flags=no-writes")
+CHANGES: Final = _load("changes.lua", " flags=no-writes")
+DIRTY_TASKS: Final = _load("dirty_tasks.lua", " flags=no-writes")
+ACKNOWLEDGE: Final = _load("acknowledge.lua", " flags=allow-oom")
+LOAD: Final = _load("load.lua")
+SET_FIELDS: Final = _load("set_fields.lua", " flags=allow-oom")
+CHECK_SERVER: Final = _load("check_server.lua", " flags=allow-oom")
+COUNT_FAILURES: Final = _load("count_failures.lua", " flags=allow-oom")

@@ -1,4 +1,4 @@
-"""Substring search, whatever the case: the entities themselves decide what matches."""
+"""Substring search in any case; the entities in Redis decide what matches."""
 
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
@@ -16,13 +16,13 @@ FIELDS: Final = {
     Kind.USER: ("full_name", "email", "number"),
     Kind.TASK: ("title", "information"),
 }
-"""What is searched of each kind."""
-MOST_DIRTY: Final = 20_000
-"""Marks read at once, about 4 ms of Redis' time; with more of them, a scan is as good."""
+"""The searched fields of each kind."""
+DIRTY_MOST: Final = 20_000
+"""Marks read at once, about 4 ms of Redis' time; with more marks a scan is as fast."""
 
 
 class Found(NamedTuple):
-    """Part of the results, in order of id, and where the next part begins."""
+    """Part of the results by id, and the id after which the next part begins."""
 
     results: list[Any]
     size: int
@@ -30,13 +30,13 @@ class Found(NamedTuple):
 
 
 def scan(session: Session, scope: Scope, text: str, after: int) -> Iterator[Entity]:
-    """Yield what matches of everything in scope above `after`, read in short chunks."""
+    """Yield all matches in scope above `after`, read in short chunks."""
     for chunk in queries.chunks(session, scope, after):
         yield from _matching(chunk, scope.kind, text)
 
 
 def check(session: Session, scope: Scope, ids: list[int], text: str) -> Iterator[Entity]:
-    """Yield those of the tasks with these ids that are in scope and match, as they are now."""
+    """Yield the tasks with these ids that are in scope and match, as they are now."""
     for start in range(0, len(ids), CHUNK):
         known = Scope(scope.kind, ids=tuple(ids[start : start + CHUNK]), within=scope.sources)
         for chunk in queries.chunks(session, known):
@@ -44,9 +44,9 @@ def check(session: Session, scope: Scope, ids: list[int], text: str) -> Iterator
 
 
 def dirty_tasks(session: Session) -> list[int] | None:
-    """Return the ids that PostgreSQL may not have as they are, ascending; None for too many."""
+    """Return the ids of tasks that changed since the last pass, ascending; None for too many."""
     keys = session.keys
-    (ids,) = session.read(("EVALSHA", scripts.MARKS, 1, keys.meta, keys.dirty, MOST_DIRTY))
+    (ids,) = session.read(("EVALSHA", scripts.DIRTY_TASKS, 1, keys.meta, keys.dirty, DIRTY_MOST))
     if ids is None:
         return None
     return sorted(map(int, ids.split(b","))) if ids else []
@@ -63,11 +63,11 @@ def first(matches: Iterator[Entity], limit: int | None) -> Found:
 
 
 def _matching(chunk: bytes, kind: Kind, text: str) -> Iterator[Entity]:
-    """Yield what matches, without decoding what does not even have the text in its JSON."""
+    """Yield matches; entities whose JSON does not contain the text are not decoded."""
     wanted = fold(text)
     written = dumps(wanted)[1:-1].decode()
     for json in codec.split(chunk):
-        # Folded, a combining mark may have joined the letter of an escape such as \n: look closer.
+        # Folding may join a combining mark to the letter of an escape such as \n: decode it.
         if b"\\" in json or written in fold(json.decode()):
             entity = codec.decode(kind, json)
             if any(wanted in fold(entity[name]) for name in FIELDS[kind]):

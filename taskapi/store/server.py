@@ -1,4 +1,4 @@
-"""What the Redis server itself risks: whether it keeps what it acknowledged."""
+"""Whether the Redis server keeps what it acknowledges."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,16 +24,16 @@ _LATE_FILE: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What the server says of itself.
+class RedisServer:
+    """Facts about the server.
 
     Attributes:
-        name: what it is, with its version: Valkey 9.1.2.
-        version: of the Redis that it is, or can stand in for.
+        name: with its version: Valkey 9.1.2.
+        version: of Redis, or of the Redis that it is compatible with.
         clock_seconds: its time.
-        limit_bytes: how much it may use: what it is set to, else all that the machine has.
-        policy: what it does when that is used up, empty where it does not say.
-        appendfsync: when it writes its append-only file, empty without one.
+        limit_bytes: its maxmemory, or the memory of the machine.
+        policy: its maxmemory-policy; empty if it does not say.
+        appendfsync: when it writes its append-only file; empty without one.
     """
 
     name: str
@@ -46,25 +46,25 @@ class Facts:
 
     @property
     def is_keeping(self) -> bool:
-        """Whether it would rather refuse a change than drop another."""
+        """Whether it refuses a change rather than drop another one."""
         return self.policy in ("", "noeviction")
 
 
 class Evicting(TaskApiError):
-    """The server would drop acknowledged changes, so nothing may begin to use it."""
+    """The server would drop acknowledged changes, so nothing starts with it."""
 
     code = "redis_evicts"
 
 
 def require_keeping(store: Store) -> None:
-    """Raise Evicting where the server may drop data to make room."""
+    """Raise Evicting if the server drops data when its memory is full."""
     facts = look(store)
     if not facts.is_keeping:
         raise Evicting(_EVICTING.format(facts.policy))
 
 
 def warnings(store: Store) -> list[str]:
-    """Return sentences on what may be lost with this server as it is set up."""
+    """Return sentences about what the server may lose with its settings."""
     facts, found = look(store), []
     if not facts.is_keeping:
         found.append(_EVICTING.format(facts.policy))
@@ -75,13 +75,13 @@ def warnings(store: Store) -> list[str]:
     return found
 
 
-def look(store: Store) -> Facts:
-    """Ask the server about itself; raises Unavailable when it is away."""
+def look(store: Store) -> RedisServer:
+    """Return the facts about the server; raises Unavailable when it is away."""
     reply, (seconds, _) = store.connection.execute(("INFO",), ("TIME",))
     info = reply.decode()
     redis, valkey = value_of(info, "redis_version"), value_of(info, "valkey_version")
     limits = (int(value_of(info, name) or 0) for name in ("maxmemory", "total_system_memory"))
-    return Facts(
+    return RedisServer(
         name=f"Valkey {valkey}" if valkey else f"Redis {redis}",
         version=tuple(int(part) for part in redis.split(".") if part.isdecimal()),
         clock_seconds=int(seconds),
@@ -93,7 +93,7 @@ def look(store: Store) -> Facts:
 
 
 def _appendfsync(store: Store) -> str:
-    """Return the setting, or that it is not known, where a provider does not show it."""
+    """Return the setting, or `unknown` if a provider does not show it."""
     with suppress(ResponseError, Unavailable):
         ((_, setting),) = store.connection.execute(("CONFIG", "GET", "appendfsync"))
         return str(setting.decode())

@@ -1,4 +1,4 @@
-"""What one request reads: everything from one epoch of the store, or nothing."""
+"""The reads of one request: all from one epoch of the store."""
 
 from collections.abc import Container
 from dataclasses import dataclass, field
@@ -27,13 +27,13 @@ class StoredEntity(dict[str, Any]):
 
 @dataclass(slots=True)
 class Session:
-    """One request's view of the store.
+    """The store as one request reads it.
 
     Attributes:
-        epoch: the store's epoch at the first read; a restore begins another.
-        rights: guards for what the caller's rights were read from, part of each commit.
-        wanted: the versions that the caller is ready to change; None for any.
-        actual: the version of what the request is about.
+        epoch: of the store at the first read; a restore starts a new one.
+        rights: guards of the caller's rights, part of every commit.
+        wanted: the versions in If-Match; None for any.
+        actual: the version of the entity that the request is about.
     """
 
     connection: Connection
@@ -44,7 +44,7 @@ class Session:
     actual: str = ""
 
     def open(self, *commands: Command) -> list[Any]:
-        """Do the first reads; the store's state is asked before and after them.
+        """Do the first reads, between two reads of the store's state.
 
         Raises:
             NotReady: the store is empty or being restored.
@@ -57,10 +57,10 @@ class Session:
         return replies
 
     def read(self, *commands: Command) -> list[Any]:
-        """Do further reads, of the same epoch.
+        """Do further reads of the same epoch.
 
         Raises:
-            NewEpoch: the store was restored in between; begin again.
+            NewEpoch: the store was restored since; start again.
             NotReady: the store is being restored.
         """
         state = ("HMGET", self.keys.meta, "epoch", "state")
@@ -72,7 +72,7 @@ class Session:
         return replies
 
     def require_match(self) -> None:
-        """Raise VersionMismatch unless what the request is about has a version that is wanted."""
+        """Raise VersionMismatch unless the entity has a version that the caller wants."""
         if self.wanted is not None and self.actual not in self.wanted:
             raise VersionMismatch(self.actual)
 
@@ -85,7 +85,7 @@ class Session:
         ]
 
     def referred(self, kind: Kind, entity_id: int) -> StoredEntity:
-        """Return the entity that another one names; raises Stale if it has gone meanwhile."""
+        """Return an entity that another one refers to; raises Stale if it was deleted since."""
         (found,) = self.find(kind, entity_id)
         if found is None:
             raise Stale
@@ -98,23 +98,23 @@ def begin(store: Store) -> Session:
 
 
 def serves_reads(state: list[bytes | None]) -> bool:
-    """Whether (epoch, state) of meta allow reads; a fenced store still does."""
+    """Return whether (epoch, state) of meta allow reads; a fenced store does."""
     return state[0] is not None and state[1] in (b"ready", b"fenced")
 
 
 def fetch(keys: Keys, kind: Kind, entity_id: int) -> Command:
-    """Return the command whose reply `entity` understands."""
+    """Return the command whose reply `entity` takes."""
     key = keys.entity(kind, entity_id)
     return ("HMGET", key, "json", "administers") if kind is Kind.USER else ("HMGET", key, "json")
 
 
 def entity(kind: Kind, reply: list[bytes | None]) -> StoredEntity | None:
     """Return the entity of a reply to `fetch`; a user's has `administers`, not shown to clients."""
-    json, *duties = reply
+    json, *administers = reply
     if json is None:
         return None
     found = StoredEntity(decode(kind, json))
     found.json = complete_json(kind, json, 1)
-    if duties and duties[0] is not None:
-        found["administers"] = loads(duties[0])
+    if administers and administers[0] is not None:
+        found["administers"] = loads(administers[0])
     return found

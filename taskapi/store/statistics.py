@@ -1,4 +1,4 @@
-"""Numbers about tasks, from counters and set sizes: their cost does not grow with the tasks."""
+"""Statistics about tasks, from counters and set sizes; the cost does not grow with the tasks."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from taskapi.store.session import Session
 
 
 def of_group(session: Session, group_id: int) -> dict[str, Any]:
-    """Return the totals of a group, and its members' numbers of tasks by name."""
+    """Return the totals of a group, and the number of tasks by member."""
     keys = session.keys
     *sizes, users, counts = session.read(
         *_sizes(keys.group_tasks(group_id)),
@@ -60,7 +60,7 @@ def of_groups(session: Session, group_ids: list[int]) -> dict[str, Any]:
 
 
 def of_user(session: Session, user_id: int) -> dict[str, Any]:
-    """Return the totals of one user's tasks, and their numbers by priority."""
+    """Return the totals of a user's tasks, and their number by priority."""
     key = session.keys.user_tasks(user_id)
     *sizes, p1, p1_done, p2, p2_done, p3, p3_done = session.read(
         *_sizes(key),
@@ -104,7 +104,7 @@ def _named(session: Session, counts: Counter[bytes]) -> dict[str, int]:
 
 
 def _labelled(counts: Counter[bytes], names: dict[bytes, bytes]) -> dict[str, int]:
-    """Return the counts by name, in order of id; namesakes are told apart by their ids."""
+    """Return the counts by name, in order of id; users with the same name get their id."""
     ids = sorted((user_id for user_id in counts if names.get(user_id)), key=int)
     shared = Counter(names[user_id] for user_id in ids)
     return {_label(names[i].decode(), i, shared[names[i]] > 1): counts[i] for i in ids}

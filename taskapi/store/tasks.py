@@ -1,31 +1,31 @@
-"""Tasks: created, changed, finished, deleted, one by one or many in one step."""
+"""Creating, changing and deleting tasks, one or many in one commit."""
 
 from collections.abc import Sequence
 
 from taskapi.store.codec import Entity, template
-from taskapi.store.commit import PRESENT, Commit, Written
+from taskapi.store.commit import PRESENT, Commit, WrittenEntity
 from taskapi.store.keys import Kind
 from taskapi.store.session import Session
 
 
-def create(session: Session, user: Entity, fields: Entity) -> Written:
-    """Create a task of a user, who and whose group still have to exist and be as they were."""
+def create(session: Session, user: Entity, fields: Entity) -> WrittenEntity:
+    """Create a task of a user; the user must be unchanged and the group must exist."""
     commit = Commit(session)
     commit.guard_unchanged(Kind.USER, user)
     commit.guard_not_closing(user["id"], fields["group_id"])
     _require_group(session, commit, fields["group_id"])
     text = commit.create(Kind.TASK, {**fields, "user_id": user["id"]})
     stamp = commit.run()
-    return Written(int(stamp.id), stamp.fill(text))
+    return WrittenEntity(int(stamp.id), stamp.fill(text))
 
 
 def update(
     session: Session, pairs: Sequence[tuple[Entity, Entity]], changes: Entity
 ) -> list[bytes]:
-    """Change (task, its user) pairs in one step and return the tasks' JSON, in order.
+    """Change the tasks of (task, its user) pairs in one commit; return their JSON, in order.
 
-    What a change leaves as it was keeps its version. Users are guarded where tasks change
-    group, since belonging to it is what permits that.
+    A task without an effective change keeps its version. If the group changes, the user must be
+    unchanged, because their membership permits it.
     """
     commit = Commit(session)
     texts, is_changed = [], False
@@ -48,7 +48,7 @@ def update(
 
 
 def delete(session: Session, tasks: Sequence[Entity]) -> None:
-    """Delete tasks in one step."""
+    """Delete tasks in one commit."""
     commit = Commit(session)
     for task in tasks:
         commit.guard_not_closing(task["user_id"], task["group_id"])

@@ -1,11 +1,11 @@
-"""Users: their accounts, and what goes with them when they go."""
+"""Creating, changing and deleting users."""
 
 from typing import Any, Final, NamedTuple
 
 from taskapi.errors import Conflict, Invalid
 from taskapi.store import memberships, queries
 from taskapi.store.codec import NEW_ID, Entity
-from taskapi.store.commit import ABSENT, PRESENT, Commit, Written
+from taskapi.store.commit import ABSENT, PRESENT, Commit, WrittenEntity
 from taskapi.store.indexes import fold
 from taskapi.store.keys import Kind
 from taskapi.store.queries import Reach
@@ -14,15 +14,15 @@ from taskapi.store.session import Session
 SYSTEM_OWNER: Final = 1
 
 
-class Deleted(NamedTuple):
-    """What went with a user, and which groups went to the System Owner, by id."""
+class DeletedUser(NamedTuple):
+    """How many tasks were deleted with a user, and which groups the System Owner got."""
 
     tasks: int
     reassigned_groups: list[int]
 
 
-def create(session: Session, fields: Entity, secret: str) -> Written:
-    """Create a user whose password hash is `secret`.
+def create(session: Session, fields: Entity, password_hash: str) -> WrittenEntity:
+    """Create a user.
 
     Raises:
         Invalid: a group does not exist.
@@ -32,41 +32,43 @@ def create(session: Session, fields: Entity, secret: str) -> Written:
     _require_groups(session, commit, fields["group_ids"])
     _take_email(session, commit, fields["email"])
     template = commit.create(Kind.USER, fields)
-    commit.add("SET", session.keys.password_hash(NEW_ID), secret)
+    commit.add("SET", session.keys.password_hash(NEW_ID), password_hash)
     stamp = commit.run()
-    return Written(int(stamp.id), stamp.fill(template))
+    return WrittenEntity(int(stamp.id), stamp.fill(template))
 
 
-def update(session: Session, user: Entity, changes: Entity, secret: str | None) -> Written | None:
-    """Change a user's fields, and the password hash if one is given; None if nothing changes.
+def update(
+    session: Session, user: Entity, changes: Entity, password_hash: str | None
+) -> WrittenEntity | None:
+    """Change a user's fields and password hash; None if nothing changes.
 
     Raises:
         Invalid: a group does not exist.
-        Conflict: the e-mail address is taken, or it would leave a group without its admin.
+        Conflict: the e-mail address is taken, or a group would lose its admin.
     """
     changes = {name: value for name, value in changes.items() if user[name] != value}
-    if not changes and secret is None:
+    if not changes and password_hash is None:
         session.require_match()
         return None
     commit = Commit(session)
     if "group_ids" in changes:
         _require_groups(session, commit, set(changes["group_ids"]) - set(user["group_ids"]))
-    _require_keeps_duties(user, changes)
+    _require_keeps_groups(user, changes)
     if "email" in changes and fold(changes["email"]) != fold(user["email"]):
         _take_email(session, commit, changes["email"])
     if "group_ids" in changes:
         left = set(user["group_ids"]) - set(changes["group_ids"])
         commit.close(Kind.USER, user["id"])
         memberships.relocate(session, commit, user, sorted(left), changes["group_ids"])
-    commit.guard(session.keys.entity(Kind.USER, user["id"]), *memberships.duties(user))
+    commit.guard(session.keys.entity(Kind.USER, user["id"]), *memberships.administers_field(user))
     template = commit.update(Kind.USER, user, changes)
-    if secret is not None:
-        commit.add("SET", session.keys.password_hash(user["id"]), secret)
-    return Written(user["id"], commit.run().fill(template))
+    if password_hash is not None:
+        commit.add("SET", session.keys.password_hash(user["id"]), password_hash)
+    return WrittenEntity(user["id"], commit.run().fill(template))
 
 
-def delete(session: Session, user: Entity) -> Deleted:
-    """Delete a user with all their tasks; their groups go to the System Owner.
+def delete(session: Session, user: Entity) -> DeletedUser:
+    """Delete a user with all their tasks; the System Owner becomes admin of their groups.
 
     Raises:
         Conflict: it is the System Owner.
@@ -82,21 +84,21 @@ def delete(session: Session, user: Entity) -> Deleted:
     tasks = queries.entities(session, queries.tasks(keys, Reach(True, (), 0), user_id=user["id"]))
     for task in tasks:
         commit.delete(Kind.TASK, task)
-    _hand_over(session, commit, group_ids)
-    commit.guard(keys.entity(Kind.USER, user["id"]), *memberships.duties(user))
+    _reassign_groups(session, commit, group_ids)
+    commit.guard(keys.entity(Kind.USER, user["id"]), *memberships.administers_field(user))
     commit.delete(Kind.USER, user)
     commit.run(frees_memory=True)
-    return Deleted(len(tasks), group_ids)
+    return DeletedUser(len(tasks), group_ids)
 
 
-def _hand_over(session: Session, commit: Commit, group_ids: list[int]) -> None:
+def _reassign_groups(session: Session, commit: Commit, group_ids: list[int]) -> None:
     if not group_ids:
         return
-    heir = session.referred(Kind.USER, SYSTEM_OWNER)
+    owner = session.referred(Kind.USER, SYSTEM_OWNER)
     for group in session.find(Kind.GROUP, *group_ids):
         if group:
             commit.update(Kind.GROUP, group, {"admin_id": SYSTEM_OWNER})
-    memberships.appoint(session, commit, heir, list(group_ids))
+    memberships.appoint(session, commit, owner, list(group_ids))
 
 
 def _require_groups(session: Session, commit: Commit, group_ids: Any) -> None:
@@ -121,7 +123,7 @@ def _take_email(session: Session, commit: Commit, email: str) -> None:
     commit.guard(key, field, ABSENT)
 
 
-def _require_keeps_duties(user: Entity, changes: Entity) -> None:
+def _require_keeps_groups(user: Entity, changes: Entity) -> None:
     role = changes.get("role", user["role"])
     if user["id"] == SYSTEM_OWNER and role != "owner":
         raise Conflict("The System Owner keeps the role owner.", code="system_owner")

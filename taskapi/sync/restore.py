@@ -10,7 +10,7 @@ from taskapi.config import Settings
 from taskapi.errors import Conflict, Unavailable
 from taskapi.store import meta, quarantine
 from taskapi.store.codec import Entity
-from taskapi.store.connection import LOST_IDS, Store
+from taskapi.store.connection import SKIPPED_IDS, Store
 from taskapi.store.keys import Kind
 from taskapi.store.loading import Loader
 from taskapi.store.meta import Meta, State
@@ -144,5 +144,5 @@ def _copy(db: Database) -> PostgresState:
 
 def _ids(copy: PostgresState, redis: Meta) -> dict[Kind, int]:
     """Return the last ids issued; some are skipped where Redis may have issued more."""
-    lost = 0 if copy.epoch == 0 or state.is_of(redis, copy) else LOST_IDS
+    lost = 0 if copy.epoch == 0 or state.is_of(redis, copy) else SKIPPED_IDS
     return {kind: max(copy.ids[kind] + lost, redis.ids[kind]) for kind in Kind}

@@ -146,15 +146,15 @@ MUTANTS = [
     ),
     Mutant(
         "counter raise: another run of Redis",
-        "taskapi/store/arrive.lua",
-        "redis.call('HINCRBY', KEYS[1], 'next:' .. kind, ARGV[2])",
+        "taskapi/store/check_server.lua",
+        "redis.call('HINCRBY', KEYS[1], 'next:' .. kind, ARGV[3])",
         "",
         "sync/test_rollback.py::test_no_id_and_no_version_is_given_twice",
     ),
     Mutant(
         "counter raise: versions",
-        "taskapi/store/arrive.lua",
-        "redis.call('HINCRBY', KEYS[1], 'version', ARGV[3])",
+        "taskapi/store/check_server.lua",
+        "redis.call('HINCRBY', KEYS[1], 'version', ARGV[4])",
         "",
         "faults/test_safeguards.py::test_a_clock_that_was_ahead_has_no_version_given_twice",
     ),
@@ -182,8 +182,8 @@ MUTANTS = [
     Mutant(
         "full memory: acknowledgements go on",
         "taskapi/store/scripts.py",
-        '_load("acknowledge.lua", " flags=allow-oom")',
-        '_load("acknowledge.lua")',
+        'ACKNOWLEDGE: Final = _load("acknowledge.lua", " flags=allow-oom")',
+        'ACKNOWLEDGE: Final = _load("acknowledge.lua")',
         "api/test_limits.py::test_a_full_redis_refuses_writes_and_does_everything_else",
     ),
 ]

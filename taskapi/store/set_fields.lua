@@ -1,4 +1,4 @@
--- Set fields of a hash, when Redis is full too: a few words that the service cannot do without.
+-- Set fields of a hash; allowed when Redis is full, for state that the service cannot do without.
 --
 -- KEYS[1]  the hash
 -- ARGV     field, value, …
