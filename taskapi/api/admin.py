@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from flask import Blueprint, Response
 
-from schemas.admin import SYNC, Stats, Status, Synced
+from schemas import admin as schema
 from taskapi.api import audit, responses
 from taskapi.api.contract import allowed, audited, refuses, returns, takes
 from taskapi.api.services import services
@@ -28,8 +28,8 @@ AUDIT_NAMES: Final = {"force": "admin.sync", "restore": "admin.restore", "backup
 
 @bp.post("/admin/sync")
 @allowed(Action.ADMINISTER)
-@takes(SYNC)
-@returns(Synced)
+@takes(schema.SYNC)
+@returns(schema.Synced)
 @refuses(
     *("already_running", "fenced", "not_empty", "nothing_to_restore"),
     *("postgres_unreachable", "unavailable"),
@@ -45,7 +45,7 @@ def sync(query: dict[str, Any]) -> Response:
 
 @bp.get("/admin/status")
 @allowed(Action.ADMINISTER)
-@returns(Status)
+@returns(schema.Status)
 def show_status() -> Response:
     """Show the state of both stores and of the sync."""
     return responses.success(status.status(services().settings, services().store))
@@ -53,7 +53,7 @@ def show_status() -> Response:
 
 @bp.get("/admin/stats")
 @allowed(Action.ADMINISTER)
-@returns(Stats)
+@returns(schema.Stats)
 def show_stats() -> Response:
     """Count what each store holds."""
     return responses.success(status.stats(services().settings, services().store))

@@ -4,20 +4,8 @@ from typing import Any
 
 from flask import Blueprint, Response, g
 
+from schemas import groups as schema
 from schemas.fields import PAGED
-from schemas.groups import (
-    ADD_MEMBER,
-    CREATE_GROUP,
-    EDIT_GROUP,
-    GroupChanged,
-    GroupDeleted,
-    GroupDetails,
-    GroupPage,
-    GroupStats,
-    MemberAdded,
-    MemberPage,
-    MemberRemoved,
-)
 from schemas.tasks import GroupTaskPage
 from taskapi import policy
 from taskapi.api import audit, responses
@@ -35,7 +23,7 @@ bp = Blueprint("groups", __name__)
 @bp.get("/groups")
 @allowed(Action.LIST_GROUPS)
 @takes(PAGED)
-@returns(GroupPage)
+@returns(schema.GroupPage)
 def index(query: dict[str, Any]) -> Response:
     """List all groups, or those that the caller administers or belongs to."""
     known = None if g.caller.is_owner else g.caller.group_ids.union(g.caller.administers)
@@ -46,8 +34,8 @@ def index(query: dict[str, Any]) -> Response:
 
 @bp.post("/groups")
 @allowed(Action.CREATE_GROUP)
-@takes(CREATE_GROUP)
-@returns(GroupChanged, status=201, etag=True)
+@takes(schema.CREATE_GROUP)
+@returns(schema.GroupChanged, status=201, etag=True)
 @refuses("unknown_user", "not_an_admin", "name_taken")
 @audited("group.create")
 def create(body: dict[str, Any]) -> Response:
@@ -58,7 +46,7 @@ def create(body: dict[str, Any]) -> Response:
 
 @bp.get("/groups/<id:group_id>")
 @allowed(Action.SEE_GROUP)
-@returns(GroupDetails, etag=True)
+@returns(schema.GroupDetails, etag=True)
 def show(group: StoredEntity) -> Response:
     """Show a group with its admin and its sizes."""
     admin, users_count, tasks_count = groups.details(g.session, group)
@@ -70,8 +58,8 @@ def show(group: StoredEntity) -> Response:
 
 @bp.route("/groups/<id:group_id>", methods=["PUT", "PATCH"])
 @allowed(Action.EDIT_GROUP)
-@takes(EDIT_GROUP)
-@returns(GroupChanged, etag=True)
+@takes(schema.EDIT_GROUP)
+@returns(schema.GroupChanged, etag=True)
 @refuses("unknown_user", "not_an_admin", "name_taken")
 @audited("group.update")
 def edit(group: StoredEntity, body: dict[str, Any]) -> Response:
@@ -82,7 +70,7 @@ def edit(group: StoredEntity, body: dict[str, Any]) -> Response:
 
 @bp.delete("/groups/<id:group_id>")
 @allowed(Action.EDIT_GROUP)
-@returns(GroupDeleted)
+@returns(schema.GroupDeleted)
 @audited("group.delete")
 def delete(group: StoredEntity) -> Response:
     """Delete a group with its tasks and memberships."""
@@ -100,7 +88,7 @@ def delete(group: StoredEntity) -> Response:
 @bp.get("/groups/<id:group_id>/users")
 @allowed(Action.SEE_GROUP, "Callers with a user's rights see an outline of each member.")
 @takes(PAGED)
-@returns(MemberPage)
+@returns(schema.MemberPage)
 def members(group: StoredEntity, query: dict[str, Any]) -> Response:
     """List a group's members."""
     scope = queries.members(g.session.keys, group["id"])
@@ -112,8 +100,8 @@ def members(group: StoredEntity, query: dict[str, Any]) -> Response:
 
 @bp.post("/groups/<id:group_id>/users")
 @allowed(Action.CHANGE_MEMBERS)
-@takes(ADD_MEMBER)
-@returns(MemberAdded)
+@takes(schema.ADD_MEMBER)
+@returns(schema.MemberAdded)
 @refuses("unknown_user", "already_member")
 @audited("member.add")
 def add_member(group: StoredEntity, body: dict[str, Any]) -> Response:
@@ -125,7 +113,7 @@ def add_member(group: StoredEntity, body: dict[str, Any]) -> Response:
 
 @bp.delete("/groups/<id:group_id>/users/<id:user_id>")
 @allowed(Action.CHANGE_MEMBERS)
-@returns(MemberRemoved)
+@returns(schema.MemberRemoved)
 @refuses("administers_groups")
 @audited("member.remove")
 def remove_member(group: StoredEntity, user: StoredEntity | None) -> Response:
@@ -157,7 +145,7 @@ def tasks(group: StoredEntity, query: dict[str, Any]) -> Response:
 
 @bp.get("/groups/<id:group_id>/stats")
 @allowed(Action.SEE_GROUP)
-@returns(GroupStats)
+@returns(schema.GroupStats)
 def stats(group: StoredEntity) -> Response:
     """Count a group's tasks."""
     named = {"id": group["id"], "name": group["name"]}

@@ -4,24 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response, g
 
-from schemas.tasks import (
-    BATCH,
-    CREATE_TASK,
-    EDIT_TASK,
-    FILTER,
-    SEARCH_TASKS,
-    STATUSES,
-    USER_TASKS,
-    BatchDone,
-    FilteredTaskPage,
-    GroupAdminStats,
-    OwnerStats,
-    Task,
-    TaskChanged,
-    TasksFound,
-    UserStats,
-    UserTaskPage,
-)
+from schemas import tasks as schema
 from taskapi import policy
 from taskapi.api import audit, batches, responses
 from taskapi.api.contract import allowed, audited, refuses, returns, takes
@@ -40,8 +23,8 @@ bp = Blueprint("tasks", __name__)
 
 @bp.get("/users/<id:user_id>/tasks")
 @allowed(Action.SEE_USER)
-@takes(USER_TASKS)
-@returns(UserTaskPage)
+@takes(schema.USER_TASKS)
+@returns(schema.UserTaskPage)
 def index(user: StoredEntity, query: dict[str, Any]) -> Response:
     """List the tasks of a user that the caller may see."""
     page = _page(query, user_id=user["id"])
@@ -50,8 +33,8 @@ def index(user: StoredEntity, query: dict[str, Any]) -> Response:
 
 @bp.post("/users/<id:user_id>/tasks")
 @allowed(Action.ADD_TASK)
-@takes(CREATE_TASK)
-@returns(TaskChanged, status=201, etag=True)
+@takes(schema.CREATE_TASK)
+@returns(schema.TaskChanged, status=201, etag=True)
 @refuses("unknown_group")
 @audited("task.create")
 def create(user: StoredEntity, body: dict[str, Any]) -> Response:
@@ -64,7 +47,7 @@ def create(user: StoredEntity, body: dict[str, Any]) -> Response:
 
 @bp.get("/users/<id:user_id>/tasks/<id:task_id>")
 @allowed(Action.USE_TASK)
-@returns(Task, conditional=True)
+@returns(schema.Task, conditional=True)
 def show(task: StoredEntity) -> Response:
     """Show a task."""
     return responses.entity(task)
@@ -72,8 +55,8 @@ def show(task: StoredEntity) -> Response:
 
 @bp.route("/users/<id:user_id>/tasks/<id:task_id>", methods=["PUT", "PATCH"])
 @allowed(Action.USE_TASK)
-@takes(EDIT_TASK)
-@returns(TaskChanged, etag=True)
+@takes(schema.EDIT_TASK)
+@returns(schema.TaskChanged, etag=True)
 @refuses("unknown_group")
 @audited("task.update")
 def edit(user: StoredEntity, task: StoredEntity, body: dict[str, Any]) -> Response:
@@ -86,7 +69,7 @@ def edit(user: StoredEntity, task: StoredEntity, body: dict[str, Any]) -> Respon
 
 @bp.route("/users/<id:user_id>/tasks/<id:task_id>/done", methods=["PUT", "PATCH"])
 @allowed(Action.USE_TASK)
-@returns(TaskChanged, etag=True)
+@returns(schema.TaskChanged, etag=True)
 @audited("task.done")
 def finish(user: StoredEntity, task: StoredEntity) -> Response:
     """Mark a task as done."""
@@ -96,7 +79,7 @@ def finish(user: StoredEntity, task: StoredEntity) -> Response:
 
 @bp.delete("/users/<id:user_id>/tasks/<id:task_id>")
 @allowed(Action.USE_TASK)
-@returns(TaskChanged)
+@returns(schema.TaskChanged)
 @audited("task.delete")
 def delete(task: StoredEntity) -> Response:
     """Delete a task."""
@@ -106,8 +89,8 @@ def delete(task: StoredEntity) -> Response:
 
 @bp.get("/tasks/search")
 @allowed(Action.SEARCH_TASKS)
-@takes(SEARCH_TASKS)
-@returns(TasksFound)
+@takes(schema.SEARCH_TASKS)
+@returns(schema.TasksFound)
 def search_tasks(query: dict[str, Any]) -> Response:
     """Find tasks by a part of their title or information."""
     index, reach = services().index, policy.reach(g.caller)
@@ -117,7 +100,7 @@ def search_tasks(query: dict[str, Any]) -> Response:
 
 @bp.get("/tasks/stats")
 @allowed(Action.LIST_TASKS)
-@returns(OwnerStats, GroupAdminStats, UserStats)
+@returns(schema.OwnerStats, schema.GroupAdminStats, schema.UserStats)
 def stats() -> Response:
     """Count all tasks, those of a group admin's groups, or a user's own."""
     if g.caller.is_owner:
@@ -129,8 +112,8 @@ def stats() -> Response:
 
 @bp.get("/tasks/filter")
 @allowed(Action.LIST_TASKS, "Each caller sees the tasks within reach.")
-@takes(FILTER)
-@returns(FilteredTaskPage)
+@takes(schema.FILTER)
+@returns(schema.FilteredTaskPage)
 def filter_tasks(query: dict[str, Any]) -> Response:
     """List the tasks that have a status, a priority, a group and a user."""
     _require_filter(query)
@@ -142,8 +125,8 @@ def filter_tasks(query: dict[str, Any]) -> Response:
 
 @bp.post("/tasks/batch")
 @allowed(Action.LIST_TASKS, "Tasks that the caller may not change are listed under `errors`.")
-@takes(BATCH)
-@returns(BatchDone)
+@takes(schema.BATCH)
+@returns(schema.BatchDone)
 @refuses("unknown_group")
 @audited("tasks.batch")
 def batch(body: dict[str, Any]) -> Response:
@@ -157,7 +140,7 @@ def batch(body: dict[str, Any]) -> Response:
 def _page(query: dict[str, Any], **named: int | None) -> queries.Page:
     """Return the page of tasks that a validated query asks for."""
     priority = int(query["priority"]) if "priority" in query else None
-    sections = queries.buckets(STATUSES[query.get("status", "all")], priority)
+    sections = queries.buckets(schema.STATUSES[query.get("status", "all")], priority)
     reach = policy.reach(g.caller)
     scope = queries.tasks(g.session.keys, reach, sections=sections, **named)
     return queries.page(g.session, scope, query["after"], query["limit"])

@@ -4,20 +4,8 @@ from typing import Any
 
 from flask import Blueprint, Response, g
 
+from schemas import users as schema
 from schemas.fields import PAGED
-from schemas.users import (
-    CREATE_USER,
-    EDIT_USER,
-    REPLACE_WEEK,
-    SEARCH_USERS,
-    User,
-    UserChanged,
-    UserDeleted,
-    UserPage,
-    UsersFound,
-    WorkTimesChanged,
-    WorkTimesShown,
-)
 from taskapi import policy
 from taskapi.api import responses
 from taskapi.api.contract import allowed, audited, refuses, returns, takes
@@ -34,7 +22,7 @@ bp = Blueprint("users", __name__)
 @bp.get("/users")
 @allowed(Action.LIST_USERS)
 @takes(PAGED)
-@returns(UserPage)
+@returns(schema.UserPage)
 def index(query: dict[str, Any]) -> Response:
     """List all users, or the members of a group admin's groups."""
     page = queries.page(g.session, _visible_users(), query["after"], query["limit"])
@@ -43,8 +31,8 @@ def index(query: dict[str, Any]) -> Response:
 
 @bp.post("/users")
 @allowed(Action.CREATE_USER)
-@takes(CREATE_USER)
-@returns(UserChanged, status=201, etag=True)
+@takes(schema.CREATE_USER)
+@returns(schema.UserChanged, status=201, etag=True)
 @refuses("unknown_group", "email_taken")
 @audited("user.create")
 def create(body: dict[str, Any]) -> Response:
@@ -56,8 +44,8 @@ def create(body: dict[str, Any]) -> Response:
 
 @bp.get("/users/search")
 @allowed(Action.LIST_USERS)
-@takes(SEARCH_USERS)
-@returns(UsersFound)
+@takes(schema.SEARCH_USERS)
+@returns(schema.UsersFound)
 def search_users(query: dict[str, Any]) -> Response:
     """Find users by a part of their name, e-mail address or number."""
     matches = search.scan(g.session, _visible_users(), query["q"], query["after"])
@@ -67,7 +55,7 @@ def search_users(query: dict[str, Any]) -> Response:
 
 @bp.get("/users/<id:user_id>")
 @allowed(Action.SEE_USER)
-@returns(User, conditional=True)
+@returns(schema.User, conditional=True)
 def show(user: StoredEntity) -> Response:
     """Show a user."""
     return responses.entity(user)
@@ -75,8 +63,8 @@ def show(user: StoredEntity) -> Response:
 
 @bp.route("/users/<id:user_id>", methods=["PUT", "PATCH"])
 @allowed(Action.EDIT_USER)
-@takes(EDIT_USER)
-@returns(UserChanged, etag=True)
+@takes(schema.EDIT_USER)
+@returns(schema.UserChanged, etag=True)
 @refuses("unknown_group", "email_taken", "system_owner", "administers_groups")
 @audited("user.update")
 def edit(user: StoredEntity, body: dict[str, Any]) -> Response:
@@ -91,7 +79,7 @@ def edit(user: StoredEntity, body: dict[str, Any]) -> Response:
 
 @bp.delete("/users/<id:user_id>")
 @allowed(Action.DELETE_USER)
-@returns(UserDeleted)
+@returns(schema.UserDeleted)
 @refuses("system_owner")
 @audited("user.delete")
 def delete(user: StoredEntity) -> Response:
@@ -109,7 +97,7 @@ def delete(user: StoredEntity) -> Response:
 
 @bp.get("/users/<id:user_id>/worktimes")
 @allowed(Action.SEE_USER)
-@returns(WorkTimesShown, conditional=True)
+@returns(schema.WorkTimesShown, conditional=True)
 def show_week(user: StoredEntity) -> Response:
     """Show a user's working hours."""
     data = {"user_id": user["id"], "work_times": user["work_times"]}
@@ -118,8 +106,8 @@ def show_week(user: StoredEntity) -> Response:
 
 @bp.route("/users/<id:user_id>/worktimes", methods=["PUT", "PATCH"])
 @allowed(Action.EDIT_USER)
-@takes(REPLACE_WEEK)
-@returns(WorkTimesChanged, etag=True)
+@takes(schema.REPLACE_WEEK)
+@returns(schema.WorkTimesChanged, etag=True)
 @audited("user.worktimes")
 def replace_week(user: StoredEntity, body: dict[str, Any]) -> Response:
     """Replace a user's whole week."""
