@@ -1,4 +1,4 @@
-# One image for both processes: the default command is `web`, `python sync_worker.py` is `sync`.
+# One image for both processes: `web` is the default command, `sync` is `python sync_worker.py`.
 FROM python:3.13-slim
 
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

@@ -39,7 +39,7 @@ fmt: .venv/.dev ## Format the code and apply the fixes of ruff
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-clean: ## Remove what was built; data in .data stays
+clean: ## Remove everything built; keep the data in .data
 	rm -rf .venv .coverage* .mypy_cache .schemathesis .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

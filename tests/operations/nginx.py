@@ -1,4 +1,4 @@
-"""nginx with the project's own configuration, before a service of the test's own."""
+"""Helpers: an nginx with deploy/nginx.conf, a load of clients, reloads of gunicorn."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ http {{
 
 
 def program(name: str, package: str) -> str:
-    """The path of a system program; where it is missing the test is skipped, in CI it fails."""
+    """Return the path of a program; without it the test is skipped, in CI it fails."""
     path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if path is None and not os.environ.get("CI"):
         pytest.skip(f"{name} is not installed: apt-get install {package}")
@@ -52,7 +52,7 @@ def program(name: str, package: str) -> str:
 
 
 class Edge:
-    """A running nginx: `api` speaks through it, `log` has what it wrote about requests."""
+    """An nginx in front of a service. `api` is a client that goes through nginx."""
 
     def __init__(
         self, folder: Path, service: str, site: str = SITE, owner_password: str = OWNER_PASSWORD
@@ -81,14 +81,14 @@ class Edge:
                 self.process.send_signal(signal.SIGTERM)
 
     def log(self) -> list[dict[str, Any]]:
-        """Every line of its access log."""
+        """Return the lines of the access log."""
         return [json.loads(line) for line in self.access_log().splitlines()]
 
     def access_log(self) -> str:
         return (self.folder / "access.log").read_text()
 
     def client(self, source: str) -> Api:
-        """A client at an address of this machine's own, 127.0.0.0/8."""
+        """Return a client that connects from `source`, an address in 127.0.0.0/8."""
         return Api(over_http(self.address, source), OWNER_PASSWORD)
 
     def _listens(self) -> bool:
@@ -100,20 +100,20 @@ class Edge:
 
 
 def master_of(api: Api) -> int:
-    """The process id of the gunicorn that answers, from what it logged when it began."""
+    """Return the process id of gunicorn's master, from its log."""
     began = re.search(r"Listening at: .* \((\d+)\)", api.log())
     assert began
     return int(began[1])
 
 
 def reload_gunicorn(api: Api, reloads: int = 1) -> None:
-    """Reload the service for the so manieth time; returns when the old workers have gone."""
+    """Reload gunicorn, and return when `reloads` pairs of workers have exited in all."""
     os.kill(master_of(api), signal.SIGHUP)
     eventually(lambda: len(re.findall("Worker exiting", api.log())) >= 2 * reloads, 40)
 
 
 class Load:
-    """Clients that ask all the time; `results` counts statuses and the names of failures."""
+    """Clients that send requests without a pause; `results` counts statuses and exceptions."""
 
     def __init__(self, asks: list[Callable[[], Answer]]) -> None:
         self.results: Counter[object] = Counter()
@@ -132,7 +132,7 @@ class Load:
             thread.join()
 
     def goes_on(self, requests: int = 200) -> None:
-        """Return when so many more requests have been answered."""
+        """Return when `requests` more requests have been answered."""
         before = self.results.total()
         eventually(lambda: self.results.total() >= before + requests, 30)
 
@@ -146,7 +146,7 @@ class Load:
 
 
 def seconds_of(ask: Callable[[], Answer]) -> float:
-    """How long an answer takes."""
+    """Return how long a request takes."""
     began = time.monotonic()
     ask()
     return time.monotonic() - began

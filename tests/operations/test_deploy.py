@@ -1,4 +1,4 @@
-"""The files for those who run it: Procfile, systemd units, Dockerfile, compose.yml."""
+"""The deployment files: Procfile, systemd units, Dockerfile, compose.yml."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def started(
 
 
 def environment(installation: Installation, **env: str) -> dict[str, str]:
-    """What a platform sets: PORT, and nothing of SERVER_PORT."""
+    """Return the environment that a platform sets: PORT instead of SERVER_PORT."""
     given = {"PATH": PATH, "PYTHONUNBUFFERED": "1"} | installation.env | env
     del given["SERVER_PORT"]
     return given
@@ -114,10 +114,10 @@ def test_the_unit_starts_what_the_procfile_does(name: str) -> None:
     assert "OWNER_PASSWORD" not in text
 
 
-def test_the_image_runs_both_processes_as_nobody_special(
+def test_the_image_runs_both_processes_as_an_ordinary_user(
     installation: Installation, tmp_path: Path
 ) -> None:
-    """Its steps in a folder and a virtual environment of their own, in place of Docker's."""
+    """Run the steps of the Dockerfile in a folder with its own virtual environment."""
     image = tmp_path / "image"
     image.mkdir()
     copy_into(image)
@@ -135,17 +135,17 @@ def test_the_image_runs_both_processes_as_nobody_special(
     assert command == PROCFILE["web"]
 
 
-def test_a_reload_takes_in_new_code_of_every_layer(
-    installation: Installation, tmp_path: Path
-) -> None:
+def test_a_reload_loads_new_code(installation: Installation, tmp_path: Path) -> None:
     copy_into(tmp_path)
     port = free_port()
     api = Api(over_http(f"127.0.0.1:{port}"), OWNER_PASSWORD)
     env = environment(installation, PORT=str(port), PYTHONDONTWRITEBYTECODE="1")
     with started(PROCFILE["web"], tmp_path, tmp_path / "log", env) as web:
         eventually(lambda: health_at("127.0.0.1", port) == "healthy", 30)
-        errors = tmp_path / "taskapi/errors.py"  # which the master has loaded
-        for before, words in pairwise(("No valid credentials", "Nobody we know", "Who is it")):
+        errors = tmp_path / "taskapi/errors.py"  # the master imports this module too
+        for before, words in pairwise(
+            ("No valid credentials", "Unknown credentials", "Log in first")
+        ):
             errors.write_text(errors.read_text().replace(before, words))
             web.send_signal(signal.SIGHUP)
             eventually(lambda: words in api("GET", "/users").json["error"], 30)  # noqa: B023
@@ -160,7 +160,7 @@ def copy_into(image: Path) -> None:
 
 
 def install_into(folder: Path) -> str:
-    """Run the step that installs; return the PATH on which its programs come first."""
+    """Run the install step; return a PATH that begins with the installed programs."""
     venv.create(folder / "venv", with_pip=True)
     path = f"{folder / 'venv/bin'}:/usr/bin:/bin"
     (install,) = (step for step in steps("RUN") if step.startswith("pip "))
@@ -191,7 +191,7 @@ def test_compose_has_the_guides_ports_on_this_machine_only() -> None:
     }
 
 
-def test_compose_runs_the_procfile_on_stores_that_keep_what_they_were_given() -> None:
+def test_compose_runs_the_procfile_on_stores_that_keep_every_write() -> None:
     assert {name: SERVICES[name]["command"] for name in PROCFILE} == PROCFILE
     redis = SERVICES["redis"]["command"]
     for option in ("--appendonly yes", "--appendfsync always", "--maxmemory-policy noeviction"):
@@ -200,7 +200,7 @@ def test_compose_runs_the_procfile_on_stores_that_keep_what_they_were_given() ->
     assert used == set(COMPOSE["volumes"])
 
 
-def test_compose_waits_for_what_is_healthy() -> None:
+def test_compose_starts_the_processes_after_healthy_stores() -> None:
     for name in ("web", "redis", "postgres"):
         assert SERVICES[name]["healthcheck"]["test"][0].startswith("CMD")
     for name in PROCFILE:
@@ -214,7 +214,9 @@ def test_compose_does_not_start_without_a_secret(name: str) -> None:
     assert all(value.startswith(f"${{{name}:?") for value in values)
 
 
-def test_composes_health_check_follows_the_service(installation: Installation) -> None:
+def test_the_health_check_of_compose_fails_when_the_service_is_down(
+    installation: Installation,
+) -> None:
     _, _, *check = SERVICES["web"]["healthcheck"]["test"]
     with installation.serve() as api:
         address = api.url.removeprefix("http://")

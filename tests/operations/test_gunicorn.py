@@ -58,13 +58,13 @@ def test_a_taken_port_is_refused_though_ports_are_shared() -> None:
     assert f"Port {port} of 127.0.0.1 is taken" in refused.stderr
 
 
-def test_an_address_that_is_not_ours_is_refused() -> None:
+def test_an_address_of_another_machine_is_refused() -> None:
     refused = _gunicorn(SERVER_HOST="192.0.2.1", OWNER_PASSWORD="of-our-own")
     assert refused.returncode == 1
     assert "Cannot listen on 192.0.2.1:" in refused.stderr
 
 
-def test_it_starts_and_says_so_while_both_stores_are_away(tmp_path: Path) -> None:
+def test_it_starts_without_stores_and_logs_a_warning(tmp_path: Path) -> None:
     port = free_port()
     env = {"SERVER_PORT": str(port), "REDIS_URL": f"redis://127.0.0.1:{free_port()}"}
     env |= {"DATABASE_URL": f"postgresql://127.0.0.1:{free_port()}/none", "OWNER_PASSWORD": ""}

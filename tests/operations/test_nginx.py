@@ -1,4 +1,4 @@
-"""The service behind real nginx, with deploy/nginx.conf as it is."""
+"""The service behind nginx with deploy/nginx.conf."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def edge(service: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edg
 
 @pytest.fixture
 def client(edge: Edge) -> Api:
-    """A client at an address that no other test has."""
+    """A client from an address that no other test uses."""
     return edge.client(f"127.1.0.{next(_numbers)}")
 
 
 def nowhere() -> str:
-    """The address of a service that is down."""
+    """Return an address that nothing listens on."""
     return f"127.0.0.1:{free_port()}"
 
 
@@ -54,7 +54,7 @@ def test_the_guide_works_through_nginx(install: Install, tmp_path: Path) -> None
         assert len(edge.log()) > 54
 
 
-def test_all_answers_have_the_services_headers_once(edge: Edge) -> None:
+def test_every_answer_has_each_common_header_once(edge: Edge) -> None:
     for answer in (edge.api("GET", "/health"), edge.api("GET", "/users"), edge.api("TRACE", "/")):
         for name in ("X-Request-ID", "X-Content-Type-Options", "Cache-Control"):
             assert len(answer.headers.get_all(name, [])) == 1, name
@@ -78,7 +78,7 @@ def test_a_body_may_have_a_mebibyte_and_no_more(edge: Edge) -> None:
         assert refused(answer, 413)["code"] == "body_too_large"
 
 
-def test_what_nginx_refuses_itself_is_refused_like_the_services(edge: Edge) -> None:
+def test_errors_of_nginx_have_the_form_of_the_service(edge: Edge) -> None:
     trace = edge.api("TRACE", "/users")
     assert refused(trace, 405)["code"] == edge.api("POST", "/health").error
     assert "GET" in trace.headers["Allow"]
@@ -104,7 +104,7 @@ def test_malformed_http_is_refused_in_json(edge: Edge, sent: bytes) -> None:
 
 
 @pytest.mark.parametrize("status", [413, 429, 500, 502, 503, 504])
-def test_every_page_of_nginx_is_an_error_of_the_contract(tmp_path: Path, status: int) -> None:
+def test_every_error_page_of_nginx_follows_the_contract(tmp_path: Path, status: int) -> None:
     site = SITE.replace("location / {", f"location / {{ return {status};")
     with Edge(tmp_path, nowhere(), site).running() as edge:
         given = edge.api("GET", "/", headers={"X-Request-ID": "of-the-caller"})
@@ -119,7 +119,7 @@ def test_a_service_that_is_down_is_a_502(tmp_path: Path) -> None:
         refused(edge.api("POST", "/users", by="owner", json={}), 502)
 
 
-def test_a_service_that_does_not_answer_is_asked_once_and_is_a_504(tmp_path: Path) -> None:
+def test_a_service_that_does_not_answer_gets_the_request_once_and_is_a_504(tmp_path: Path) -> None:
     site = SITE.replace("proxy_read_timeout 60s", "proxy_read_timeout 1s")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
@@ -160,7 +160,7 @@ def test_a_hundred_clients_with_typos_do_not_lock_each_other_out(edge: Edge) -> 
         ok(client("GET", "/tasks/stats", by="owner"))
 
 
-def test_a_flood_from_one_address_holds_up_only_that_one(tmp_path: Path) -> None:
+def test_a_flood_from_one_address_is_limited_alone(tmp_path: Path) -> None:
     site = SITE.replace("rate=200r/s", "rate=1r/m").replace("burst=400", "burst=5")
     with Edge(tmp_path, nowhere(), site).running() as edge:
         flood, other = edge.client("127.3.0.1"), edge.client("127.3.0.2")
@@ -178,7 +178,7 @@ def test_connections_to_the_service_are_used_again(edge: Edge, service: Api) -> 
 
 
 def connections_to(service: Api) -> set[str]:
-    """The local ends of connections to the service's port, those just closed too."""
+    """Return the local addresses of connections to the service, closed ones included."""
     port = f":{int(service.url.rsplit(':', 1)[1]):04X}"
     rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()]
     return {row[1] for row in rows if row[2].endswith(port)}
