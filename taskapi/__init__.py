@@ -1,4 +1,4 @@
-"""taskapi: task management for teams, served from Redis, kept by PostgreSQL."""
+"""taskapi: task management for teams, served from Redis, with a durable copy in PostgreSQL."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: Settings) -> "Flask":
-    """Return the WSGI application; it connects to Redis on the first request of each thread."""
-    from taskapi.api.application import TaskApi  # here, so that the worker runs without Flask
+    """Return the WSGI application. It connects to Redis on the first request of each thread."""
+    from taskapi.api.application import TaskApi  # not above: the worker runs without Flask
 
     return TaskApi(settings)

@@ -1,8 +1,8 @@
-"""What can go wrong, in the domain's words. `http.py` alone knows which status each one is."""
+"""Domain errors. `api/codes.py` has the HTTP status of each code."""
 
 
 class TaskApiError(Exception):
-    """A refusal that a caller can act on.
+    """An error that a caller can act on.
 
     Attributes:
         code: stable identifier for scripts.
@@ -20,13 +20,13 @@ class TaskApiError(Exception):
 
 
 class Invalid(TaskApiError):
-    """What was sent cannot be used."""
+    """The request cannot be used."""
 
     code = "invalid"
 
 
 class Unauthenticated(TaskApiError):
-    """Nobody we know sent this; one message for every reason, so nothing can be probed."""
+    """No valid credentials; one message for every reason, so that nothing can be probed."""
 
     code = "unauthenticated"
 
@@ -38,7 +38,7 @@ class Unauthenticated(TaskApiError):
 
 
 class Forbidden(TaskApiError):
-    """The caller may not do this, or the thing may not even exist."""
+    """The caller may not do this; the target may not exist."""
 
     code = "forbidden"
 
@@ -47,19 +47,19 @@ class Forbidden(TaskApiError):
 
 
 class NotFound(TaskApiError):
-    """The caller may look, and it is not there."""
+    """The target does not exist, and the caller may know that."""
 
     code = "not_found"
 
 
 class Conflict(TaskApiError):
-    """It would break an invariant, or take a name that is taken."""
+    """The request would break an invariant, or use a name that is taken."""
 
     code = "conflict"
 
 
 class VersionMismatch(TaskApiError):
-    """The caller wanted to change another version than the present one, which is `version`."""
+    """If-Match names another version than the present one, `version`."""
 
     code = "version_mismatch"
 
@@ -69,7 +69,7 @@ class VersionMismatch(TaskApiError):
 
 
 class TooManyFailures(TaskApiError):
-    """Log-ins are held up after too many failures, for `retry_after` seconds."""
+    """Log-ins are blocked after too many failures, for `retry_after` seconds."""
 
     code = "too_many_failures"
 
@@ -79,7 +79,7 @@ class TooManyFailures(TaskApiError):
 
 
 class Unavailable(TaskApiError):
-    """A store cannot serve now; the same request will work after `retry_after` seconds."""
+    """A store cannot serve now; retry after `retry_after` seconds."""
 
     code = "unavailable"
     retry_after = 1
@@ -99,7 +99,7 @@ class StoreUnreachable(Unavailable):
 
 
 class StoreFull(Unavailable):
-    """Redis has no memory left for writes."""
+    """Redis has no memory for writes."""
 
     code = "redis_full"
     retry_after = 30
@@ -119,8 +119,8 @@ class AlreadyRunning(Conflict):
 
 
 class Stale(Exception):
-    """What a commit was decided from has changed: read again and decide again."""
+    """Something that a commit was decided from has changed: read and decide again."""
 
 
 class NewEpoch(Stale):
-    """The store was restored since this request began to read."""
+    """The store was restored since this request started."""

@@ -1,4 +1,4 @@
-"""Log lines: one an event, on standard output, as text or JSON, whatever their values hold."""
+"""Log lines: one for each event, on standard output, as text or JSON, safe for any value."""
 
 import json
 import logging
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 LONGEST: Final = {"event": 1000, "trace": 6000}
 LONGEST_VALUE: Final = 200
-"""Characters of these, and of any other value, that a line has."""
+"""Characters of an event, a trace, and any other value that are written."""
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _PLAIN = re.compile(r"[\w.:@/*+-]+")
 _dumps = json.JSONEncoder(separators=(",", ":"), default=str).encode
@@ -19,14 +19,14 @@ _stamp = (0, "")
 
 
 def as_text(level: str, event: str, fields: dict[str, Any]) -> str:
-    """Return `2026-09-29T10:00:00Z Info event name=value`, odd values quoted: for people."""
-    words = "".join([f" {name}={_word(name, value)}" for name, value in fields.items()])
-    line = f"{_now()} {level} {_short('event', event)}{words}"
+    """Return `2026-09-29T10:00:00Z Info event name=value`; values with other characters quoted."""
+    pairs = "".join([f" {name}={_word(name, value)}" for name, value in fields.items()])
+    line = f"{_now()} {level} {_short('event', event)}{pairs}"
     return line if line.isascii() and line.isprintable() else _CONTROL.sub(_escape, line)
 
 
 def as_json(level: str, event: str, fields: dict[str, Any]) -> str:
-    """Return an object with `time`, `level`, `event` and the fields, all ASCII: for machines."""
+    """Return a JSON object with `time`, `level`, `event` and the fields, in ASCII."""
     line = {"time": _now(), "level": level, "event": _short("event", event)}
     line |= {name: _short(name, value) for name, value in fields.items()}
     return _dumps(line).replace("\x7f", "\\u007f")
@@ -38,7 +38,7 @@ _style: Style = as_text
 
 
 class OneLine(logging.Formatter):
-    """Writes records in the style configured; `extra={"fields": …}` gives one fields."""
+    """Formats records in the configured style, with the fields of `extra={"fields": …}`."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = dict(getattr(record, "fields", {}))
@@ -48,14 +48,14 @@ class OneLine(logging.Formatter):
 
 
 class Stdout(logging.Handler):
-    """Writes to what standard output is at the time of the event."""
+    """Writes to the standard output of the moment, which tests replace."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _write(self.format(record))
 
 
 def configure(style: str) -> None:
-    """Send the service's log to standard output as `text` or `json`; twice does no harm."""
+    """Send the service's log to standard output as `text` or `json`; can be repeated."""
     global _style
     _style = STYLES[style]
     log = logging.getLogger("taskapi")
@@ -67,25 +67,25 @@ def configure(style: str) -> None:
 
 
 def request(method: str, path: str, status: int, seconds: float, fields: dict[str, Any]) -> None:
-    """Write a request's line, without a record of `logging`, which would take twice as long."""
+    """Write a request's line directly: a `logging` record would take twice as long."""
     level = "Info" if status < 400 else "Warning"
     took_ms = round(1000 * seconds, 3)
     if _style is as_text:
         _write(as_text(level, f"{method} {path} {status} {took_ms:.1f}ms", fields))
     else:
-        said = {"method": method, "path": path, "status": status, "duration_ms": took_ms}
-        _write(as_json(level, "request", said | fields))
+        line = {"method": method, "path": path, "status": status, "duration_ms": took_ms}
+        _write(as_json(level, "request", line | fields))
 
 
 def _write(line: str) -> None:
-    """Write a whole line at once; a full disk or a reader that left fails no request."""
+    """Write a whole line at once; a full disk or a closed pipe fails no request."""
     with suppress(OSError, ValueError):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
 
 def _now() -> str:
-    """Return the time, written out once a second."""
+    """Return the time; formatted once a second."""
     global _stamp
     now, (second, text) = int(time.time()), _stamp
     if now != second:

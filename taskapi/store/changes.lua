@@ -1,19 +1,20 @@
--- Read entities in the order of a sorted set: what has changed, or everything of one kind.
+-- Read entities in the order of a sorted set: the changed ones, or all of one kind.
 --
 -- KEYS[1]  meta
--- ARGV[1]  JSON: root   what all keys begin with
+-- ARGV[1]  JSON: root   prefix of all keys
 --                set    the sorted set
 --                kind   the kind of its members; false: members are marks, <k>:<id> -> version
 --                after  only scores above this one
---                limit  about how many; marks of one version always come together
---                skip   whether to leave out marks in quarantine
--- Result   {last score or nothing, 1 if more follows, how many users, groups and tasks there are,
---          users' JSON joined by commas, their secrets, groups' JSON, tasks' JSON, deleted <k>:<id>:<version> joined by commas,
---          marks that fit neither an entity nor a tombstone, in the same form}
+--                limit  about how many; marks of one version are never split
+--                skip   whether to skip marks in quarantine
+-- Result   {last score or nothing, 1 if more follows, the numbers of users, groups and tasks,
+--          users' JSON joined by commas, their password hashes, groups' JSON, tasks' JSON,
+--          deletes as <k>:<id>:<version> joined by commas,
+--          marks with neither an entity nor a tombstone of their version, in the same form}
 local q = cjson.decode(ARGV[1])
 local NOUNS = { u = 'user:', g = 'group:', t = 'task:' }
 local out = { u = {}, g = {}, t = {} }
-local secrets, deleted, odd = {}, {}, {}
+local hashes, deleted, inconsistent = {}, {}, {}
 
 local function range(from, to, ...)
   return redis.call('ZRANGEBYSCORE', q.set, from, to, 'WITHSCORES', ...)
@@ -32,11 +33,11 @@ local function read(kind, id, member, score)
   local json, version = unpack(redis.call('HMGET', q.root .. NOUNS[kind] .. id, 'json', 'version'))
   if json and (q.kind or version == score) then
     table.insert(out[kind], json)
-    if kind == 'u' then table.insert(secrets, redis.call('GET', q.root .. 'secret:' .. id) or '') end
+    if kind == 'u' then table.insert(hashes, redis.call('GET', q.root .. 'secret:' .. id) or '') end
   elseif not json and redis.call('ZSCORE', q.root .. 'tombs', member) == score then
     table.insert(deleted, member .. ':' .. score)
   elseif not q.kind then
-    table.insert(odd, member .. ':' .. score)
+    table.insert(inconsistent, member .. ':' .. score)
   end
 end
 
@@ -59,6 +60,6 @@ local sizes = {}
 for i, name in ipairs({ 'users', 'groups', 'tasks' }) do
   sizes[i] = redis.call('ZCARD', q.root .. name)
 end
-return { found[#found] or '', follows, sizes, table.concat(out.u, ','), secrets,
+return { found[#found] or '', follows, sizes, table.concat(out.u, ','), hashes,
   table.concat(out.g, ','), table.concat(out.t, ','), table.concat(deleted, ','),
-  table.concat(odd, ',') }
+  table.concat(inconsistent, ',') }

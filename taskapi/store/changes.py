@@ -201,17 +201,17 @@ def _chunk(  # in the order of the script's result
     follows: int,
     sizes: list[int],
     users: bytes,
-    secrets: list[bytes],
+    password_hashes: list[bytes],
     groups: bytes,
     tasks: bytes,
     deleted: bytes,
     inconsistent: bytes,
 ) -> Chunk:
-    people = decode_list(Kind.USER, users)
-    for user, secret in zip(people, secrets, strict=True):
-        user["password_hash"] = secret.decode()
+    user_list = decode_list(Kind.USER, users)
+    for user, password_hash in zip(user_list, password_hashes, strict=True):
+        user["password_hash"] = password_hash.decode()
     return Chunk(
-        users=people,
+        users=user_list,
         groups=decode_list(Kind.GROUP, groups),
         tasks=decode_list(Kind.TASK, tasks),
         deleted=_marks(deleted),

@@ -1,21 +1,22 @@
--- One commit: everything it says, or nothing.
+-- Run one commit: all of it or nothing.
 --
 -- KEYS[1]  meta
 -- ARGV[1]  JSON: epoch     the epoch that the request read first
---                op, n     field of meta that remembers the caller's last operation; its number
---                guards    [key, field, value]: the hash field has that value; false: is absent;
---                          true: is there. [key, false, n]: the sorted set has n members
---                next      field of meta that counts the ids of what is created, or false
---                commands  Redis commands; NUL and a letter stand for what is known only here:
---                          i new id, v version, t time, 0-5 the new id's score in that bucket
--- Result   "OK <id> <version> <time>", or a word that says why nothing was done:
---          NOEPOCH empty store, RESTORING / FENCED no writes now, EPOCH restored since,
---          STALE a later operation of this caller is done, CONFLICT a guard does not hold
+--                op, n     field of meta with the last operation of this thread; its number
+--                guards    [key, field, value]: the hash field has this value; false: is absent;
+--                          true: exists. [key, false, n]: the sorted set has n members
+--                next      field of meta that counts the ids of the created kind, or false
+--                commands  Redis commands; a NUL and a letter are a placeholder: i the new id,
+--                          v the version, t the time, 0 to 5 the new id's score in that bucket
+-- Result   "OK <id> <version> <time>", or why nothing was written: NOEPOCH empty store, RESTORING
+--          or FENCED no writes now, EPOCH restored since, STALE this thread has done a later
+--          operation, CONFLICT a guard does not hold
 local meta, c = KEYS[1], cjson.decode(ARGV[1])
 local BUCKET = 2 ^ 50
 
-local function civil(seconds)
-  -- Days to year, month, day in the proleptic Gregorian calendar, years beginning in March.
+local function timestamp(seconds)
+  -- RFC 3339 in UTC. Source: "days to civil" in Howard Hinnant's "chrono-Compatible Low-Level Date
+  -- Algorithms"; its years begin in March.
   local z = math.floor(seconds / 86400) + 719468
   local era = math.floor(z / 146097)
   local doe = z - era * 146097
@@ -54,23 +55,23 @@ end
 
 local now = redis.call('TIME')
 local version = string.format('%.0f', math.max(tonumber(last or 0) + 1, now[1] * 1000000 + now[2]))
-local slots = { v = version, t = civil(tonumber(now[1])), i = '0' }
+local values = { v = version, t = timestamp(tonumber(now[1])), i = '0' }
 if c.next then
   local id = redis.call('HINCRBY', meta, c.next, 1)
-  slots.i = string.format('%.0f', id)
-  setmetatable(slots, { __index = function(_, bucket)
-    return string.format('%.0f', bucket * BUCKET + id)
-  end })
+  values.i = string.format('%.0f', id)
+  for bucket = 0, 5 do
+    values[tostring(bucket)] = string.format('%.0f', bucket * BUCKET + id)
+  end
 end
 local find = string.find
 for _, command in ipairs(c.commands) do
   for i = 2, #command do
     if find(command[i], '\0', 1, true) then
-      command[i] = string.gsub(command[i], '%z(.)', slots)
+      command[i] = string.gsub(command[i], '%z(.)', values)
     end
   end
   redis.call(unpack(command))
 end
-local result = 'OK ' .. slots.i .. ' ' .. version .. ' ' .. slots.t
+local result = 'OK ' .. values.i .. ' ' .. version .. ' ' .. values.t
 redis.call('HSET', meta, 'version', version, c.op, string.format('%.0f', c.n) .. ' ' .. result)
 return result

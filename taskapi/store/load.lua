@@ -1,10 +1,10 @@
--- One batch of a restore: each batch once, in order, and only while this restore is the one.
+-- Load one batch of a restore: each batch once, in order, and only for the current restore.
 --
 -- KEYS[1]  meta
--- ARGV[1]  the restore's own token
+-- ARGV[1]  token of the restore
 -- ARGV[2]  number of the batch, from 1
 -- ARGV[3]  JSON: Redis commands
--- Result   OK, or LOST: another restore has begun since, or Redis was restarted
+-- Result   OK, or LOST: another restore has started since, or Redis was restarted
 local state, loader, done = unpack(redis.call('HMGET', KEYS[1], 'state', 'loader', 'loaded'))
 if loader ~= ARGV[1] then return 'LOST' end
 if tonumber(done) >= tonumber(ARGV[2]) then return 'OK' end

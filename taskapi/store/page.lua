@@ -1,16 +1,16 @@
--- A page of entities in order of id, from the union of sorted sets, narrowed by others.
+-- Return a page of entities by id, from the union of sorted sets, narrowed by other sets.
 --
 -- KEYS[1]  meta
--- ARGV[1]  JSON: sources  sorted sets whose members are wanted
---                ids      ids wanted besides, whatever the sets say, ascending
---                within   sorted sets of which one must have the member too; empty: no narrowing
---                buckets  which buckets of a task set; false for sets scored by id
+-- ARGV[1]  JSON: sources  sorted sets of the wanted members
+--                ids      ids wanted besides those, ascending
+--                within   sorted sets of which one must have the member; empty: no narrowing
+--                buckets  the wanted buckets of task sets; false for sets scored by id
 --                after    only ids above this one
 --                limit    at most so many entities
---                chunk    at most so many candidates looked at in each range
---                entity   the key of an entity without its id
--- Result   {number, their JSON joined by commas, id of the last, what follows}:
---          "end" nothing, "more" at least one, otherwise the id to go on after
+--                chunk    at most so many candidates are read from each range
+--                entity   prefix of an entity's key
+-- Result   {number, their JSON joined by commas, id of the last, what follows}: "end" nothing,
+--          "more" at least one entity, otherwise the id after which to go on
 local q = cjson.decode(ARGV[1])
 local BUCKET = 2 ^ 50
 local MERGED_MOST = 24
@@ -30,7 +30,7 @@ local function collect(key, low, high)
 end
 
 local function take()
-  -- The lowest id left in any list; every list that begins with it goes on.
+  -- Remove and return the lowest id of all lists.
   local id, name = math.huge, nil
   for i = 1, #lists do
     local list = lists[i]
@@ -53,10 +53,15 @@ local function is_within(name)
   return #q.within == 0
 end
 
-if #q.sources == 1 and #q.within == 1
-    and redis.call('ZCARD', q.within[1]) < redis.call('ZCARD', q.sources[1]) then
-  q.sources, q.within = q.within, q.sources
+local function walk_the_smaller_set()
+  -- Both sets narrow each other, so the smaller one can be the source.
+  if #q.sources == 1 and #q.within == 1
+      and redis.call('ZCARD', q.within[1]) < redis.call('ZCARD', q.sources[1]) then
+    q.sources, q.within = q.within, q.sources
+  end
 end
+
+walk_the_smaller_set()
 for _, key in ipairs(q.sources) do
   for _, bucket in ipairs(q.buckets or { 0 }) do
     local low = string.format('(%.0f', bucket * BUCKET + math.min(after, BUCKET - 1))
@@ -67,7 +72,7 @@ end
 add(q.ids)
 
 if #lists > MERGED_MOST then
-  -- A merge looks at each list for each entity: with so many, one sorted list costs less.
+  -- A merge compares all lists for each entity: with many lists, sorting costs less.
   local names, all = {}, {}
   for _, list in ipairs(lists) do
     for _, name in ipairs(list.members) do

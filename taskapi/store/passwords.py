@@ -1,20 +1,20 @@
-"""Salted password hashes; nothing else of a password is kept anywhere."""
+"""Salted password hashes: the only stored form of a password."""
 
 from typing import Final
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
 METHOD: Final = "scrypt:32768:8:1"
-"""About 80 ms and 32 MiB a check: werkzeug's default, named so that an update cannot change it."""
-_NOBODYS: Final = generate_password_hash("nobody has this password", METHOD)
+"""About 80 ms and 32 MiB for each check. werkzeug's default, fixed here against updates."""
+_DUMMY_HASH: Final = generate_password_hash("no user has this password", METHOD)
 
 
 def hash_password(password: str) -> str:
-    """Return a new salted hash, its parameters in the string."""
+    """Return a new salted hash that contains its parameters."""
     return generate_password_hash(password, METHOD)
 
 
 def is_password(hashed: str | None, password: str) -> bool:
-    """Whether the password belongs to the hash; takes as long where there is no hash."""
-    matches = check_password_hash(hashed or _NOBODYS, password)
+    """Return whether the password matches the hash; takes as long without a hash."""
+    matches = check_password_hash(hashed or _DUMMY_HASH, password)
     return matches and hashed is not None
