@@ -32,7 +32,7 @@ def service(install: Install) -> Iterator[Api]:
 
 def test_reloads_fail_no_request_sent_straight_to_gunicorn(service: Api) -> None:
     with Load([lambda: service("GET", "/health")] * 8) as load:
-        for reloads in range(1, 6):
+        for reloads in range(1, 4):
             reload_gunicorn(service, reloads)
             load.goes_on()
     assert set(load.results) == {200}, load.results
