@@ -109,5 +109,5 @@ def _word(name: str, value: Any) -> str:
     return text if _PLAIN.fullmatch(text) else repr(text)
 
 
-def _escape(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()

@@ -138,14 +138,14 @@ class Authenticator:
         self, view: Session, credentials: Credentials, address: str, refs: Sequence[EntityRef]
     ) -> tuple[StoredEntity, Entities]:
         throttle = LoginThrottle(view, "owner", address)
-        found = _look_up(view, SYSTEM_OWNER, throttle, refs)
+        lookup = _look_up(view, SYSTEM_OWNER, throttle, refs)
         app_ctx.g.account = "owner header"
-        throttle.require_open(found.failures)
-        if found.user is None or not self._is_owner(credentials):
+        throttle.require_open(lookup.failures)
+        if lookup.user is None or not self._is_owner(credentials):
             throttle.count()
             raise Unauthenticated
-        throttle.clear(found.failures)
-        return found.user, found.entities
+        throttle.clear(lookup.failures)
+        return lookup.user, lookup.entities
 
     def _basic_caller(
         self, view: Session, credentials: Credentials, address: str, refs: Sequence[EntityRef]
@@ -153,20 +153,20 @@ class Authenticator:
         login, password = credentials.login or "", credentials.password
         user_id = self._user_id(view, login)
         throttle = LoginThrottle(view, str(user_id or login.lower()), address)
-        found = _look_up(view, user_id, throttle, refs)
+        lookup = _look_up(view, user_id, throttle, refs)
         # An unknown login is not logged: it may be a password.
-        app_ctx.g.account = user_id if found.user else "unknown"
-        if "@" in login and user_id != UNKNOWN and not _has_email(found.user, login):
+        app_ctx.g.account = user_id if lookup.user else "unknown"
+        if "@" in login and user_id != UNKNOWN and not _has_email(lookup.user, login):
             self._ids.pop(login.lower(), None)
             raise Stale
-        throttle.require_account_open(found.failures)
-        digest = self._verified.digest(user_id, found.password_hash or b"", password)
-        if found.password_hash is None or not self._verified.holds(digest):
-            throttle.require_open(found.failures)
-            self._verify(throttle, found.password_hash, digest, password)
-        if found.user is None:
+        throttle.require_account_open(lookup.failures)
+        digest = self._verified.digest(user_id, lookup.password_hash or b"", password)
+        if lookup.password_hash is None or not self._verified.holds(digest):
+            throttle.require_open(lookup.failures)
+            self._verify(throttle, lookup.password_hash, digest, password)
+        if lookup.user is None:
             raise Unauthenticated
-        return found.user, found.entities
+        return lookup.user, lookup.entities
 
     def _verify(
         self, throttle: LoginThrottle, password_hash: bytes | None, digest: bytes, password: str

@@ -31,15 +31,15 @@ def document(app: Flask) -> Shape:
     _add_components(spec)
     rules = sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule)
     for path, same in groupby(rules, lambda rule: rule.rule):
-        found = {
+        methods = {
             method.lower(): operations.of(rule, method, contract, app.view_functions[rule.endpoint])
             for rule in same
             if (contract := CONTRACTS.get(app.view_functions[rule.endpoint])) and contract.answers
             for method in METHODS
             if method in (rule.methods or ())
         }
-        if found:
-            spec.path(re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path), operations=found)
+        if methods:
+            spec.path(re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path), operations=methods)
     return spec.to_dict()
 
 
@@ -101,10 +101,12 @@ class _Operations:
         headers += ["ETag"] if contract.has_etag else []
         headers += ["Link"] if "limit" in contract.query.fields else []
         content = {"application/json": self._envelope(contract)}
-        found = {str(status): _response("Done.", headers, content) for status in contract.statuses}
+        responses = {
+            str(status): _response("Done.", headers, content) for status in contract.statuses
+        }
         if contract.is_conditional:
-            found["304"] = _response("`If-None-Match` names this version.", headers, {})
-        return found
+            responses["304"] = _response("`If-None-Match` names this version.", headers, {})
+        return responses
 
     def _envelope(self, contract: Contract) -> Shape:
         data = self._schemas.answers(contract.answers)

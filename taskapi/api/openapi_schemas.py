@@ -25,8 +25,8 @@ class SchemaConverter:
 
     def parameters(self, schema: Schema) -> list[Shape]:
         """Return the parameters of a query string."""
-        found: list[Shape] = self._converter.schema2parameters(schema, location="query")
-        return found
+        parameters: list[Shape] = self._converter.schema2parameters(schema, location="query")
+        return parameters
 
     def body(self, schema: Body) -> Shape:
         """Return the reference to the component of a request body."""

@@ -94,8 +94,8 @@ def delete(task: StoredEntity) -> Response:
 def search_tasks(query: dict[str, Any]) -> Response:
     """Find tasks by a part of their title or information."""
     index, reach = services().index, policy.reach(g.caller)
-    found = search.tasks(g.session, index, reach, query["q"], query["after"], query["limit"])
-    return responses.listing("results", *found, query, query=query["q"])
+    matches = search.tasks(g.session, index, reach, query["q"], query["after"], query["limit"])
+    return responses.listing("results", *matches, query, query=query["q"])
 
 
 @bp.get("/tasks/stats")

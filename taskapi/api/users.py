@@ -49,8 +49,8 @@ def create(body: dict[str, Any]) -> Response:
 def search_users(query: dict[str, Any]) -> Response:
     """Find users by a part of their name, e-mail address or number."""
     matches = search.scan(g.session, _visible_users(), query["q"], query["after"])
-    found = search.first(matches, query["limit"])
-    return responses.listing("results", *found, query, query=query["q"])
+    results = search.first(matches, query["limit"])
+    return responses.listing("results", *results, query, query=query["q"])
 
 
 @bp.get("/users/<id:user_id>")

@@ -94,15 +94,15 @@ def everything(store: Store) -> Iterator[Chunk]:
 
 def count(store: Store) -> dict[Kind, int]:
     """Return how many entities of each kind are marked."""
-    found: Counter[bytes] = Counter()
+    counts: Counter[bytes] = Counter()
     for start in itertools.count(0, MARKS_MOST):
         (marks,) = store.connection.execute(
             ("ZRANGE", store.keys.dirty, start, start + MARKS_MOST - 1)
         )
-        found.update(mark[:1] for mark in marks)
+        counts.update(mark[:1] for mark in marks)
         if len(marks) < MARKS_MOST:
             break
-    return {kind: found[kind.encode()] for kind in Kind}
+    return {kind: counts[kind.encode()] for kind in Kind}
 
 
 def mark_everything(store: Store) -> None:
@@ -115,8 +115,8 @@ def mark_everything(store: Store) -> None:
 
 def size(store: Store) -> int:
     """Return how many entities are marked."""
-    (found,) = store.connection.execute(("ZCARD", store.keys.dirty))
-    return int(found)
+    (number,) = store.connection.execute(("ZCARD", store.keys.dirty))
+    return int(number)
 
 
 def marked(store: Store, *marks: Mark) -> list[Mark]:
@@ -128,8 +128,8 @@ def marked(store: Store, *marks: Mark) -> list[Mark]:
 
 def oldest(store: Store) -> float | None:
     """Return the time of the oldest change that PostgreSQL may not have, in seconds."""
-    (found,) = store.connection.execute(("ZRANGE", store.keys.dirty, 0, 0, "WITHSCORES"))
-    return float(found[1]) / 1_000_000 if found else None
+    (first,) = store.connection.execute(("ZRANGE", store.keys.dirty, 0, 0, "WITHSCORES"))
+    return float(first[1]) / 1_000_000 if first else None
 
 
 def acknowledge(store: Store, redis: Meta, last: str) -> None:

@@ -1,16 +1,16 @@
-"""Every Redis key, one builder each. All share one hash tag, so one cluster slot holds them.
+"""Every Redis key, with one builder each. All keys share a hash tag, so one cluster slot.
 
 | key              | type   | what it holds                                                        |
 |------------------|--------|----------------------------------------------------------------------|
-| meta             | hash   | epoch, state, installation, version (last given), next:<k> (last id  |
-|                  |        | given), op:<process>.<thread> (last operation's result), synced      |
-|                  |        | (version up to which PostgreSQL has all), run (which start of which  |
-|                  |        | server this is), raised (the start whose ids go on above those lost),|
-|                  |        | loader and loaded (the last restore, its batch)                      |
+| meta             | hash   | epoch, state, installation, version (last issued), next:<k> (last id |
+|                  |        | issued), op:<process>.<thread> (result of its last operation),       |
+|                  |        | synced (PostgreSQL has everything up to this version), run (the      |
+|                  |        | start of the server checked last), raised (the start for which ids   |
+|                  |        | were skipped), loader and loaded (token and batch of a restore)      |
 | user:<id>        | hash   | json (the answer's object), version, administers (group ids)         |
 | group:<id>       | hash   | json, version                                                        |
 | task:<id>        | hash   | json, version                                                        |
-| secret:<uid>     | string | the salted password hash, nowhere else                               |
+| secret:<uid>     | string | the salted password hash                                             |
 | emails           | hash   | lower-case e-mail -> user id                                         |
 | names            | hash   | folded group name -> group id                                        |
 | full_names       | hash   | user id -> full name, for statistics                                 |
@@ -21,20 +21,20 @@
 | tasks:g:<gid>    | zset   | the same, of one group                                               |
 | counts           | hash   | user id -> number of tasks                                           |
 | counts:<gid>     | hash   | user id -> number of tasks in the group                              |
-| dirty            | zset   | <k>:<id> -> version that PostgreSQL has yet to get                   |
-| tombs            | zset   | <k>:<id> -> version of its delete, until PostgreSQL has it           |
-| quarantine       | hash   | <k>:<id> -> what PostgreSQL refused: version, SQLSTATE, reason, time |
-| sync             | hash   | what the worker tells of its passes                                  |
-| pin              | string | version whose marks a running backup still needs; expires            |
-| closing:<k>:<id> | hash   | there while a user or group is about to go or lose tasks; expires   |
-| failures:<who>   | string | failed log-ins of an account and address, or of an address; expires  |
+| dirty            | zset   | <k>:<id> -> version that PostgreSQL does not have yet                |
+| tombs            | zset   | tombstone <k>:<id> -> version, until PostgreSQL has the delete       |
+| quarantine       | hash   | <k>:<id> -> refused change: version, SQLSTATE, reason, time          |
+| sync             | hash   | status fields that the worker publishes                              |
+| pin              | string | marks above this version stay for a running backup; expires          |
+| closing:<k>:<id> | hash   | exists while a user or group is closed for writes to tasks; expires  |
+| failures:<digest>| string | failed log-ins of an account and address, or of an address; expires  |
 """
 
 from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """The letter of an entity's kind in marks and counters."""
+    """A kind of entity; its value is the letter in marks and counters."""
 
     USER = "u"
     GROUP = "g"
@@ -42,12 +42,12 @@ class Kind(StrEnum):
 
     @property
     def noun(self) -> str:
-        """The word people use, also the beginning of the entity's key."""
+        """The word for one, and the beginning of the entity's key."""
         return _NOUNS[self]
 
     @property
     def plural(self) -> str:
-        """What people call all of them; the table in PostgreSQL too."""
+        """The word for many, and the table in PostgreSQL."""
         return f"{self.noun}s"
 
 
@@ -55,7 +55,7 @@ _NOUNS = {Kind.USER: "user", Kind.GROUP: "group", Kind.TASK: "task"}
 
 
 class Keys:
-    """The builders for one installation's prefix."""
+    """The keys of one installation."""
 
     def __init__(self, prefix: str) -> None:
         self.root = p = f"{{{prefix}}}:"

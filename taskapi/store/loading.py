@@ -39,8 +39,8 @@ class Loader:
         cursor = b"0"
         while True:
             scan = ("SCAN", cursor, "MATCH", _literally(self._keys.root) + "*", "COUNT", SCAN)
-            ((cursor, found),) = self._store.connection.execute(scan)
-            if doomed := set(found) - kept:
+            ((cursor, keys),) = self._store.connection.execute(scan)
+            if doomed := set(keys) - kept:
                 self.run([("UNLINK", *(key.decode() for key in doomed))])
             if cursor == b"0":
                 return

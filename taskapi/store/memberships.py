@@ -132,5 +132,5 @@ def _set_administered(
 
 def administers_field(user: Entity) -> tuple[str, str | bool]:
     """Return the field of a user's hash with the administered groups, and its value."""
-    found = user.get("administers")
-    return ("administers", ABSENT if found is None else orjson.dumps(found).decode())
+    group_ids = user.get("administers")
+    return ("administers", ABSENT if group_ids is None else orjson.dumps(group_ids).decode())

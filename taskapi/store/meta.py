@@ -67,10 +67,10 @@ def write(store: Store, **fields: str) -> None:
 def sizes(store: Store) -> dict[Kind, int]:
     """Return how many entities of each kind there are."""
     keys = store.keys
-    found = store.connection.execute(
+    numbers = store.connection.execute(
         ("ZCARD", keys.users), ("ZCARD", keys.groups), ("ZCARD", keys.tasks)
     )
-    return dict(zip(Kind, found, strict=True))
+    return dict(zip(Kind, numbers, strict=True))
 
 
 def publish_status(store: Store, fields: Mapping[str, object]) -> None:

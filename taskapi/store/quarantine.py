@@ -64,6 +64,6 @@ def release(store: Store) -> None:
 
 
 def _entries(store: Store) -> dict[str, dict[str, str]]:
-    (found,) = store.connection.execute(("HGETALL", store.keys.quarantine))
-    pairs = zip(found[::2], found[1::2], strict=True)
+    (reply,) = store.connection.execute(("HGETALL", store.keys.quarantine))
+    pairs = zip(reply[::2], reply[1::2], strict=True)
     return {mark.decode(): orjson.loads(entry) for mark, entry in pairs}

@@ -54,12 +54,12 @@ def dirty_tasks(session: Session) -> list[int] | None:
 
 def first(matches: Iterator[Entity], limit: int | None) -> Found:
     """Return at most `limit` matches, and the id of the last one if more follow."""
-    found: list[Entity] = []
+    results: list[Entity] = []
     for entity in matches:
-        if len(found) == limit:
-            return Found(found, limit, found[-1]["id"])
-        found.append(entity)
-    return Found(found, len(found), None)
+        if len(results) == limit:
+            return Found(results, limit, results[-1]["id"])
+        results.append(entity)
+    return Found(results, len(results), None)
 
 
 def _matching(chunk: bytes, kind: Kind, text: str) -> Iterator[Entity]:

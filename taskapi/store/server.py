@@ -65,14 +65,14 @@ def require_keeping(store: Store) -> None:
 
 def warnings(store: Store) -> list[str]:
     """Return sentences about what the server may lose with its settings."""
-    facts, found = look(store), []
+    facts, sentences = look(store), []
     if not facts.is_keeping:
-        found.append(_EVICTING.format(facts.policy))
+        sentences.append(_EVICTING.format(facts.policy))
     if not facts.appendfsync:
-        found.append(_NO_FILE)
+        sentences.append(_NO_FILE)
     elif facts.appendfsync != "always":
-        found.append(_LATE_FILE.format(facts.appendfsync))
-    return found
+        sentences.append(_LATE_FILE.format(facts.appendfsync))
+    return sentences
 
 
 def look(store: Store) -> RedisServer:

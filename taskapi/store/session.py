@@ -86,10 +86,10 @@ class Session:
 
     def referred(self, kind: Kind, entity_id: int) -> StoredEntity:
         """Return an entity that another one refers to; raises Stale if it was deleted since."""
-        (found,) = self.find(kind, entity_id)
-        if found is None:
+        (target,) = self.find(kind, entity_id)
+        if target is None:
             raise Stale
-        return found
+        return target
 
 
 def begin(store: Store) -> Session:
@@ -113,8 +113,8 @@ def entity(kind: Kind, reply: list[bytes | None]) -> StoredEntity | None:
     json, *administers = reply
     if json is None:
         return None
-    found = StoredEntity(decode(kind, json))
-    found.json = complete_json(kind, json, 1)
+    stored = StoredEntity(decode(kind, json))
+    stored.json = complete_json(kind, json, 1)
     if administers and administers[0] is not None:
-        found["administers"] = loads(administers[0])
-    return found
+        stored["administers"] = loads(administers[0])
+    return stored

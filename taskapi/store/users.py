@@ -103,8 +103,8 @@ def _reassign_groups(session: Session, commit: Commit, group_ids: list[int]) -> 
 
 def _require_groups(session: Session, commit: Commit, group_ids: Any) -> None:
     wanted = sorted(group_ids)
-    found = session.find(Kind.GROUP, *wanted)
-    missing = [i for i, group in zip(wanted, found, strict=True) if group is None]
+    groups = session.find(Kind.GROUP, *wanted)
+    missing = [i for i, group in zip(wanted, groups, strict=True) if group is None]
     if missing:
         named = ", ".join(map(str, missing))
         raise Invalid(

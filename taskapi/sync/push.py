@@ -168,12 +168,14 @@ def check_constraints(db: Database, store: Store, *, is_last_try: bool) -> bool:
 
 def find_violations(db: Database, store: Store) -> list[Refusal]:
     """Return the changes that break a constraint: a child, or the delete of its parent."""
-    found: dict[str, Refusal] = {}
+    violations: dict[str, Refusal] = {}
     for sqlstate, constraint, *row in db.rows(_VIOLATIONS):
         child, parent = Mark(*row[:3]), Mark(row[3], row[4], 0)
         for mark in changes.marked(store, child, parent)[:1]:
-            found[str(mark)] = Refusal(mark, sqlstate, f"it breaks the constraint {constraint}")
-    return list(found.values())
+            violations[str(mark)] = Refusal(
+                mark, sqlstate, f"it breaks the constraint {constraint}"
+            )
+    return list(violations.values())
 
 
 def _quarantine(store: Store, refusals: list[Refusal]) -> None:

@@ -7,7 +7,7 @@ from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.loading import Loader
 from taskapi.store.meta import Meta
-from taskapi.store.reconcile import Lost, Merge
+from taskapi.store.reconcile import Lost, Reconciliation
 from taskapi.sync import rows, state
 from taskapi.sync.postgres import Database
 from taskapi.sync.state import PostgresState
@@ -49,7 +49,7 @@ def _is_below(redis: Meta, copy: PostgresState) -> bool:
 def _put_back(db: Database, store: Store, copy: PostgresState, synced: int) -> None:
     loader = Loader(store)
     loader.block_clients()
-    Merge(store, loader, _lost(db, store, synced)).run()
+    Reconciliation(store, loader, _lost(db, store, synced)).run()
     redis = meta.read(store)
     loader.unblock_clients(
         version=str(max(redis.version, copy.version)),

@@ -119,10 +119,10 @@ def lines(chunk: Chunk) -> Lines:
     gone = (f"{mark.kind}\t{mark.id}\t{mark.version}\n" for mark in chunk.deleted)
     try:
         pairs = (f"{u['id']}\t{group}\n" for u in chunk.users for group in u["group_ids"])
-        found = [(f"new_{p.table}", p.columns, "".join(map(p.line, part))) for p, part in plans]
-        found.append(("new_memberships", "user_id, group_id", "".join(pairs)))
-        found.append(("new_tombstones", "kind, id, version", "".join(gone)))
-        return [(table, columns, text.encode()) for table, columns, text in found if text]
+        parts = [(f"new_{p.table}", p.columns, "".join(map(p.line, part))) for p, part in plans]
+        parts.append(("new_memberships", "user_id, group_id", "".join(pairs)))
+        parts.append(("new_tombstones", "kind, id, version", "".join(gone)))
+        return [(table, columns, text.encode()) for table, columns, text in parts if text]
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise RowsRefused("", f"it cannot be written as a row ({error!r})") from error
 
@@ -145,8 +145,8 @@ def read_through(db: Database) -> None:
 
 def tombstones(db: Database, above: int) -> list[Mark]:
     """Return the deletes above a version."""
-    found = db.rows("SELECT kind::text, id, version FROM tombstones WHERE version > %s", (above,))
-    return [Mark(*row) for row in found]
+    marks = db.rows("SELECT kind::text, id, version FROM tombstones WHERE version > %s", (above,))
+    return [Mark(*row) for row in marks]
 
 
 def clear(db: Database) -> None:
@@ -156,11 +156,11 @@ def clear(db: Database) -> None:
 
 def count(db: Database) -> dict[Kind, int]:
     """Return how many entities of each kind there are."""
-    (found,) = db.rows(
+    (numbers,) = db.rows(
         "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM groups),"
         "       (SELECT count(*) FROM tasks)"
     )
-    return dict(zip(Kind, found, strict=True))
+    return dict(zip(Kind, numbers, strict=True))
 
 
 def _parts(chunk: Chunk) -> tuple[tuple[Kind, list[Entity]], ...]:

@@ -62,14 +62,14 @@ class Index:
             *(reach.user_id, list(reach.group_ids), most),
         )
         try:
-            found = self._rows(_CANDIDATES, values)
+            rows = self._rows(_CANDIDATES, values)
         except DatabaseUnreachable:
             self._local.database = None
             self._away_until = time.monotonic() + AWAY_SECONDS
             return None
-        if not found or found[0][0] != epoch:
+        if not rows or rows[0][0] != epoch:
             return None
-        ids: list[int] = found[0][1]
+        ids: list[int] = rows[0][1]
         return Candidates(ids, ids[-1] if len(ids) == most else None)
 
     def _rows(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
@@ -80,9 +80,9 @@ class Index:
             database = Database(self._settings)
             database.execute(f"SET statement_timeout = {ANSWER_MS}")
             self._local.database = database
-        found = database.rows(statement, values)
+        rows = database.rows(statement, values)
         database.commit()
-        return found
+        return rows
 
 
 def tasks(
@@ -90,9 +90,9 @@ def tasks(
 ) -> Found:
     """Return the tasks within reach whose title or information contains the text."""
     scope = queries.tasks(view.keys, reach)
-    found = search.first(_matches(view, index, scope, reach, text, after, limit), limit)
-    shown = [{"user_id": task["user_id"], "task": task} for task in found.results]
-    return found._replace(results=shown)
+    matches = search.first(_matches(view, index, scope, reach, text, after, limit), limit)
+    shown = [{"user_id": task["user_id"], "task": task} for task in matches.results]
+    return matches._replace(results=shown)
 
 
 def _matches(

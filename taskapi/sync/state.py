@@ -51,8 +51,8 @@ def find(db: Database) -> PostgresState | None:
     """Return the description, None in an empty PostgreSQL; raises NewerSchema."""
     migrations.require_known(db)
     (has_tables,) = db.rows("SELECT to_regclass('sync_state') IS NOT NULL")[0]
-    found = db.rows(f"SELECT {_COLUMNS} FROM sync_state") if has_tables else []
-    for installation, epoch, version, *ids in found:
+    rows = db.rows(f"SELECT {_COLUMNS} FROM sync_state") if has_tables else []
+    for installation, epoch, version, *ids in rows:
         return PostgresState(installation, epoch, version, dict(zip(Kind, ids, strict=True)))
     return None
 

@@ -49,7 +49,7 @@ def health(settings: Settings, store: Store) -> dict[str, Any]:
 def status(settings: Settings, store: Store) -> dict[str, Any]:
     """Return the data of /admin/status; None stands for what is not known."""
     has_postgres = _count_rows(settings) is not None
-    found: dict[str, Any] = {
+    data: dict[str, Any] = {
         "running": None,
         "interval": duration(settings.sync_interval_seconds),
         "last_sync": None,
@@ -70,20 +70,20 @@ def status(settings: Settings, store: Store) -> dict[str, Any]:
         "warnings": [],
     }
     try:
-        return found | _of_redis(settings, store, has_postgres)
+        return data | _of_redis(settings, store, has_postgres)
     except Unavailable:
-        return found
+        return data
 
 
 def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str, Any]:
     state, published = meta.read_status(store)
     dirty, oldest, refused = changes.count(store), changes.oldest(store), quarantine.read(store)
-    found: dict[str, Any] = {}
+    data: dict[str, Any] = {}
     if "last_sync" in published:
         last = float(published["last_sync"])
-        found["last_sync"] = _timestamp(last)
-        found["time_since_last_sync"] = duration(time.time() - last)
-    return found | {
+        data["last_sync"] = _timestamp(last)
+        data["time_since_last_sync"] = duration(time.time() - last)
+    return data | {
         "running": _is_running(published),
         "healthy": has_postgres and state == State.READY and not _is_late(settings, published),
         "dirty_types": [kind.plural for kind in Kind if dirty[kind]],
@@ -105,10 +105,10 @@ def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str,
 
 def _warnings(store: Store, state: str, published: dict[str, str]) -> list[str]:
     """Return sentences about what needs the owner's attention."""
-    found = server.warnings(store)
+    sentences = server.warnings(store)
     if state in _STATES:
-        found.insert(0, published.get("fenced", _STATES[state]))
-    return found
+        sentences.insert(0, published.get("fenced", _STATES[state]))
+    return sentences
 
 
 def stats(settings: Settings, store: Store) -> dict[str, Any]:

@@ -84,10 +84,10 @@ def require_known(db: Database) -> None:
 
 def missing_tables(db: Database) -> list[str]:
     """Return which of TABLES do not exist."""
-    found = db.rows(
+    rows = db.rows(
         "SELECT name FROM unnest(%s) AS name WHERE to_regclass(name) IS NULL", (list(TABLES),)
     )
-    return [name for (name,) in found]
+    return [name for (name,) in rows]
 
 
 def applied(db: Database) -> int:
