@@ -13,7 +13,7 @@ MEMBER       belongs to the group
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum
 from typing import Any, Final
 
 from taskapi.errors import Forbidden, NotFound
@@ -21,19 +21,7 @@ from taskapi.store.codec import Entity
 from taskapi.store.keys import Kind
 from taskapi.store.queries import Reach
 
-
-class Relation(Enum):
-    """How a caller stands to a target; see the module's vocabulary."""
-
-    OWNER = auto()
-    GROUP_ADMIN = auto()
-    ANYONE = auto()
-    SELF = auto()
-    ADMIN = auto()
-    SUPERVISOR = auto()
-    MEMBER = auto()
-
-
+Relation = Enum("Relation", "OWNER GROUP_ADMIN ANYONE SELF ADMIN SUPERVISOR MEMBER")
 OWNER, GROUP_ADMIN, ANYONE, SELF, ADMIN, SUPERVISOR, MEMBER = Relation
 
 
@@ -212,12 +200,6 @@ def may_assign_to_group(caller: Caller, task_user: Entity, group_id: int) -> boo
     if caller.id == task_user["id"]:
         return group_id in caller.group_ids
     return group_id in caller.administers and group_id in task_user["group_ids"]
-
-
-def require_group_assignment(caller: Caller, task_user: Entity, group_id: int) -> None:
-    """Raise Forbidden unless the caller may put a task of this user into the group."""
-    if not may_assign_to_group(caller, task_user, group_id):
-        raise Forbidden("You may not put a task of this user into that group.")
 
 
 def reach(caller: Caller) -> Reach:

@@ -9,7 +9,7 @@ from taskapi import policy
 from taskapi.api import audit, batches, responses
 from taskapi.api.contract import allowed, audited, refuses, returns, takes
 from taskapi.api.services import services
-from taskapi.errors import Invalid
+from taskapi.errors import Forbidden, Invalid
 from taskapi.policy import Action
 from taskapi.store import queries, statistics
 from taskapi.store import tasks as store
@@ -147,7 +147,8 @@ def _page(query: dict[str, Any], **named: int | None) -> queries.Page:
 
 
 def _require_group_assignment(user: StoredEntity, group_id: int) -> None:
-    policy.require_group_assignment(g.caller, user, group_id)
+    if not policy.may_assign_to_group(g.caller, user, group_id):
+        raise Forbidden("You may not put a task of this user into that group.")
     if group_id not in user["group_ids"] and g.session.find(Kind.GROUP, group_id) == [None]:
         raise Invalid(f"There is no group {group_id}: name one that exists.", code="unknown_group")
 

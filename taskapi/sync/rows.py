@@ -156,10 +156,8 @@ def clear(db: Database) -> None:
 
 def count(db: Database) -> dict[Kind, int]:
     """Return how many entities of each kind there are."""
-    (numbers,) = db.rows(
-        "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM groups),"
-        "       (SELECT count(*) FROM tasks)"
-    )
+    counts = ", ".join(f"(SELECT count(*) FROM {kind.plural})" for kind in Kind)
+    (numbers,) = db.rows(f"SELECT {counts}")
     return dict(zip(Kind, numbers, strict=True))
 
 
@@ -176,7 +174,7 @@ _TO_TEXT: Final[dict[type[Field[Any]], Callable[[Any], str]]] = {
 
 
 class _Column(NamedTuple):
-    """How a field is kept: its SELECT expression, and its value as text for COPY."""
+    """A field's SELECT expression, and its value as text for COPY."""
 
     select: str
     copied: Callable[[Any], str]
