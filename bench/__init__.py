@@ -1,1 +1,1 @@
-"""How fast the service is, beside the limits of what it stands on: `make bench`."""
+"""Speed of the service beside the limits of its parts: `make bench`."""

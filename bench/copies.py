@@ -1,4 +1,4 @@
-"""The copy: passes and restores of many tasks beside the least that moving the rows takes."""
+"""Passes and restores of many tasks, beside the least time that moving the rows takes."""
 
 import io
 import json

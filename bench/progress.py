@@ -1,4 +1,4 @@
-"""What a run is doing at this moment, for whoever waits."""
+"""Prints what a run does at the moment."""
 
 import sys
 import time

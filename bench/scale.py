@@ -1,4 +1,4 @@
-"""Whether requests cost the same however many tasks there are."""
+"""Whether requests cost the same for any number of tasks."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The servers of a run, started by it and gone with it: stores, limit programs, the service."""
+"""The servers of a run, which end with it: stores, limit programs, the service."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A morning's first log-ins at once, and what becomes of everybody else meanwhile."""
+"""Many first log-ins at once, and the answers to other users meanwhile."""
 
 import statistics
 import time

@@ -1,4 +1,4 @@
-"""The one table that a run ends with, for people and as JSON."""
+"""The table that a run prints at its end, as text and as JSON."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A client of the service: in process or over HTTP, able to send what no decent client would."""
+"""A client of the service, in process or over HTTP, that can also send malformed requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests do to an installation's stores behind the service's back."""
+"""Reads and changes of an installation's stores that bypass the service."""
 
 from __future__ import annotations
 

@@ -15,6 +15,8 @@ from taskapi.store.session import Session
 CHUNK: Final = 1000
 """Entities or candidates that one call of the script looks at: about 2 ms."""
 ALL_BUCKETS: Final = tuple(range(BUCKETS))
+_Sets = tuple[tuple[str, ...], tuple[str, ...]]
+"""The `sources` and `within` of a scope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,24 +145,33 @@ def tasks(
     sections: tuple[int, ...] = ALL_BUCKETS,
 ) -> Scope:
     """Return the scope of the tasks within reach, of one user, of one group, or of both."""
-    own = keys.user_tasks(user_id or reach.user_id)
-    sources: tuple[str, ...]
-    within: tuple[str, ...] = ()
     if group_id is not None:
-        of_group = keys.group_tasks(group_id)
-        if not reach.is_everything and group_id not in reach.group_ids:
-            is_own = user_id in (None, reach.user_id)
-            sources, within = ((own,) if is_own else ()), (of_group,)
-        elif user_id is not None:
-            sources, within = (own,), (of_group,)
-        else:
-            sources = (of_group,)
+        sources, within = _sets_of_group(keys, reach, group_id, user_id)
     elif user_id is not None:
-        is_whole = reach.is_everything or user_id == reach.user_id
-        within = () if is_whole else tuple(map(keys.group_tasks, reach.group_ids))
-        sources = (own,) if is_whole or within else ()
+        sources, within = _sets_of_user(keys, reach, user_id)
     elif reach.is_everything:
-        sources = (keys.tasks,)
+        sources, within = (keys.tasks,), ()
     else:
-        sources = (own, *map(keys.group_tasks, reach.group_ids))
+        own = keys.user_tasks(reach.user_id)
+        sources, within = (own, *map(keys.group_tasks, reach.group_ids)), ()
     return Scope(Kind.TASK, sources, within=within, buckets=sections)
+
+
+def _sets_of_group(keys: Keys, reach: Reach, group_id: int, user_id: int | None) -> _Sets:
+    """Return the sets for the tasks within reach of one group, or of one user in it."""
+    group = keys.group_tasks(group_id)
+    sees_all = reach.is_everything or group_id in reach.group_ids
+    if sees_all and user_id is None:
+        return (group,), ()
+    if sees_all or user_id in (None, reach.user_id):
+        return (keys.user_tasks(user_id or reach.user_id),), (group,)
+    return (), (group,)
+
+
+def _sets_of_user(keys: Keys, reach: Reach, user_id: int) -> _Sets:
+    """Return the sets for the tasks within reach of one user."""
+    user = keys.user_tasks(user_id)
+    if reach.is_everything or user_id == reach.user_id:
+        return (user,), ()
+    groups = tuple(map(keys.group_tasks, reach.group_ids))
+    return ((user,) if groups else ()), groups

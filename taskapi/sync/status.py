@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
+from schemas.admin import Status
 from taskapi.config import Settings
 from taskapi.errors import DatabaseUnreachable, Unavailable
 from taskapi.store import changes, meta, quarantine, server
@@ -49,24 +50,11 @@ def health(settings: Settings, store: Store) -> dict[str, Any]:
 def status(settings: Settings, store: Store) -> dict[str, Any]:
     """Return the data of /admin/status; None stands for what is not known."""
     has_postgres = _count_rows(settings) is not None
-    data: dict[str, Any] = {
-        "running": None,
+    data: dict[str, Any] = dict.fromkeys(Status().fields) | {
         "interval": duration(settings.sync_interval_seconds),
-        "last_sync": None,
-        "time_since_last_sync": None,
         "healthy": False,
-        "dirty_types": None,
-        "pending_changes": None,
         "redis_status": "error",
         "postgres_status": "connected" if has_postgres else "error",
-        "dirty_counts": None,
-        "oldest_unsynced_seconds": None,
-        "quarantined": None,
-        "quarantined_count": None,
-        "restore_progress": None,
-        "last_error": None,
-        "consecutive_failures": None,
-        "last_duration_seconds": None,
         "warnings": [],
     }
     try:
@@ -78,12 +66,10 @@ def status(settings: Settings, store: Store) -> dict[str, Any]:
 def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str, Any]:
     state, published = meta.read_status(store)
     dirty, oldest, refused = changes.count(store), changes.oldest(store), quarantine.read(store)
-    data: dict[str, Any] = {}
-    if "last_sync" in published:
-        last = float(published["last_sync"])
-        data["last_sync"] = _timestamp(last)
-        data["time_since_last_sync"] = duration(time.time() - last)
-    return data | {
+    last_sync, last_duration = published.get("last_sync"), published.get("last_duration")
+    return {
+        "last_sync": _timestamp(float(last_sync)) if last_sync else None,
+        "time_since_last_sync": duration(time.time() - float(last_sync)) if last_sync else None,
         "running": _is_running(published),
         "healthy": has_postgres and state == State.READY and not _is_late(settings, published),
         "dirty_types": [kind.plural for kind in Kind if dirty[kind]],
@@ -96,9 +82,7 @@ def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str,
         "restore_progress": published.get("restored"),
         "last_error": published.get("last_error"),
         "consecutive_failures": int(published.get("failures", 0)),
-        "last_duration_seconds": float(published["last_duration"])
-        if "last_duration" in published
-        else None,
+        "last_duration_seconds": float(last_duration) if last_duration else None,
         "warnings": _warnings(store, state, published),
     }
 

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for requests: mostly sensible, sometimes spoilt in one place."""
+"""Hypothesis strategies for requests: mostly valid, sometimes with one mistake."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which error codes the tests have provoked, compared with the table after a whole run."""
+"""The error codes that the tests provoked, compared with the table after a whole run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""People, groups and tasks to test with, and what every refusal must look like."""
+"""Creates users, groups and tasks for tests, and checks the form of every error answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the contract accepts in a body or a query, in plain Python: the model's own validation."""
+"""The model's own validation of bodies and queries, in plain Python, from the contract."""
 
 import datetime
 import re

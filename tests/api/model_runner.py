@@ -1,4 +1,4 @@
-"""The service and its model, asked the same; they must say the same."""
+"""Sends the same requests to the service and to the model, and compares the answers."""
 
 from datetime import datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""Ten failed log-ins of one account from one address, or a hundred from one address, are enough."""
+"""Log-ins are blocked after ten failures of an account or a hundred of an address."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_only_the_hop_of_the_trusted_proxy_names_the_address(api: Api, address: 
     refused(ask(api, f"9.9.9.9, {address}", login(user)), 429)
 
 
-def test_without_trusted_proxies_the_header_says_nothing(install: Install) -> None:
+def test_without_trusted_proxies_the_header_is_ignored(install: Install) -> None:
     api = install().client()
     guesses = {ask(api, f"10.3.0.{n}", (77, "wrong")).status for n in range(10)}
     assert guesses == {401}

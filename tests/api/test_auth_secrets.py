@@ -1,4 +1,4 @@
-"""Where passwords must never be seen: answers, logs, stores, backups."""
+"""Passwords appear in no answer, log, store or backup."""
 
 from __future__ import annotations
 

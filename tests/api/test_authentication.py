@@ -1,4 +1,4 @@
-"""Who gets in: credentials, their odd forms, and what guessing meets."""
+"""Credentials: valid ones, malformed ones, and guessing."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ ODD_LOGINS = {
 
 
 @pytest.mark.parametrize(("number", "header"), list(enumerate(ODD_LOGINS.values())), ids=ODD_LOGINS)
-def test_odd_logins_get_the_same_401_as_a_wrong_password(
+def test_malformed_logins_get_the_same_401_as_a_wrong_password(
     api: Api, number: int, header: str
 ) -> None:
     wrong = api("GET", "/users", by=(UNKNOWN, "x"), headers=from_address(number))
@@ -141,7 +141,7 @@ def test_the_kelvin_sign_is_not_a_k(api: Api) -> None:
 
 
 @pytest.mark.parametrize("password", ["wrong", "", OWNER_PASSWORD + " x", OWNER_PASSWORD.upper()])
-def test_a_wrong_owner_header_is_401_whoever_else_is_named(api: Api, password: str) -> None:
+def test_a_wrong_owner_header_is_401_even_beside_valid_credentials(api: Api, password: str) -> None:
     headers = from_address(1002) | {"X-Owner-Password": password}
     refused(api("GET", "/users", headers=headers), 401)
     refused(api("GET", "/users", by=(1, OWNER_PASSWORD), headers=headers), 401)
@@ -245,7 +245,7 @@ def test_an_unknown_user_takes_as_long_as_a_wrong_password(api: Api) -> None:
 
 
 @pytest.mark.parametrize("hops", ["garbage", "", ",", "1.2.3.4,", "\u00e9", "x" * 5000, "::1, ::2"])
-def test_an_odd_forwarded_address_is_an_address_like_any_other(api: Api, hops: str) -> None:
+def test_a_malformed_forwarded_address_counts_as_an_address(api: Api, hops: str) -> None:
     headers = {"X-Forwarded-For": hops}
     assert api("GET", "/users", by="owner", headers=headers).status == 200
     assert api("GET", "/users", by=(UNKNOWN, "x"), headers=headers).status in (401, 429)

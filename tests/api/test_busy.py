@@ -1,4 +1,4 @@
-"""What cannot be done within its time is a 503 that says so, and works when it is sent again."""
+"""A request that cannot be served in time is a 503, and works when it is repeated."""
 
 from __future__ import annotations
 

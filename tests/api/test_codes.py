@@ -1,4 +1,4 @@
-"""What a run says of the error codes that its tests provoked, and when it says nothing."""
+"""When a run complains about error codes that its tests did not provoke."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_end():
 ALL = {(code, remedy.status) for code, remedy in CODES.items()}
 
 
-def test_what_differs_from_the_table_is_said() -> None:
+def test_codes_that_differ_from_the_table_are_reported() -> None:
     assert mistakes(ALL) == unprovoked(ALL) == []
     assert unprovoked(ALL - {("busy", 503)}) == ["No test provokes the code busy."]
     assert mistakes({("busy", 409), ("made_up", 400)}) == [
@@ -80,7 +80,7 @@ def test_a_whole_run_fails_for_a_code_that_no_test_provokes(tmp_path: Path, proc
         ("", ("--collect-only",), "0"),
     ],
 )
-def test_a_run_that_is_not_whole_says_nothing_of_what_is_missing(
+def test_a_partial_run_does_not_report_missing_codes(
     tmp_path: Path, end: str, options: tuple[str, ...], status: str
 ) -> None:
     assert run(tmp_path, "-n", "0", *options, missing="fenced", end=end) == status

@@ -1,4 +1,4 @@
-"""Eight clients at once through real gunicorn: all ends as if one had come after the other."""
+"""Eight clients at once through real gunicorn: the result is that of some order, one by one."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -157,7 +157,7 @@ def test_a_group_name_is_taken_once(api: Api) -> None:
         assert lost == [409] * (CLIENTS - 1)
 
 
-def test_no_id_is_given_twice(api: Api) -> None:
+def test_no_id_is_issued_twice(api: Api) -> None:
     group = new_group(api)
     histories = at_once(*[repeat(lambda _: new_task(api, 1, group))] * CLIENTS)
     ids = [[done(answer)["task"]["id"] for answer in history] for history in histories]
@@ -252,7 +252,7 @@ def test_a_former_group_admin_writes_nothing_more(api: Api) -> None:
     check_none_is_later(done(replaced)["group"], histories, "user")
 
 
-def test_nobody_becomes_admin_of_a_group_and_a_mere_user_at_once(api: Api) -> None:
+def test_no_admin_of_a_group_becomes_a_role_user_at_the_same_time(api: Api) -> None:
     group, user = new_group(api), new_user(api, role="group_admin")
     for _ in range(ROUNDS):
         answers = at_once(

@@ -70,14 +70,14 @@ def test_the_example_does_what_its_contract_says(
     refused(api("PUT", path, by=login(user), headers=stale), 412)
 
 
-def test_a_view_without_a_contract_answers_nobody(app: Flask) -> None:
+def test_a_view_without_a_contract_is_a_500(app: Flask) -> None:
     app.view_functions["users.index"] = lambda: "everything"
     answer = Api(in_process(app), OWNER_PASSWORD)("GET", "/users", by="owner")
     assert answer.status == 500
     assert b"everything" not in answer.body
 
 
-def test_a_view_that_says_neither_public_nor_who_may_is_refused() -> None:
+def test_a_view_without_authorisation_is_refused() -> None:
     def view(query: dict[str, Any]) -> str:
         return str(query)
 

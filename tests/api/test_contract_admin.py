@@ -63,7 +63,7 @@ def test_the_interval_is_written_as_go_does(install: Install, setting: str, show
     assert status(install(SYNC_INTERVAL=setting).client())["interval"] == shown
 
 
-def test_a_forced_pass_writes_what_changed_and_says_so(api: Api) -> None:
+def test_a_forced_pass_copies_all_changes_and_counts_them(api: Api) -> None:
     populate(api)
     assert act(api, "force")
     told = status(api)
@@ -97,7 +97,7 @@ def test_a_pass_writes_deletes_too(api: Api) -> None:
     assert stats["redis"] == stats["postgresql"] == {"users": 1, "groups": 1, "tasks": 0}
 
 
-def test_a_backup_is_a_private_file_whose_hash_is_told(installation: Installation) -> None:
+def test_a_backup_is_a_private_file_with_its_hash_in_the_answer(installation: Installation) -> None:
     api = installation.client()
     user = populate(api)
     told = act(api, "backup")
@@ -138,7 +138,7 @@ def test_a_restore_on_healthy_data_changes_nothing_that_clients_see(api: Api) ->
     assert stats["redis"] == stats["postgresql"]
 
 
-def test_health_is_bare_and_says_little(install: Install) -> None:
+def test_health_is_bare_and_has_no_details(install: Install) -> None:
     installation = install()
     with installation.serve(workers=1) as api, installation.worker():
         health = eventually(lambda: healthy(api))

@@ -1,4 +1,4 @@
-"""Batches of tasks: what is permitted changes in one step, the rest is named."""
+"""Batches of tasks: permitted tasks change in one step, the others are named."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def test_members_are_shown_whole_to_those_who_administer_and_in_short_to_others(
         assert short["users"][2].items() <= user.items()
 
 
-def test_removing_a_member_tells_where_their_tasks_went(api: Api) -> None:
+def test_removing_a_member_names_the_new_group_of_their_tasks(api: Api) -> None:
     head = new_admin(api)
     group, low, high = (new_group(api, head["id"])["id"] for _ in range(3))
     user = new_user(api, group, high, low)

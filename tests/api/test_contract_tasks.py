@@ -172,7 +172,7 @@ def test_filters_narrow_every_scope_and_keep_the_order(
     assert listed(api, headed, login(team.head)) == [task for task, scope in expected if not scope]
 
 
-def test_a_filter_repeats_what_it_was_asked(api: Api) -> None:
+def test_a_filter_repeats_its_parameters(api: Api) -> None:
     filters = {"status": "pending", "priority": "1", "group_id": "1", "user_id": ""}
     data = ok(api("GET", "/tasks/filter?status=pending&priority=1&group_id=1", by="owner"))
     assert data["filters"] == filters

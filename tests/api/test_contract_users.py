@@ -1,4 +1,4 @@
-"""Users: what each endpoint answers, and what a user's change or end does to the rest."""
+"""Users: the answer of each endpoint, and the effects of changing and deleting a user."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_every_field_of_a_user_is_kept(api: Api) -> None:
     assert user.items() >= (given | {"group_ids": groups}).items()
 
 
-def test_an_email_is_taken_in_any_case_until_it_is_given_up(api: Api) -> None:
+def test_an_email_is_taken_in_any_case_until_it_is_free_again(api: Api) -> None:
     first = new_user(api, email="Taken@Example.com")
     other = new_user(api)
     body = {"full_name": "n", "email": "tAKEN@example.COM", "password": PASSWORD}

@@ -1,4 +1,4 @@
-"""Browsers let scripts of listed sites in, and no others."""
+"""CORS: scripts of the listed sites may use the API, and no others."""
 
 import pytest
 
@@ -54,7 +54,7 @@ def test_a_refusal_for_lack_of_credentials_may_be_read_too(open_api: Api) -> Non
     ],
 )
 @pytest.mark.parametrize("method", ["OPTIONS", "GET"])
-def test_other_origins_are_told_nothing(open_api: Api, method: str, origin: str | None) -> None:
+def test_other_origins_get_no_cors_headers(open_api: Api, method: str, origin: str | None) -> None:
     given = {} if origin is None else {"Origin": origin}
     answer = open_api(method, "/users", headers=given | {"Access-Control-Request-Method": "GET"})
     assert not [name for name in answer.headers if name.lower().startswith("access-control")]

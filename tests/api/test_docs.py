@@ -1,4 +1,4 @@
-"""The public places: an index and the OpenAPI document, unless they are switched off."""
+"""The index, the OpenAPI document and /docs, and switching them off."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.client import Api
 from tests.conftest import Install
 
 
-def test_the_index_says_where_to_go(api: Api) -> None:
+def test_the_index_has_the_addresses(api: Api) -> None:
     places = ok(api("GET", "/"))
     assert places["service"] == "taskapi"
     assert api("GET", places["openapi"]).json["openapi"] == "3.1.0"
@@ -42,7 +42,7 @@ def test_the_page_runs_only_the_scripts_that_it_came_with(api: Api) -> None:
 
 
 @pytest.mark.parametrize("host", ["evil.example", "x</script><script>alert(1)</script>"])
-def test_the_page_says_nothing_of_the_host_header(api: Api, host: str) -> None:
+def test_the_page_does_not_contain_the_host_header(api: Api, host: str) -> None:
     assert host.encode() not in api("GET", "/docs", headers={"Host": host}).body
 
 

@@ -1,4 +1,4 @@
-"""Every code of an error answer is in the table of remedies, and the table has no others."""
+"""The table of error codes is complete and has no others."""
 
 import ast
 import re

@@ -171,7 +171,7 @@ EMPTY += [*[401] * 5, 429, 200, 200, 200, 200]  # tasks: user 3's eleventh faile
 EMPTY += [*[200] * 15, 404, 404, 200, 200, 200]  # administration
 
 
-def test_pasted_into_an_empty_installation_each_command_says_what_is_missing(
+def test_on_an_empty_installation_each_command_names_what_is_missing(
     install: Install, tmp_path: Path
 ) -> None:
     with running(install, tmp_path) as (_, curl):

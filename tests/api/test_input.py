@@ -1,4 +1,4 @@
-"""What a request body may say. Whatever else is sent is a 400 that changes nothing, never a 5xx."""
+"""Malformed bodies are a 400 that changes nothing, never a 5xx."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_a_task_member_of_the_wrong_type_or_range_is_refused(api: Api, member: b
         b'{"title": "a", "group_id": 1, "created_at": {"x": 1, "x": 1}}',
     ],
 )
-def test_a_key_given_twice_is_refused(api: Api, body: bytes) -> None:
+def test_a_duplicate_key_is_refused(api: Api, body: bytes) -> None:
     refuse(api, 400, "POST", TASKS, **raw(body))
 
 

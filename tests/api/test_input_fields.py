@@ -1,4 +1,4 @@
-"""What each field may hold, at its bounds and one over. What is refused changes nothing."""
+"""Each field accepts its limits and refuses one more; a refusal changes nothing."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_a_batch_names_1_to_1000_ids(api: Api, task_ids: Any) -> None:
         {"updates": None},
     ],
 )
-def test_a_batch_says_what_to_do(api: Api, rest: dict[str, Any]) -> None:
+def test_a_batch_needs_an_action_and_its_fields(api: Api, rest: dict[str, Any]) -> None:
     refuse(api, 400, "POST", "/tasks/batch", json={"task_ids": [1]} | rest)
 
 

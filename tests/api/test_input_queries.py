@@ -1,4 +1,4 @@
-"""What a query may say: known parameters, once each, with values of their kind."""
+"""Queries: known parameters, once each, with valid values."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_write_refuses_an_unknown_query_parameter(api: Api, method: str, path:
         *("after=", "after=%D9%A3", "after=1&after=1", "limit=1%00", "limit=%FF"),
     ],
 )
-def test_an_odd_page_is_refused(api: Api, path: str, query: str) -> None:
+def test_malformed_paging_is_refused(api: Api, path: str, query: str) -> None:
     joint = "&" if "?" in path else "?"
     error = refused(api("GET", path + joint + query, by="owner"), 400)
     assert query.split("=")[0] in error["fields"]
@@ -78,7 +78,7 @@ def test_a_filter_value_outside_the_guides_list_is_refused(api: Api, query: str)
     ["", "?q=", "?q=%20%09", "?q=" + "x" * 201, "?q=%00", "?q=a&q=b"],
 )
 @pytest.mark.parametrize("path", ["/users/search", "/tasks/search"])
-def test_an_odd_search_is_refused(api: Api, path: str, query: str) -> None:
+def test_a_malformed_search_is_refused(api: Api, path: str, query: str) -> None:
     refused(api("GET", path + query, by="owner"), 400)
 
 

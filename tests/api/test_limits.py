@@ -1,4 +1,4 @@
-"""Servers that drop data, that are full, that write late; and more changes than fit in memory."""
+"""Servers that evict or are full, and more changes than fit in memory."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_redis_that_drops_data_is_refused_at_the_start(
     assert any(policy in warning for warning in status(api)["warnings"])
 
 
-def test_what_a_redis_may_lose_is_said(api: Api, setting: Any) -> None:
+def test_the_status_warns_of_what_redis_may_lose(api: Api, setting: Any) -> None:
     assert status(api)["warnings"] == []
     setting("appendfsync", "everysec")
     assert "appendfsync everysec" in status(api)["warnings"][0]

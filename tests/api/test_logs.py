@@ -1,4 +1,4 @@
-"""The log: one line an event, which nobody can forge, and a trail of changes and refusals."""
+"""The log: one line for each event, which no client can forge, with every change and refusal."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def witness(install: Install, capsys: pytest.CaptureFixture[str]) -> Witness:
     return Witness(install(LOG_FORMAT="json").client(), capsys)
 
 
-def test_each_change_says_who_did_what_to_which(witness: Witness) -> None:
+def test_the_line_of_a_change_has_caller_action_and_ids(witness: Witness) -> None:
     api = witness.api
     team = {"user": 2, "group": 1}
     person = {"full_name": "A", "email": "a@b.co", "password": PASSWORD}
@@ -93,7 +93,7 @@ def test_each_view_that_changes_something_has_an_action(installation: Installati
         assert app.extensions["known_words"].sub("*", path) == path
 
 
-def test_each_refusal_says_who_tried_what(witness: Witness) -> None:
+def test_the_line_of_a_refusal_has_caller_and_action(witness: Witness) -> None:
     api, path, by = witness.api, "/users/2", (2, "wrong-one")
     user = new_user(api)
     person = {"full_name": "A", "email": user["email"], "password": PASSWORD}

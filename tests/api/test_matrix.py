@@ -329,7 +329,7 @@ def tried(world: World, request_: str, caller: str) -> int:
 
 
 @pytest.mark.parametrize(("request_", "cells"), rows(USERS, GROUPS, TASKS, REST))
-def test_nobody_and_a_wrong_password_get_401_everywhere(
+def test_no_credentials_and_a_wrong_password_get_401_everywhere(
     world: World, request_: str, cells: list[str]
 ) -> None:
     del cells

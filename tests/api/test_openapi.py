@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the service serves, checks and answers: both ways."""
+"""The OpenAPI document and the service agree, in both directions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each endpoint asks of Redis; a clock cannot be tested, round trips and commands can."""
+"""The round trips and commands that each endpoint costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state of the model: users, groups and tasks, who reaches what, and what changes entail."""
+"""The state of the model: users, groups and tasks, who may see what, and effects of changes."""
 
 from collections import Counter
 from typing import Any

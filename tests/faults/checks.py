@@ -1,4 +1,4 @@
-"""What has to be true of an installation once it has come to rest."""
+"""What must be true of an installation when nothing changes any more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that write, read back what they wrote, and record every promise."""
+"""Clients that write, read their writes, and record every acknowledgement."""
 
 from __future__ import annotations
 

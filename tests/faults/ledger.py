@@ -1,4 +1,4 @@
-"""What clients were promised, and the comparison with what there is in the end."""
+"""What was acknowledged to clients, compared with what the stores have in the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything is killed and cut while clients work; nothing that was acknowledged is lost."""
+"""Everything is killed and cut under load, and nothing acknowledged is lost."""
 
 from __future__ import annotations
 

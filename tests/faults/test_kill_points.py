@@ -1,4 +1,4 @@
-"""kill -9 after every single step; the next start and pass make everything good."""
+"""kill -9 after every single step; the next start and pass repair everything."""
 
 from __future__ import annotations
 

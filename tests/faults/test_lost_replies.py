@@ -1,4 +1,4 @@
-"""An answer gets lost between the service and a store; what was asked is done once."""
+"""A message is lost between the service and a store; the operation is done once."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_commit_whose_first_attempt_is_lost_is_done_once(
 
 
 @pytest.mark.parametrize("loss", Loss)
-def test_a_commit_nobody_hears_of_is_a_503_and_done_at_most_once(
+def test_a_commit_without_a_reply_is_a_503_and_done_at_most_once(
     site: Site, api: Api, redis: Proxy, loss: Loss
 ) -> None:
     title = f"open {loss.name}"

@@ -1,4 +1,4 @@
-"""Clients change what a pass is about, between any two of its steps; the next pass converges."""
+"""Clients change entities between any two steps of a pass; the next pass converges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PostgreSQL refuses, is full, or dies half way: changes wait in Redis, and nothing is lost."""
+"""PostgreSQL refuses, is full, or dies: changes wait in Redis, nothing is lost."""
 
 from __future__ import annotations
 

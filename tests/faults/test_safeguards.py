@@ -1,4 +1,4 @@
-"""What guards one commit: others write between any two steps of a request, and a restore too."""
+"""The guards of a commit: other writes, and a restore, between any two steps of a request."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def between_steps(
             return
 
 
-def test_a_task_created_while_its_group_is_deleted_goes_with_it(
+def test_a_task_created_while_its_group_is_deleted_is_deleted_too(
     installation: Installation, api: Api
 ) -> None:
     last: dict[str, Any] = {}
@@ -167,9 +167,7 @@ def test_a_commit_that_arrives_after_a_later_one_is_refused(installation: Instal
     settle(installation)
 
 
-def test_nobody_writes_or_reads_while_a_restore_is_at_work(
-    installation: Installation, api: Api
-) -> None:
+def test_no_client_reads_or_writes_during_a_restore(installation: Installation, api: Api) -> None:
     task = new_task(api, 1, new_group(api)["id"])
     statuses = []
 
@@ -191,9 +189,7 @@ def test_nobody_writes_or_reads_while_a_restore_is_at_work(
     settle(installation)
 
 
-def test_a_clock_that_was_ahead_has_no_version_given_twice(
-    tmp_path: Path, postgres: Postgres
-) -> None:
+def test_a_clock_that_was_ahead_issues_no_version_twice(tmp_path: Path, postgres: Postgres) -> None:
     with closing(Site(tmp_path, postgres.url, "everysec")) as site:
         an_hour_ahead = int((time.time() + 3600) * 1_000_000)
         with connect(site.installation) as connection:

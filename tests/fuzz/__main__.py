@@ -1,4 +1,4 @@
-"""Requests by the thousand, made from the OpenAPI document: `python -m tests.fuzz MINUTES SEED`."""
+"""Sends requests generated from the OpenAPI document: `python -m tests.fuzz MINUTES SEED`."""
 
 from __future__ import annotations
 

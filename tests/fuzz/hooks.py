@@ -1,4 +1,4 @@
-"""What Schemathesis has to know of this service; loaded by the runs of tests/fuzz."""
+"""Hooks of Schemathesis for this service; loaded by the runs of tests/fuzz."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests made from the OpenAPI document find nothing; `make fuzz` asks for longer."""
+"""A short run of requests generated from the OpenAPI document finds nothing."""
 
 import re
 

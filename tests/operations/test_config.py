@@ -1,4 +1,4 @@
-"""Settings are read once, wholly, and every mistake is named at once."""
+"""Settings are read once, and every mistake is reported at once."""
 
 import re
 from dataclasses import replace
@@ -87,7 +87,7 @@ def test_a_store_is_named_by_its_url_or_in_parts(name: str) -> None:
     assert str(caught.value) == f"{url} and {name} are both given: {remedy}"
 
 
-def test_both_contradictions_are_told_at_once(tmp_path: Path) -> None:
+def test_both_contradictions_are_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "url").write_text("redis://a")
     (tmp_path / "password").write_text("pw-77")
     given = {"REDIS_URL_FILE": str(tmp_path / "url"), "REDIS_HOST": "a", "REDIS_PORT": "1"}
@@ -159,7 +159,7 @@ def test_what_cannot_be_used_is_named(name: str, value: str) -> None:
         load({name: value})
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         load({name: values[0] for name, values in UNUSABLE.items() if name not in HIDDEN})
     named = {re.split(r"\W", line)[0] for line in str(caught.value).splitlines()}

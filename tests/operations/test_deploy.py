@@ -65,7 +65,7 @@ def test_the_procfile_has_exactly_the_two_processes() -> None:
     assert PROCFILE == UNITS
 
 
-def test_honcho_runs_the_procfile_at_the_port_it_is_given(
+def test_honcho_runs_the_procfile_on_the_given_port(
     installation: Installation, tmp_path: Path
 ) -> None:
     port, log = free_port(), tmp_path / "log"
@@ -77,7 +77,7 @@ def test_honcho_runs_the_procfile_at_the_port_it_is_given(
     assert "Sync worker ends" in log.read_text()
 
 
-def test_the_web_process_listens_where_the_platform_says(
+def test_the_web_process_listens_on_the_port_of_the_platform(
     installation: Installation, tmp_path: Path
 ) -> None:
     port = free_port()

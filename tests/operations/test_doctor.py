@@ -1,4 +1,4 @@
-"""The doctor sees each thing go wrong, tells no secret, and leaves both stores as they were."""
+"""The doctor reports each problem, shows no secret, and changes neither store."""
 
 from __future__ import annotations
 
@@ -247,11 +247,11 @@ def test_nothing_is_changed_in_either_store(installation: Installation) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("nurse",), ("doctor", "--yaml")])
-def test_bad_arguments_are_told_apart_from_failures(arguments: tuple[str, ...]) -> None:
+def test_bad_arguments_have_an_exit_code_of_their_own(arguments: tuple[str, ...]) -> None:
     assert run({}, *arguments).returncode == 2
 
 
-def test_bad_settings_are_told_apart_from_failures() -> None:
+def test_bad_settings_have_an_exit_code_of_their_own() -> None:
     bad = run({"SYNC_INTERVAL": "soon", "OWNER_PASSWORD": "pw-77"}, "doctor")
     assert (bad.returncode, bad.stdout) == (2, "")
     assert "SYNC_INTERVAL" in bad.stderr

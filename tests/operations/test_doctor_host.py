@@ -1,4 +1,4 @@
-"""The doctor sees what is wrong around the service: secrets, the port, folders."""
+"""The doctor checks this machine: secrets, the port, the backup folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.operations.test_doctor import found, seen
 from tests.support import Installation
 
 
-def test_default_passwords_are_told(installation: Installation) -> None:
+def test_default_passwords_are_reported(installation: Installation) -> None:
     assert seen(installation.settings, "owner password")[0] == "ok"
     assert seen(installation.settings, "postgresql password")[0] == "ok"
     parts = {"DATABASE_URL": "", "DB_PORT": "1", "OWNER_PASSWORD": ""}
@@ -30,7 +30,7 @@ def test_default_passwords_are_told(installation: Installation) -> None:
     ("mode", "status"), [(0o600, "ok"), (0o440, "ok"), (0o644, "warn"), (0o620, "fail")]
 )
 @pytest.mark.parametrize("name", ["owner", ".env"])
-def test_secret_files_that_others_may_read_or_change_are_told(
+def test_secret_files_open_to_other_users_are_reported(
     installation: Installation,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -66,7 +66,7 @@ def test_a_port_that_something_else_has_fails(
         ("DATABASE_URL", "postgresql://127.0.0.1:1/x", "warn", "degraded"),
     ],
 )
-def test_a_taskapi_that_is_not_healthy_is_told(
+def test_a_running_service_that_is_not_healthy_is_reported(
     installation: Installation, variable: str, url: str, status: str, health: str
 ) -> None:
     installation.env[variable] = url

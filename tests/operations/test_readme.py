@@ -1,4 +1,4 @@
-"""The README's tour works when pasted into a shell, from an empty installation on."""
+"""The README's tour works when it is pasted into a shell."""
 
 import re
 import subprocess

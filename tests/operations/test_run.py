@@ -1,4 +1,4 @@
-"""`make run` as a person uses it: start it, try it, stop it in every way, start it again."""
+"""`make run`: start, try, stop in every way, start again."""
 
 import json
 import os
@@ -167,7 +167,7 @@ def test_when_one_process_dies_the_rest_is_ended(used_data_dir: Path, name: str)
         assert not any(map(is_alive, children))
 
 
-def test_it_ends_when_nobody_reads_what_it_writes(used_data_dir: Path) -> None:
+def test_it_ends_when_its_output_is_closed(used_data_dir: Path) -> None:
     command = f"{sys.executable} -m devserver.run | head -n 1"
     env = {"DATA_DIR": str(used_data_dir), "SERVER_PORT": str(free_port())}
     env = os.environ | BLANK | env

@@ -1,4 +1,4 @@
-"""Working ahead: all items, in order, and what goes wrong where it was due."""
+"""Prefetching yields all items in order, and raises an error in its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The backup: one consistent file, with PostgreSQL or without, while clients go on writing."""
+"""The backup: one consistent file, without PostgreSQL too, while clients write."""
 
 from __future__ import annotations
 

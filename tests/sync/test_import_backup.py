@@ -1,4 +1,4 @@
-"""`python -m taskapi restore FILE` brings an empty installation back, and harms no other."""
+"""`python -m taskapi restore FILE` restores an empty installation and changes no other."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def wipe(installation: Installation) -> None:
     sql(installation, "DROP TABLE sync_state, memberships, tasks, groups, users, tombstones")
 
 
-def test_an_empty_installation_comes_back(
+def test_an_empty_installation_is_restored(
     installation: Installation, api: Api, file: Path, user: Any
 ) -> None:
     seen = everything(api)
@@ -137,7 +137,7 @@ def test_a_file_that_is_not_whole_is_refused_before_anything_is_written(
     assert not meta(installation)
 
 
-def test_a_missing_file_and_missing_words_are_said(installation: Installation) -> None:
+def test_a_missing_file_and_missing_arguments_are_reported(installation: Installation) -> None:
     assert "cannot be read" in bring_back(installation, Path("/nowhere")).stderr
     env = {"PATH": os.defpath} | installation.env
     command = [sys.executable, "-m", "taskapi", "restore"]
@@ -161,7 +161,7 @@ def test_killed_it_has_done_nothing_or_is_finished_by_the_next_start(
     assert everything(api) == seen
 
 
-def test_a_file_of_the_first_format_comes_back(
+def test_a_file_of_the_first_format_is_restored(
     installation: Installation, api: Api, user: Any, file: Path
 ) -> None:
     with gzip.open(file) as lines:

@@ -1,4 +1,4 @@
-"""A store goes away and comes back, while clients keep asking."""
+"""A store goes away and comes back while clients send requests."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def check_status_without_redis(api: Api) -> None:
     refused(api("GET", "/nothing"), 404)
 
 
-def test_without_postgresql_the_api_works_and_says_so(site: Site, api: Api) -> None:
+def test_without_postgresql_the_api_works_and_is_degraded(site: Site, api: Api) -> None:
     user = new_user(api, new_group(api)["id"])
     site.postgres.stop()
     try:

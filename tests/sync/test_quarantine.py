@@ -1,4 +1,4 @@
-"""Poison: what PostgreSQL refuses is set aside with its reason, and holds up nothing else."""
+"""Refused rows go into quarantine with their reason and do not delay other rows."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_values_that_do_not_fit_are_named_by_their_sqlstate(
     assert refused(api)["task", task["id"]][0] == sqlstate
 
 
-def test_what_cannot_be_made_a_row_is_set_aside_too(
+def test_an_entity_that_cannot_be_written_as_a_row_is_quarantined(
     installation: Installation, api: Api, tasks: list[Any]
 ) -> None:
     key = f"{root(installation)}task:{tasks[2]['id']}"
@@ -187,7 +187,7 @@ def test_transient_errors_set_nothing_aside(
     assert installation.sync().written["tasks"] == len(tasks)
 
 
-def test_a_child_read_before_its_parent_is_read_again_not_set_aside(
+def test_a_child_read_before_its_parent_is_read_again_not_quarantined(
     installation: Installation, api: Api, tasks: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pass that stops at its bound may see a child without its parent."""
@@ -214,7 +214,7 @@ def test_a_child_read_before_its_parent_is_read_again_not_set_aside(
     assert not refused(api)
 
 
-def test_backups_have_what_is_set_aside(
+def test_backups_have_quarantined_changes(
     installation: Installation, api: Api, tasks: list[Any]
 ) -> None:
     poison(installation, "title <> 'task 3'")

@@ -1,4 +1,4 @@
-"""PostgreSQL wiped, or set back, while Redis is well: refused, and then written anew."""
+"""A PostgreSQL that lost data is refused until a reseed copies everything."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_reseed_that_dies_can_be_repeated(
 
 
 @pytest.mark.usefixtures("seen")
-def test_a_reseed_tries_what_was_set_aside_again(installation: Installation, api: Api) -> None:
+def test_a_reseed_retries_quarantined_changes(installation: Installation, api: Api) -> None:
     sql(installation, "ALTER TABLE groups ADD CHECK (name <> 'Poison')")
     new_group(api, name="Poison")
     installation.sync()
@@ -127,7 +127,7 @@ def test_a_reseed_tries_what_was_set_aside_again(installation: Installation, api
     assert is_whole(installation)
 
 
-def test_a_postgresql_that_knows_more_is_not_overwritten(install: Install) -> None:
+def test_a_postgresql_with_more_data_is_not_overwritten(install: Install) -> None:
     ours, others = install(), install()
     new_group(others.client())
     others.sync()

@@ -1,4 +1,4 @@
-"""The restore: Redis becomes what PostgreSQL has, and nobody sees half of it."""
+"""The restore: Redis gets what PostgreSQL has, and no client sees half of it."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_unsynced_changes_survive_a_restore(api: Api, task: Any) -> None:
     assert new_task(api, newer["user_id"], newer["group_id"])["id"] == newer["id"] + 1
 
 
-def test_ids_lost_with_redis_are_never_given_again(
+def test_ids_lost_with_redis_are_never_issued_again(
     installation: Installation, api: Api, task: Any
 ) -> None:
     lost = new_task(api, task["user_id"], task["group_id"])
@@ -115,7 +115,7 @@ def test_ids_lost_with_redis_are_never_given_again(
     assert new_user(api)["id"] > restore.SKIPPED_IDS
 
 
-def test_ids_lost_before_the_first_pass_are_never_given_again(
+def test_ids_lost_before_the_first_pass_are_never_issued_again(
     installation: Installation, api: Api
 ) -> None:
     assert new_user(api)["id"] == 2
@@ -245,7 +245,7 @@ def test_other_installations_in_the_same_redis_are_left_alone(install: Install) 
     assert (entities(longer), entities(shorter)) == before_restore
 
 
-def test_a_long_restore_tells_how_far_it_is(
+def test_a_long_restore_publishes_its_progress(
     api: Api, task: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(restore, "PROGRESS_SECONDS", 0.0)
@@ -275,7 +275,7 @@ def test_what_postgresql_refused_is_in_the_file_that_a_restore_leaves(
     check(installation)
 
 
-def test_under_traffic_nobody_sees_half_of_a_restore(
+def test_under_load_no_client_sees_half_of_a_restore(
     installation: Installation, api: Api, task: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Readers see all tasks or a 503, and writers' acknowledged tasks are all there afterwards."""

@@ -1,4 +1,4 @@
-"""A Redis that lost the last of what it acknowledged: nothing is lost that PostgreSQL has."""
+"""A Redis that lost its latest changes gets back what PostgreSQL has."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def set_aside(api: Api) -> dict[tuple[str, int], str]:
     return {(each["type"], each["id"]): each["reason"] for each in shown}
 
 
-def test_everything_that_postgresql_has_comes_back(site: Site) -> None:
+def test_everything_that_postgresql_has_is_put_back(site: Site) -> None:
     api = site.api
     group, other = new_group(api), new_group(api)
     user, gone = new_user(api, group["id"], other["id"]), new_user(api, other["id"])
@@ -125,7 +125,7 @@ def test_everything_that_postgresql_has_comes_back(site: Site) -> None:
     assert site.is_whole()
 
 
-def test_no_id_and_no_version_is_given_twice(site: Site) -> None:
+def test_no_id_and_no_version_is_issued_twice(site: Site) -> None:
     api = site.api
     with site.lost():
         lost = new_group(api), new_user(api)
@@ -216,7 +216,7 @@ def test_a_pass_whose_redis_restarts_forgets_no_marks(
     assert site.is_whole()
 
 
-def test_a_lost_acknowledgement_closes_no_doors(
+def test_a_lost_acknowledgement_blocks_no_clients(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     new_group(site.api)

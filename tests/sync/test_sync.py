@@ -1,4 +1,4 @@
-"""The sync pass: PostgreSQL gets what changed, once, whole, and never anything older."""
+"""The sync pass: PostgreSQL gets every change, once, completely, and nothing older."""
 
 from __future__ import annotations
 
@@ -275,14 +275,14 @@ def test_an_empty_redis_is_never_synced(installation: Installation, api: Api) ->
     assert sql(installation, "SELECT count(*) FROM tasks") == [(3,)]
 
 
-def test_an_unreachable_postgresql_is_said_in_one_sentence(installation: Installation) -> None:
+def test_an_unreachable_postgresql_is_reported_in_one_sentence(installation: Installation) -> None:
     nowhere = installation.env | {"DATABASE_URL": "postgresql://x:secret@127.0.0.1:1/x"}
     with pytest.raises(DatabaseUnreachable) as caught:
         passes.run(load(nowhere))
     assert "secret" not in str(caught.value)
 
 
-def test_ids_given_out_are_known_to_postgresql(installation: Installation, api: Api) -> None:
+def test_postgresql_knows_the_last_issued_ids(installation: Installation, api: Api) -> None:
     task = populate(api)
     ok(api("DELETE", path_of(task), by="owner"))
     installation.sync()

@@ -1,4 +1,4 @@
-"""The worker process: it keeps on, whatever happens to the stores, and ends when told."""
+"""The worker process: it survives outages of the stores, and stops on a signal."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def status(api: Api) -> Any:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_told_to_stop_it_does_a_last_pass_and_ends_well(
+def test_on_sigterm_it_does_a_last_pass_and_exits_with_0(
     installation: Installation, api: Api, start: Start, number: signal.Signals
 ) -> None:
     worker = start(installation)
@@ -88,7 +88,7 @@ def test_a_signal_in_the_middle_of_a_wait_ends_it() -> None:
             process.wait()
 
 
-def test_it_tells_that_it_lives(installation: Installation, api: Api, start: Start) -> None:
+def test_it_publishes_a_heartbeat(installation: Installation, api: Api, start: Start) -> None:
     assert status(api)["running"] is False
     start(installation)
     eventually(lambda: status(api)["running"])
@@ -152,7 +152,7 @@ def test_it_waits_for_a_postgresql_that_is_away(valkey: Any, tmp_path: Path, sta
         assert worker.wait(20) == 0
 
 
-def test_mistakes_in_the_settings_are_said_before_anything_begins(
+def test_mistakes_in_the_settings_are_reported_at_start(
     installation: Installation, start: Start
 ) -> None:
     installation.env |= {"SYNC_INTERVAL": "often"}

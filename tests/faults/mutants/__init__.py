@@ -1,4 +1,4 @@
-"""The safeguards, how each is taken out, and the test that must notice."""
+"""The safeguards, how each is removed, and the test that must fail then."""
 
 from typing import NamedTuple
 

@@ -37,7 +37,7 @@ MUTANTS = [
         "taskapi/store/session.py",
         "if before != after or not serves_reads(before):",
         "if before[0] is None:",
-        "faults/test_safeguards.py::test_nobody_writes_or_reads_while_a_restore_is_at_work",
+        "faults/test_safeguards.py::test_no_client_reads_or_writes_during_a_restore",
     ),
     Mutant(
         "guards",
@@ -72,7 +72,7 @@ MUTANTS = [
         "taskapi/store/commit.lua",
         "if not field then return redis.call('ZCARD', key) == want end",
         "if not field then return true end",
-        "faults/test_safeguards.py::test_a_task_created_while_its_group_is_deleted_goes_with_it",
+        "faults/test_safeguards.py::test_a_task_created_while_its_group_is_deleted_is_deleted_too",
     ),
     Mutant(
         "caller-rights guard",
@@ -149,14 +149,14 @@ MUTANTS = [
         "taskapi/store/check_server.lua",
         "redis.call('HINCRBY', KEYS[1], 'next:' .. kind, ARGV[3])",
         "",
-        "sync/test_rollback.py::test_no_id_and_no_version_is_given_twice",
+        "sync/test_rollback.py::test_no_id_and_no_version_is_issued_twice",
     ),
     Mutant(
         "counter raise: versions",
         "taskapi/store/check_server.lua",
         "redis.call('HINCRBY', KEYS[1], 'version', ARGV[4])",
         "",
-        "faults/test_safeguards.py::test_a_clock_that_was_ahead_has_no_version_given_twice",
+        "faults/test_safeguards.py::test_a_clock_that_was_ahead_issues_no_version_twice",
     ),
     Mutant(
         "run on acknowledge",

@@ -1,4 +1,4 @@
-"""Safeguards of what moves data between the stores."""
+"""Safeguards of passes, restores and backups."""
 
 from tests.faults.mutants import Mutant
 
@@ -44,7 +44,7 @@ MUTANTS = [
         "taskapi/sync/push.py",
         "is_last_try=tries >= TRIES",
         "is_last_try=True",
-        "sync/test_quarantine.py::test_a_child_read_before_its_parent_is_read_again_not_set_aside",
+        "sync/test_quarantine.py::test_a_child_read_before_its_parent_is_read_again_not_quarantined",
     ),
     Mutant(
         "transient errors set nothing aside",
@@ -58,14 +58,14 @@ MUTANTS = [
         "taskapi/sync/restore.py",
         "lost = 0 if copy.epoch == 0 or state.is_of(redis, copy) else SKIPPED_IDS",
         "lost = 0",
-        "sync/test_restore.py::test_ids_lost_with_redis_are_never_given_again",
+        "sync/test_restore.py::test_ids_lost_with_redis_are_never_issued_again",
     ),
     Mutant(
         "healing",
         "taskapi/sync/passes.py",
         "        rollback.heal(db, store, redis)\n",
         "",
-        "sync/test_rollback.py::test_everything_that_postgresql_has_comes_back",
+        "sync/test_rollback.py::test_everything_that_postgresql_has_is_put_back",
     ),
     Mutant(
         "an empty Redis is not synced",
@@ -93,7 +93,7 @@ MUTANTS = [
         "taskapi/sync/restore.py",
         "            loader.block_clients()\n",
         "",
-        "faults/test_safeguards.py::test_nobody_writes_or_reads_while_a_restore_is_at_work",
+        "faults/test_safeguards.py::test_no_client_reads_or_writes_during_a_restore",
     ),
     Mutant(
         "evicting policy",
@@ -114,7 +114,7 @@ MUTANTS = [
         "taskapi/sync/passes.py",
         "        _require_older(db, redis)\n",
         "",
-        "sync/test_reseed.py::test_a_postgresql_that_knows_more_is_not_overwritten",
+        "sync/test_reseed.py::test_a_postgresql_with_more_data_is_not_overwritten",
     ),
     Mutant(
         "way back: empty stores only",
