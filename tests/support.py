@@ -121,7 +121,8 @@ class Installation:
     ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
         log = self.folder / f"{name}-{secrets.token_hex(3)}.log"
         with log.open("wb") as output:
-            process = _start(arguments, ambient() | self.env | env, output, root)
+            measured = ambient() if root == ROOT else without_coverage(ambient())
+            process = _start(arguments, measured | self.env | env, output, root)
             try:
                 yield process, log
             finally:
@@ -132,6 +133,11 @@ def ambient() -> dict[str, str]:
     """This process's environment without settings of the service."""
     ours = GUIDES_VARIABLES + OUR_VARIABLES
     return {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+
+
+def without_coverage(env: dict[str, str]) -> dict[str, str]:
+    """The environment for a program outside ROOT: measured there, the files would be others."""
+    return {name: value for name, value in env.items() if not name.startswith("COV")}
 
 
 def _start(

@@ -11,7 +11,7 @@ import pytest
 
 from taskapi.api.codes import CODES
 from tests.api.codes import mistakes, unprovoked
-from tests.support import ROOT
+from tests.support import ROOT, without_coverage
 
 PLUGIN = """
 from tests.api.codes import Collector
@@ -48,8 +48,7 @@ def run(folder: Path, *options: str, extra: str = "busy", missing: str = "", end
     """Run a suite that provokes all codes but one; return its exit status and what it complains."""
     (folder / "conftest.py").write_text(PLUGIN)
     (folder / "test_it.py").write_text(TESTS.format(extra=extra, missing=missing, end=end or "..."))
-    # Measured from another folder, the coverage would be of other files.
-    env = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    env = without_coverage(dict(os.environ))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "xdist", *options],
         cwd=folder,
