@@ -123,4 +123,32 @@ MUTANTS = [
         "",
         "sync/test_import_backup.py::test_an_installation_that_has_something_is_refused",
     ),
+    Mutant(
+        "an older program does not sync",
+        "taskapi/sync/state.py",
+        "    migrations.require_known(db)\n",
+        "",
+        "sync/test_migrations.py::test_old_and_new_program_work_side_by_side",
+    ),
+    Mutant(
+        "no migration when there is nothing to do",
+        "taskapi/sync/migrations/__init__.py",
+        "current = 0 if missing_tables(db) else applied(db)",
+        "current = 0",
+        "sync/test_migrations.py::test_a_start_waits_for_no_lock_when_there_is_nothing_to_migrate",
+    ),
+    Mutant(
+        "fields of a newer program",
+        "taskapi/store/codec.py",
+        "    if unknown := entity.keys() - _KNOWN[kind]:\n",
+        "    if unknown := set[str]():\n",
+        "sync/test_migrations.py::test_fields_that_only_a_newer_program_knows_are_kept",
+    ),
+    Mutant(
+        "defaults for older entities in lists",
+        "taskapi/store/queries.py",
+        "yield number, complete_json(scope.kind, text, number), last, follows",
+        "yield number, text, last, follows",
+        "sync/test_migrations.py::test_old_and_new_program_work_side_by_side",
+    ),
 ]
