@@ -42,7 +42,7 @@ def template(kind: Kind, entity: Entity) -> str:
     Fields that only a newer program knows are kept; `version` stays the last one.
     """
     shown = {name: entity[name] for name in FIELDS[kind]}
-    if unknown := entity.keys() - _KNOWN[kind]:
+    if len(entity) > len(shown) and (unknown := entity.keys() - _KNOWN[kind]):
         version = shown.pop("version")
         shown |= {name: entity[name] for name in sorted(unknown)} | {"version": version}
     return with_placeholders(orjson.dumps(shown).decode())

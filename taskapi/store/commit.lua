@@ -56,18 +56,21 @@ end
 local now = redis.call('TIME')
 local version = string.format('%.0f', math.max(tonumber(last or 0) + 1, now[1] * 1000000 + now[2]))
 local values = { v = version, t = timestamp(tonumber(now[1])), i = '0' }
+local id = 0
 if c.next then
-  local id = redis.call('HINCRBY', meta, c.next, 1)
+  id = redis.call('HINCRBY', meta, c.next, 1)
   values.i = string.format('%.0f', id)
-  for bucket = 0, 5 do
-    values[tostring(bucket)] = string.format('%.0f', bucket * BUCKET + id)
-  end
 end
+local function value_of(placeholder)
+  local bucket = tonumber(placeholder)
+  return bucket and string.format('%.0f', bucket * BUCKET + id) or values[placeholder]
+end
+
 local find = string.find
 for _, command in ipairs(c.commands) do
   for i = 2, #command do
     if find(command[i], '\0', 1, true) then
-      command[i] = string.gsub(command[i], '%z(.)', values)
+      command[i] = string.gsub(command[i], '%z(.)', value_of)
     end
   end
   redis.call(unpack(command))

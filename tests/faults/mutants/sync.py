@@ -140,8 +140,8 @@ MUTANTS = [
     Mutant(
         "fields of a newer program",
         "taskapi/store/codec.py",
-        "    if unknown := entity.keys() - _KNOWN[kind]:\n",
-        "    if unknown := set[str]():\n",
+        "(unknown := entity.keys() - _KNOWN[kind]):",
+        "(unknown := set[str]()):",
         "sync/test_migrations.py::test_fields_that_only_a_newer_program_knows_are_kept",
     ),
     Mutant(
