@@ -1,4 +1,4 @@
-"""The owner's actions, and how the stores and the service are."""
+"""The owner's actions, and the state of the stores and the service."""
 
 from typing import Any, Final
 

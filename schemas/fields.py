@@ -1,4 +1,4 @@
-"""Fields with exact JSON types, and the schemas that all others are made of.
+"""Fields with exact JSON types, and the base classes of all schemas.
 
 marshmallow's own fields accept more than the contract permits: `"1_000"` as an integer, `1` as a
 boolean. A field's metadata may have, for the OpenAPI document, a `description`, an `example`, and a
@@ -42,11 +42,11 @@ class Query(Schema):
 
 
 class Answer(Schema):
-    """What is under `data` in an answer. Used for the OpenAPI document only."""
+    """The `data` of an answer. Used for the OpenAPI document only."""
 
 
 class Text(fields.String):
-    """Unicode text without NUL or lone surrogates, trimmed unless told otherwise.
+    """Unicode text without NUL or lone surrogates, trimmed by default.
 
     Args:
         low: the least number of characters.
@@ -146,7 +146,7 @@ class Digits(fields.Field[int]):
 
 
 class Object(fields.Field[Any]):
-    """An object of an answer that one of these schemas describes."""
+    """An object in an answer, described by one of these schemas."""
 
     def __init__(self, *schemas: type[Schema], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -159,7 +159,7 @@ def objects(*schemas: type[Schema], **kwargs: Any) -> fields.List[Any]:
 
 
 def shown(example: object, **kwargs: Any) -> fields.Field[Any]:
-    """Return a field of an answer whose type is that of the example; a number is a count."""
+    """Return a field of an answer with the type of its example; an integer is a count."""
     kwargs["metadata"] = {"example": example}
     if isinstance(example, bool):
         return fields.Boolean(**kwargs)

@@ -1,4 +1,4 @@
-"""Tasks, one or many, and the questions about them."""
+"""Tasks, batches, filters and statistics."""
 
 from typing import Any, Final
 

@@ -3,7 +3,7 @@
 A relation says how a caller stands to what an action is about:
 
 OWNER        has role owner; may do everything that keeps the invariants
-GROUP_ADMIN  has role group_admin, whatever the action is about
+GROUP_ADMIN  has role group_admin
 ANYONE       has valid credentials
 SELF         is the user, or the task's user
 ADMIN        administers the group, the task's group, or a group of the user

@@ -1,4 +1,4 @@
-"""The log line of each request: who asked for what, and which change was made or refused."""
+"""The log line of each request: caller, path, status, and the change or the refusal."""
 
 import re
 import time
@@ -26,7 +26,7 @@ def add(**fields: Any) -> None:
 
 
 def log_request(request: Request, response: Response) -> None:
-    """Write the request's line; unknown paths and methods are masked, they may be a password."""
+    """Write the request's line; unknown words and methods may be a password and are masked."""
     g, method, path, status = app_ctx.g, request.method, request.path, response.status_code
     fields = {"request_id": g.request_id, "caller": g.caller.id if g.caller else None}
     if request.url_rule is None:
@@ -54,7 +54,7 @@ def _action(request: Request, response: Response) -> dict[str, Any]:
 
 
 def install(app: Flask) -> None:
-    """Learn the words of the application's paths; only those are logged of an unknown path."""
+    """Collect the words of all routes; other words of an unknown path are masked in the log."""
     app.extensions["known_words"] = _unknown_word(app.url_map.iter_rules())
 
 

@@ -1,4 +1,4 @@
-"""Every `code` of an error answer: its status, and what its reader can do about it."""
+"""Every `code` of an error answer: its status, and what to do about it."""
 
 from typing import Final, NamedTuple
 

@@ -1,4 +1,4 @@
-"""What an endpoint takes, returns and refuses, and who may call it: decorators above each view.
+"""Decorators above each view: what it takes, returns and refuses, and who may call it.
 
 Validation, the authorisation that depends on the path alone, the audit name and the OpenAPI
 document come from here. The decorators record; `call` applies what they recorded to a request.
@@ -24,24 +24,24 @@ V = TypeVar("V", bound=View)
 
 
 class NoAuthorisation(Exception):
-    """A view says neither who may call it nor that it is public: nobody may."""
+    """A view has neither `@allowed` nor `@public`, so it is not served."""
 
 
 @dataclass(slots=True)
 class Contract:
-    """What the decorators of one view say.
+    """The values that the decorators of one view set.
 
     Attributes:
         parameters: the arguments of the view, chosen from `user`, `group` and `task` (what the path
             names), `body` and `query`.
         action: what a caller must be permitted to do; None for a public endpoint.
-        note: what the document says beside who may call it.
+        note: a sentence that the document adds to who may call it.
         answers: the schemas that an answer's `data` may have.
-        statuses: of the answers that are no errors.
+        statuses: of successful answers.
         is_bare: the answer has no envelope.
         has_etag: the answer carries the version of what it shows.
         is_conditional: If-None-Match is understood; such an answer has an ETag.
-        codes: the error codes of this endpoint, beside those that follow from its form.
+        codes: the error codes of this endpoint; general ones are added by the document.
         audit: the name of the change in the log.
     """
 
@@ -77,7 +77,7 @@ def returns(
     etag: bool = False,
     conditional: bool = False,
 ) -> Callable[[V], V]:
-    """Say what the `data` of an answer looks like; see `Contract`."""
+    """Set the schemas of the `data` of an answer, and its statuses; see `Contract`."""
     return _record(
         answers=answers,
         statuses=(status,) if or_status is None else (status, or_status),
@@ -88,22 +88,22 @@ def returns(
 
 
 def allowed(action: Action, note: str = "") -> Callable[[V], V]:
-    """Let only callers in who may do this to what the path names."""
+    """Require that the caller may do this to what the path names."""
     return _record(action=action, note=note)
 
 
 def public(view: V) -> V:
-    """Let everybody in, without credentials."""
+    """Serve the view without credentials."""
     return _record(is_public=True)(view)
 
 
 def refuses(*codes: str) -> Callable[[V], V]:
-    """Say which error codes the endpoint has of its own."""
+    """Set the error codes that only this endpoint has."""
     return _record(codes=codes)
 
 
 def audited(name: str) -> Callable[[V], V]:
-    """Give the change a name for the log: `task.create`."""
+    """Set the name of the change in the log: `task.create`."""
     return _record(audit=name)
 
 

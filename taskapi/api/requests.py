@@ -1,4 +1,4 @@
-"""What a request says: ids in paths, queries, strict JSON bodies."""
+"""Reading a request: ids in paths, queries, strict JSON bodies."""
 
 import json
 from collections.abc import Iterator

@@ -84,7 +84,7 @@ def listing(
     paging: Mapping[str, Any],
     **more: Any,
 ) -> Response:
-    """Return a list with its count; where a part was asked for, with the way to the next one."""
+    """Return a list with its count; a page also has `next_after` and a Link to the next one."""
     data = {**more, name: listed, "count": count}
     if paging["limit"] is not None or paging["after"]:
         data["next_after"] = next_after

@@ -1,4 +1,4 @@
-"""What the views of one application share: the settings and both stores."""
+"""The objects that all views of an application share: the settings and both stores."""
 
 from dataclasses import dataclass
 
@@ -19,11 +19,11 @@ class Services:
 
 
 def install(app: Flask, settings: Settings, store: Store) -> None:
-    """Give an application what its views share."""
+    """Create the shared objects of an application."""
     app.extensions["taskapi"] = Services(settings, store, Index(settings))
 
 
 def services() -> Services:
-    """Return what the views of this request's application share."""
+    """Return the shared objects of this request's application."""
     shared: Services = current_app.extensions["taskapi"]
     return shared

@@ -32,7 +32,7 @@ def check_addresses(settings: Settings, addresses: Iterable[Any]) -> None:
             owner password to other machines.
     """
     if settings.is_default_password:
-        log.warning("OWNER_PASSWORD is the default, which everybody knows: set your own.")
+        log.warning("OWNER_PASSWORD is the default of the public guide: set your own.")
     for host, port in (address for address in addresses if isinstance(address, tuple)):
         if settings.is_default_password and not is_loopback(host):
             raise PortError(

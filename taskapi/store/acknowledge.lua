@@ -26,7 +26,7 @@ local function is_quarantined(mark, score)
 end
 
 local function remove_old_operations()
-  -- Operations of an hour ago: nobody repeats them any more.
+  -- An operation of an hour ago is never repeated.
   local meta = redis.call('HGETALL', KEYS[1])
   for i = 1, #meta, 2 do
     local at = string.sub(meta[i], 1, 3) == 'op:' and string.match(meta[i + 1], ' OK %S+ (%d+) ')

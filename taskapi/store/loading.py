@@ -29,7 +29,7 @@ class Loader:
         self._token, self._batches = secrets.token_hex(8), 0
 
     def block_clients(self) -> None:
-        """Refuse reads and writes of everybody but this loader."""
+        """Refuse the reads and writes of all clients."""
         run = self._store.connection.server_run
         meta.write(self._store, state=State.RESTORING, loader=self._token, loaded="0", run=run)
 

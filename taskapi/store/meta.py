@@ -15,7 +15,7 @@ _NEXT: Final = tuple(f"next:{kind}" for kind in Kind)
 
 
 class State(StrEnum):
-    """READY serves everybody, RESTORING nobody, FENCED only readers."""
+    """READY serves reads and writes, FENCED only reads, RESTORING neither."""
 
     READY = "ready"
     RESTORING = "restoring"
