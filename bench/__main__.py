@@ -7,7 +7,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
-from bench import copies, load, progress, requests, scale, search, storm, table
+from bench import copies, progress, requests, scale, search, storm, table, wrk
 from bench.sites import Stage
 from bench.sizes import QUICK, Sizes
 from bench.table import Row
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
     parts = arguments[len(flags) :] or list(PARTS)
     if not (set(flags) <= {"--quick"} and set(parts) <= set(PARTS)):
         sys.exit(f"usage: python -m bench [--quick] [{'|'.join(PARTS)}]...")
-    load.require()
+    wrk.require()
     rows = _measure(parts, QUICK if flags else Sizes())
     path = table.save(rows, progress.seconds())
     sys.stdout.write(f"\n{table.show(rows)}\n{table.machine()}\n{path}\n")

@@ -12,10 +12,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from bench import load, seed, table
-from bench.load import Operation, Rounds, Tasks
+from bench import seed, table, wrk
 from bench.requests import INFORMATION
 from bench.sites import ROOT, Site, Stage
+from bench.wrk import Operation, Rounds, Tasks
 
 TASKS: Final = 1_000
 ROUNDS: Final = 40
@@ -24,7 +24,7 @@ ROUNDS: Final = 40
 
 def main(commit: str, rounds: str = str(ROUNDS)) -> None:
     """Print, for each operation, today's rate and its ratio to the commit's."""
-    load.require()
+    wrk.require()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         before = _tree(commit, folder / "before")

@@ -13,11 +13,11 @@ import psycopg2
 import redis
 
 from bench import seed
-from bench.load import Sample
 from bench.progress import say
 from bench.sites import ROOT, Site, Stage
 from bench.sizes import Sizes
 from bench.table import Row
+from bench.wrk import Sample
 from taskapi.store.keys import Keys, Kind
 from taskapi.sync import passes, restore
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from bench import seed
-from bench.load import Operation, Rounds, Tasks
 from bench.sites import OWNER, Site, Stage
 from bench.sizes import Sizes
 from bench.table import Row
+from bench.wrk import Operation, Rounds, Tasks
 
 BATCH = 1000
 BATCH_LEAST = 10_000

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from bench import seed
-from bench.load import Operation, Rounds
 from bench.sites import OWNER, Site, Stage
 from bench.sizes import Sizes
 from bench.table import Row
+from bench.wrk import Operation, Rounds
 
 LEAST = 0.85
 OWNERS_MOST_MS = 100

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import psycopg2
 
 from bench import copies, seed
-from bench.load import Operation, Sample, Tasks
 from bench.progress import say
 from bench.sites import OWNER, Site, Stage
 from bench.sizes import Sizes
 from bench.table import Row
+from bench.wrk import Operation, Sample, Tasks
 from taskapi.sync import bootstrap, passes
 
 DIRTY = 1000

@@ -10,11 +10,11 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from bench import seed
-from bench.load import Operation, basic
 from bench.progress import say
 from bench.sites import Stage
 from bench.sizes import Sizes
 from bench.table import Row
+from bench.wrk import Operation, basic
 
 FEW, MANY = 20, 100
 FEW_SECONDS, MANY_SECONDS = 3, 5

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self
 
-from bench.load import Sample
+from bench.wrk import Sample
 
 OUT: Final = Path(__file__).parent / "out"
 _HEADS: Final = ("operation", "value", "unit", "p50 ms", "p99 ms", "ratio", "target", "met")

@@ -19,6 +19,7 @@ from taskapi.environment import (
     database_url,
     redis_url,
     secret,
+    secret_files,
     unusable_files,
     usable,
     whole,
@@ -118,9 +119,7 @@ def _read(env: Any) -> dict[str, Any]:
     data_dir = env.path("DATA_DIR", Path(".data")).absolute()
     port = "SERVER_PORT" if "SERVER_PORT" in os.environ else "PORT"
     cores = min(max(2, os.cpu_count() or 1), 256)
-    interval = usable(seconds, "set a duration such as 15m, 30s or 1h30m.")
     prefix = validate.Regexp(r"[A-Za-z0-9_.-]{1,64}\Z", error="set letters, digits and . _ -")
-    origins = validate.Regexp(ORIGINS, error="set origins such as https://app.example.com, no *.")
     not_a_flag = {"invalid": "set true or false."}
     styles = validate.OneOf(("text", "json"), error="set text or json.")
     return {
@@ -132,9 +131,7 @@ def _read(env: Any) -> dict[str, Any]:
         "server_port": whole(env, port, 7890, 1, 65535),
         "redis_url": redis_url(env),
         "database_url": database_url(env),
-        "sync_interval_seconds": seconds(
-            env.str("SYNC_INTERVAL", "15m", validate=interval) or "1s"
-        ),
+        "sync_interval_seconds": _interval(env),
         "trusted_proxies": whole(env, "TRUSTED_PROXIES", 0, 0, 16),
         "max_body_bytes": whole(env, "MAX_BODY_BYTES", 1 << 20, 1 << 10, 1 << 28),
         "key_prefix": env.str("KEY_PREFIX", "taskapi", validate=prefix),
@@ -142,17 +139,24 @@ def _read(env: Any) -> dict[str, Any]:
         "backup_dir": env.path("BACKUP_DIR", data_dir / "backups").absolute(),
         "backup_keep": whole(env, "BACKUP_KEEP", 7, 1, 10_000),
         "web_concurrency": whole(env, "WEB_CONCURRENCY", cores, 1, 256),
-        "cors_origins": tuple(
-            re.split(r"\s*,\s*", env.str("CORS_ORIGINS", "", validate=origins) or "")
-            if "CORS_ORIGINS" in os.environ
-            else ()
-        ),
-        "secret_files": tuple(
-            Path(os.environ[f"{name}_FILE"]) for name in SECRETS if f"{name}_FILE" in os.environ
-        ),
+        "cors_origins": _origins(env),
+        "secret_files": tuple(secret_files().values()),
         "log_format": env.str("LOG_FORMAT", "text", validate=styles),
         "has_docs": env.bool("DOCS_ENABLED", True, error_messages=not_a_flag),
     }
+
+
+def _interval(env: Any) -> float:
+    remedy = "set a duration such as 15m, 30s or 1h30m."
+    return seconds(env.str("SYNC_INTERVAL", "15m", validate=usable(seconds, remedy)) or "15m")
+
+
+def _origins(env: Any) -> tuple[str, ...]:
+    if "CORS_ORIGINS" not in os.environ:
+        return ()
+    remedy = "set origins such as https://app.example.com, no *."
+    listed = env.str("CORS_ORIGINS", validate=validate.Regexp(ORIGINS, error=remedy))
+    return tuple(re.split(r"\s*,\s*", listed or ""))
 
 
 def _is_long(value: str) -> None:

@@ -72,6 +72,12 @@ def unusable_files() -> Iterator[str]:
         yield f"{name}_FILE {problem}"
 
 
+def secret_files() -> dict[str, Path]:
+    """Return the files that secrets are read from, by variable."""
+    names = [name for name in SECRETS if f"{name}_FILE" in os.environ]
+    return {name: Path(os.environ[f"{name}_FILE"]) for name in names}
+
+
 def whole(env: Any, name: str, default: int, low: int, high: int) -> Any:
     """Return a whole number from `low` to `high`; None where it is not usable."""
     remedy = f"set a whole number from {low} to {high}."

@@ -1,4 +1,4 @@
-"""Domain errors. `api/codes.py` has the HTTP status of each code."""
+"""Domain errors. `api/error_codes.py` has the HTTP status of each code."""
 
 
 class TaskApiError(Exception):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from schemas.users import EDIT_USER
 from taskapi.errors import Forbidden, NotFound
 from taskapi.store.codec import Entity
 from taskapi.store.keys import Kind
@@ -103,7 +104,7 @@ class Action(Enum):
 
 
 EDITABLE_FIELDS: Final = {
-    OWNER: {*("full_name", "role", "group_ids", "email", "number", "work_times", "password")},
+    OWNER: {*EDIT_USER.load_fields},
     SELF: {"full_name", "number", "work_times", "email", "password"},
     SUPERVISOR: {"full_name", "number", "work_times"},
 }

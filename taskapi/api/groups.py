@@ -40,7 +40,7 @@ def index(query: dict[str, Any]) -> Response:
 @audited("group.create")
 def create(body: dict[str, Any]) -> Response:
     """Create a group."""
-    group = groups.create(g.session, **body)
+    group = groups.create(g.session, body)
     return responses.changed("Group created.", "group", group.json, 201, f"/groups/{group.id}")
 
 

@@ -12,8 +12,8 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from taskapi.api import openapi_parts as parts
-from taskapi.api.codes import CODES
 from taskapi.api.contract import CONTRACTS, Contract
+from taskapi.api.error_codes import CODES
 from taskapi.api.openapi_parts import ID, Shape
 from taskapi.api.openapi_schemas import SchemaConverter, body_example, example, object_of, ref
 from taskapi.policy import Relation
@@ -143,7 +143,7 @@ def _codes(rule: Rule, method: str, contract: Contract) -> list[str]:
         codes |= set() if Relation.ANYONE in contract.action.value.permitted else {"forbidden"}
     if method in CHANGES:
         codes.add("version_mismatch")
-    return [code for code in CODES if code in codes]
+    return sorted(codes, key=list(CODES).index)  # ValueError: @refuses has an unknown code
 
 
 def _error_response(status: int, codes: list[str]) -> Shape:

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from schemas.fields import INT64_MOST
-from taskapi.api.codes import CODES
+from taskapi.api.error_codes import CODES
 
 Shape = dict[str, Any]
 

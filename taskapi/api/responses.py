@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from taskapi import errors
 from taskapi.api import audit
-from taskapi.api.codes import CODES
+from taskapi.api.error_codes import CODES
 from taskapi.api.requests import UnsupportedBody
 from taskapi.store.codec import fragment, version
 from taskapi.store.queries import Page

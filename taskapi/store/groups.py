@@ -27,7 +27,7 @@ class Details(NamedTuple):
     tasks_count: int
 
 
-def create(session: Session, name: str, admin_id: int) -> WrittenEntity:
+def create(session: Session, fields: Entity) -> WrittenEntity:
     """Create a group; its admin becomes a member.
 
     Raises:
@@ -35,9 +35,9 @@ def create(session: Session, name: str, admin_id: int) -> WrittenEntity:
         Conflict: the name is taken.
     """
     commit = Commit(session)
-    admin = _find_admin(session, admin_id)
-    _take_name(session, commit, name)
-    template = commit.create(Kind.GROUP, {"name": name, "admin_id": admin_id})
+    admin = _find_admin(session, fields["admin_id"])
+    _take_name(session, commit, fields["name"])
+    template = commit.create(Kind.GROUP, fields)
     memberships.appoint(session, commit, admin, [NEW_ID])
     stamp = commit.run()
     return WrittenEntity(int(stamp.id), stamp.fill(template))

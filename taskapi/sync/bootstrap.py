@@ -8,7 +8,7 @@ from taskapi.config import Settings
 from taskapi.errors import AlreadyRunning, NotReady
 from taskapi.store import meta, server
 from taskapi.store.changes import Chunk
-from taskapi.store.codec import Entity
+from taskapi.store.codec import Entity, complete
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.meta import State
@@ -80,6 +80,6 @@ def _create_installation(db: Database, settings: Settings) -> None:
         "password_hash": hash_password(settings.owner_password),
     }
     rows.prepare(db)
-    rows.copy(db, Chunk([owner], [], [], [], []))
+    rows.copy(db, Chunk([complete(Kind.USER, owner)], [], [], [], []))
     state.create(db)
     state.advance(db, owner["version"], {Kind.USER: 1, Kind.GROUP: 0, Kind.TASK: 0})

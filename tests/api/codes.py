@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from taskapi.api.codes import CODES
+from taskapi.api.error_codes import CODES
 
 Provoked = Set[tuple[str, int]]
 PROVOKED: Final[set[tuple[str, int]]] = set()

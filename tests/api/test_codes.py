@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from taskapi.api.codes import CODES
+from taskapi.api.error_codes import CODES
 from tests.api.codes import mistakes, unprovoked
 from tests.support import ROOT, without_coverage
 
@@ -20,7 +20,7 @@ def pytest_configure(config):
 """
 TESTS = """
 import pytest
-from taskapi.api.codes import CODES
+from taskapi.api.error_codes import CODES
 from tests.api.codes import note
 
 @pytest.mark.parametrize("code", [*CODES, "{extra}"])

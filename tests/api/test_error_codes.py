@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from taskapi.api import responses
-from taskapi.api.codes import CODES
+from taskapi.api.error_codes import CODES
 from tests.support import ROOT
 
 NEVER_ANSWERED = {

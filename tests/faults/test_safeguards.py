@@ -160,9 +160,9 @@ def test_a_commit_that_arrives_after_a_later_one_is_refused(installation: Instal
             return trip(self, *commands, **options)
 
         patch.setattr(Connection, "execute", record)
-        groups.create(view, "First", 1)
+        groups.create(view, {"name": "First", "admin_id": 1})
     late = sent[-1]
-    groups.create(view, "Second", 1)
+    groups.create(view, {"name": "Second", "admin_id": 1})
     assert store.connection.execute(*late) == [b"STALE"]
     settle(installation)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,14 +19,16 @@ from taskapi.store import codec
 from taskapi.store.keys import Kind
 from taskapi.sync import bootstrap, migrations
 from tests.api.drift import check_stores
-from tests.api.factories import new_group, new_task, ok, path_of, refused
+from tests.api.factories import made, new_group, new_task, new_user, ok, path_of, refused
 from tests.client import Api
 from tests.stores import connect, root, sql
 from tests.support import ROOT, Installation, eventually
 
 BEFORE_MIGRATIONS = Path(__file__).with_name("schema_before_migrations.sql")
 FIELD = '    user_id = Whole(dump_only=True, metadata={"example": 3})\n'
-NEW_FIELD = '    estimate = Whole(0, 99, load_default=0, metadata={"example": 3, "added": 3})\n'
+NEXT = migrations.NEWEST + 1
+METADATA = f'{{"example": 3, "added": {NEXT}}}'
+NEW_FIELD = f"    estimate = Whole(0, 99, load_default=0, metadata={METADATA})\n"
 MIGRATION = "ALTER TABLE tasks ADD COLUMN IF NOT EXISTS estimate bigint NOT NULL DEFAULT 0;\n"
 
 
@@ -42,7 +45,7 @@ def next_program(tmp_path: Path) -> Path:
     text = schema.read_text()
     assert text.count(FIELD) >= 1
     schema.write_text(text.replace(FIELD, NEW_FIELD + FIELD, 1))
-    (folder / "taskapi/sync/migrations/0003_add_estimate.sql").write_text(MIGRATION)
+    (folder / f"taskapi/sync/migrations/{NEXT:04}_add_estimate.sql").write_text(MIGRATION)
     return folder
 
 
@@ -94,7 +97,7 @@ def test_old_and_new_program_work_side_by_side(
             assert all("estimate" in each for each in tasks.values())
 
             error = refused(old("POST", "/admin/sync", by="owner"), 503)["error"]
-            assert "schema 3" in error
+            assert f"schema {NEXT}" in error
             assert "Upgrade this program" in error
             ok(new("POST", "/admin/sync", by="owner"))
             ok(new("POST", "/admin/sync?action=restore", by="owner"))
@@ -116,7 +119,9 @@ def test_workers_of_both_programs_lose_nothing(
     task = new_task(api, 1, new_group(api)["id"])
     with installation.worker(), installation.worker(root=next_program):
         eventually(lambda: sql(installation, "SELECT 1 FROM tasks WHERE id = %s", task["id"]))
-        eventually(lambda: sql(installation, "SELECT 1 FROM migrations WHERE number = 3"), 30)
+        eventually(
+            lambda: sql(installation, "SELECT 1 FROM migrations WHERE number = %s", NEXT), 30
+        )
     with installation.worker() as old_log:
         eventually(lambda: "Upgrade this program" in old_log.read_text())
     rows = sql(installation, "SELECT id, estimate FROM tasks")
@@ -147,7 +152,8 @@ def columns(installation: Installation) -> set[tuple[str, str, str]]:
 def test_a_database_from_before_migrations_is_adopted(earlier: Installation, api: Api) -> None:
     tasks = listed(api)
     bootstrap.prepare(earlier.settings)
-    assert sql(earlier, "SELECT number FROM migrations ORDER BY 1") == [(1,), (2,)]
+    applied = sql(earlier, "SELECT number FROM migrations ORDER BY 1")
+    assert [number for (number,) in applied] == list(range(1, NEXT))
     assert not {("users", "folded"), ("sync_state", "schema")} & {c[:2] for c in columns(earlier)}
     new_task(api, 1, 1)
     earlier.sync()
@@ -199,6 +205,44 @@ def test_fields_that_only_a_newer_program_knows_are_kept(
     assert list(changed)[-1] == "version"
     etag = api("GET", path_of(task), by="owner").headers["ETag"]
     assert etag == f'"{changed["version"]}"'
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_field_is_in_the_first_schema_or_names_its_migration(kind: Kind) -> None:
+    first = BEFORE_MIGRATIONS.read_text()
+    (columns_of_first,) = re.findall(rf"EXISTS {kind.plural} \((.*?)\n\);", first, re.DOTALL)
+    for name, field in codec.SCHEMAS[kind].dump_fields.items():
+        if name != "group_ids":  # a table of its own
+            was_first = re.search(rf"^ +{name} ", columns_of_first, re.MULTILINE)
+            assert was_first or field.metadata["added"] in range(2, NEXT), name
+
+
+def test_a_new_field_of_a_user_or_group_needs_no_other_place(
+    installation: Installation, next_program: Path
+) -> None:
+    for noun, line in (("users", "    number = Text("), ("groups", "    admin_id = Whole(")):
+        schema = next_program / f"schemas/{noun}.py"
+        text = schema.read_text()
+        assert text.count(line) == 1
+        field = f'    colour = Text(0, 9, load_default="", metadata={METADATA})\n'
+        schema.write_text(text.replace(line, field + line))
+    statements = [
+        f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS colour text NOT NULL DEFAULT '';"
+        for table in ("users", "groups")
+    ]
+    migration = next_program / f"taskapi/sync/migrations/{NEXT:04}_add_estimate.sql"
+    migration.write_text("\n".join([MIGRATION, *statements]))
+    with installation.serve(root=next_program) as new:
+        body = {"name": "Coloured", "admin_id": 1, "colour": "red"}
+        group = made(new("POST", "/groups", by="owner", json=body))["group"]
+        assert group["colour"] == "red"
+        user = new_user(new, group["id"])
+        assert user["colour"] == ""
+        changed = new("PUT", f"/users/{user['id']}", by="owner", json={"colour": "blue"})
+        assert ok(changed)["user"]["colour"] == "blue"
+        ok(new("POST", "/admin/sync", by="owner"))
+    rows = sql(installation, "SELECT colour FROM users ORDER BY id")
+    assert rows == [("",), ("blue",)]
 
 
 def test_text_that_looks_like_a_field_is_not_taken_for_one(
