@@ -11,10 +11,10 @@ help: ## List the targets
 run: .venv/.run ## Start everything: private Valkey and PostgreSQL, the service, the sync worker
 	@exec $(BIN)/python -m devserver.run
 
-test: .venv/.dev ## Run the tests, with coverage
-	$(BIN)/python -m pytest --cov
+test: .venv/.dev ## Run the tests
+	$(BIN)/python -m pytest
 
-check: .venv/.dev ## Run what CI runs: format, lint, types, tests
+check: .venv/.dev ## Run what CI runs: format, lint, types, tests with coverage
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
