@@ -7,16 +7,39 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from werkzeug.security import generate_password_hash
 
 from devserver.servers import Postgres, Valkey
+from taskapi.store import passwords
 from tests.api.codes import Collector
 from tests.support import Api, Installation
 
 Install = Callable[..., Installation]
+CHEAP_METHOD = "scrypt:256:8:1"
+SHIPPED_METHOD, SHIPPED_DUMMY_HASH = passwords.METHOD, passwords._DUMMY_HASH
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Collector())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_password_hashes() -> Iterator[None]:
+    """Hash passwords at a hundredth of the cost in this process; a real server pays the full cost.
+
+    A stored hash carries its own parameters, so a real server checks these hashes too.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "METHOD", CHEAP_METHOD)
+        patch.setattr(passwords, "_DUMMY_HASH", generate_password_hash("nobody", CHEAP_METHOD))
+        yield
+
+
+@pytest.fixture
+def shipped_password_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords at the cost that we ship, for a test about that cost."""
+    monkeypatch.setattr(passwords, "METHOD", SHIPPED_METHOD)
+    monkeypatch.setattr(passwords, "_DUMMY_HASH", SHIPPED_DUMMY_HASH)
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,7 @@ def create(api: Api, user: int, group: int) -> Answer:
     return api("POST", f"/users/{user}/tasks", by="owner", json=body)
 
 
+@pytest.mark.usefixtures("shipped_password_hashes")
 def test_first_log_ins_that_wait_too_long_for_their_turn_are_busy(install: Install) -> None:
     api = install(TRUSTED_PROXIES="1").client()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -275,9 +275,8 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(install: Install) -> Iterator[World]:
-    with install(TRUSTED_PROXIES="1").serve(workers=1) as api:
-        yield World(api)
+def world(install: Install) -> World:
+    return World(install(TRUSTED_PROXIES="1").client())
 
 
 def rows(*tables: str) -> list[Any]:

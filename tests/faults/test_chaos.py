@@ -7,11 +7,11 @@ from pathlib import Path
 
 from tests.faults.chaos import run
 
-SECONDS = 12
+SECONDS = 8
 
 
 def test_nothing_acknowledged_is_lost_under_fire(tmp_path: Path) -> None:
     figures = run(tmp_path, SECONDS, seed=secrets.randbelow(10**6))
     assert not figures.complaints, figures
     assert figures.ledger.acknowledged > 100, figures
-    assert figures.caused.total() >= 10, figures
+    assert figures.caused.total() >= 6, figures

@@ -24,6 +24,8 @@ from devserver.servers import free_port
 from tests.client import Answer, Api, over_http
 from tests.support import OWNER_PASSWORD, ROOT, eventually
 
+PAUSE_SECONDS = 0.01
+"""Between two requests of a client, so that reloads get CPU time too."""
 SITE = (ROOT / "deploy/nginx.conf").read_text()
 AROUND = """
 {user}
@@ -113,7 +115,7 @@ def reload_gunicorn(api: Api, reloads: int = 1) -> None:
 
 
 class Load:
-    """Clients that send requests without a pause; `results` counts statuses and exceptions."""
+    """Clients that send requests all the time; `results` counts statuses and exceptions."""
 
     def __init__(self, asks: list[Callable[[], Answer]]) -> None:
         self.results: Counter[object] = Counter()
@@ -143,6 +145,7 @@ class Load:
             except (OSError, http.client.HTTPException) as error:
                 result = repr(error)
             self.results[result] += 1
+            time.sleep(PAUSE_SECONDS)
 
 
 def seconds_of(ask: Callable[[], Answer]) -> float:
