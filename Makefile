@@ -20,7 +20,7 @@ check: .venv/.dev ## Run what CI runs: format, lint, types, tests with coverage
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --cov --cov-fail-under=95
 
-bench: .venv/.dev ## Measure speed with wrk, beside the limits of the stack; ONLY=read: a part; AGAINST=: beside a commit
+bench: .venv/.dev ## Measure speed and the limits of the stack; ONLY=read: one part; AGAINST=COMMIT: compare with it
 	$(BIN)/python -m bench$(if $(AGAINST),.against $(AGAINST), $(ONLY))
 
 size: ## Count the lines of code of each package

@@ -1,4 +1,4 @@
-"""What gunicorn serves: `gunicorn app:app`."""
+"""The WSGI application: `gunicorn app:app`."""
 
 import os
 
@@ -9,5 +9,5 @@ from taskapi import create_app
 from taskapi.config import load
 
 app = create_app(load(os.environ))
-# gunicorn raises this while a view reads a malformed body: a chunk of negative length, say.
+# gunicorn raises ParseException when a view reads a malformed body (a negative chunk length).
 app.register_error_handler(ParseException, lambda _: app.handle_http_exception(BadRequest()))

@@ -22,11 +22,11 @@ logs.configure(_settings.log_format)
 
 
 class logger_class(Logger):
-    def setup(self, cfg):  # in the format of the service
+    def setup(self, cfg):  # log in the format of the service
         super().setup(cfg)
         self.error_log.handlers = logging.getLogger("taskapi").handlers
 
-    def warning(self, text, *args, **kwargs):  # without malformed HTTP: it may hold a password
+    def warning(self, text, *args, **kwargs):  # without a malformed request: it may hold a password
         super().warning(text.split(": ")[0] if "Invalid request" in text else text, *args, **kwargs)
 
 
@@ -37,7 +37,7 @@ reuse_port = True  # a socket for each worker: the kernel spreads connections ev
 keepalive = 75  # seconds; longer than nginx' 60, so that nginx never reuses a closed connection
 graceful_timeout = 30  # seconds that a stopping worker has to finish its requests
 control_socket_disable = True
-_turn = get_context("fork").Semaphore(1)
+_start_turn = get_context("fork").Semaphore(1)
 
 
 def on_starting(server):
@@ -51,10 +51,11 @@ def on_starting(server):
 
 
 def pre_fork(_server, _worker):
-    _turn.acquire(timeout=10)  # the last worker listens: a reload never leaves the port closed
+    # Wait until the last new worker listens, so that a reload never leaves the port closed.
+    _start_turn.acquire(timeout=10)
     for name in [name for name in sys.modules if name.startswith(("taskapi", "schemas"))]:
-        del sys.modules[name]  # each worker, and this file at a reload, import the code anew
+        del sys.modules[name]  # after a reload, each worker and this file import the new code
 
 
 def post_fork(_server, _worker):
-    _turn.release()
+    _start_turn.release()

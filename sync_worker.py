@@ -1,7 +1,7 @@
-"""The sync worker: copies changes from Redis to PostgreSQL, and heals what either store lost.
+"""The sync worker: copies changes from Redis to PostgreSQL, and restores what Redis lost.
 
-It does a pass when it starts, every SYNC_INTERVAL, and once more when it is told to stop. It
-survives any outage of either store.
+The worker runs a pass at start, every SYNC_INTERVAL, after a restart of Redis, and before it stops.
+An outage of either store does not end the worker.
 """
 
 import logging
@@ -26,11 +26,11 @@ log = logging.getLogger("taskapi")
 RETRY_SECONDS: Final = 60
 """The longest pause after a failed pass."""
 QUARANTINE_SECONDS: Final = 24 * 60 * 60
-"""How long refused changes stay in quarantine before they are tried again."""
+"""How often all changes in quarantine are retried."""
 
 
 class Worker:
-    """Runs passes until `stop` is set, by any thread."""
+    """Runs passes until any thread sets `stop`."""
 
     def __init__(self, settings: Settings) -> None:
         self.stop = Event()
@@ -43,7 +43,7 @@ class Worker:
         self._release_at = 0.0
 
     def run(self) -> None:
-        """Run until `stop` is set, and do a last pass."""
+        """Run passes until `stop` is set, then a last one."""
         Thread(target=self._publish_heartbeats, daemon=True).start()
         self._sync()
         while not self.stop.wait(min(status.HEARTBEAT_SECONDS, self._schedule.idle_seconds or 0)):
@@ -53,7 +53,7 @@ class Worker:
         self._sync()
 
     def _publish_heartbeats(self) -> None:
-        """Publish that the worker runs, during long passes too."""
+        """Publish heartbeats until `stop` is set, also while a pass runs."""
         while True:
             with suppress(TaskApiError):
                 status.publish_heartbeat(self._settings, self._store)
@@ -63,28 +63,28 @@ class Worker:
     def _has_redis_changed(self) -> bool:
         """Return whether Redis was emptied, replaced or restarted since the last pass."""
         with suppress(TaskApiError):
-            is_other = meta.read(self._store).run != self._server_run
-            return not self._failures and (is_other or not bootstrap.is_ready(self._store))
+            is_other_run = meta.read(self._store).run != self._server_run
+            return not self._failures and (is_other_run or not bootstrap.is_ready(self._store))
         return False
 
     def _sync(self) -> None:
-        """Prepare both stores, do a pass, and schedule the next one: sooner after a failure."""
+        """Run a pass and schedule the next one, sooner after a failure."""
         pause = int(self._settings.sync_interval_seconds)
         try:
-            self._pass()
+            self._run_pass()
             self._failures = 0
         except server.Evicting as error:
-            self._fail(error)
+            self._report_failure(error)
             if not self._is_prepared:
                 sys.exit(str(error))
-        except Exception as error:  # the worker survives any failure of a pass
-            self._fail(error)
+        except Exception as error:  # a failed pass must not end the worker
+            self._report_failure(error)
         if self._failures:
             pause = min(2**self._failures, RETRY_SECONDS, pause)
         self._schedule.clear()
         self._schedule.every(pause).seconds.do(self._sync)
 
-    def _pass(self) -> None:
+    def _run_pass(self) -> None:
         if not (self._is_prepared and bootstrap.is_ready(self._store)):
             bootstrap.prepare(self._settings, self._store)
             self._is_prepared = True
@@ -94,9 +94,9 @@ class Worker:
             self._release_at = time.monotonic() + QUARANTINE_SECONDS
         passes.run(self._settings, self._store)
 
-    def _fail(self, error: Exception) -> None:
+    def _report_failure(self, error: Exception) -> None:
         is_expected = isinstance(error, TaskApiError | Stale)
-        text = str(error) or "Redis was restored or restarted meanwhile."
+        text = str(error) or "Redis was restored or restarted during the pass."
         log.error("Error Sync failed: %s", text, exc_info=None if is_expected else error)
         self._failures += 1
         with suppress(TaskApiError):
@@ -104,9 +104,9 @@ class Worker:
 
 
 def set_on_signals(stop: Event) -> None:
-    """Set the event at SIGTERM or SIGINT, in a thread of its own.
+    """Set the event on SIGTERM or SIGINT, in a separate thread.
 
-    A signal handler would run in the main thread and deadlock on the event that it waits for.
+    A signal handler runs in the main thread, where `stop.set()` can deadlock with `stop.wait()`.
     """
     numbers = {signal.SIGTERM, signal.SIGINT}
 

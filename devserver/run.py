@@ -1,7 +1,7 @@
-"""`make run`: private stores where none are configured, and the processes of the Procfile.
+"""`make run`: private servers for the stores that are not configured, and the Procfile's processes.
 
-Ctrl-C, SIGTERM and SIGHUP stop the processes, then the stores: the last pass of the sync worker
-still reaches them. honcho kills a process that runs for more than 5 seconds after the first ended.
+Ctrl-C, SIGTERM and SIGHUP stop the processes first and the stores last, so that the sync worker can
+run its last pass. When one process ends, honcho stops the others, and kills them after 5 seconds.
 """
 
 import os
@@ -30,7 +30,7 @@ STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # honcho's exit codes aft
 
 
 class Output(Printer):  # type: ignore[misc]
-    """Prints the lines of all processes; when the reader is gone, stops them."""
+    """Prints the lines of all processes; stops the processes when standard output is closed."""
 
     def write(self, message: Message) -> None:
         try:
@@ -41,7 +41,7 @@ class Output(Printer):  # type: ignore[misc]
 
 
 def main() -> int:
-    """Return the exit code: 0 after a signal, else what the process that ended returned, or 1."""
+    """Run everything; return 0 after a signal, else the first process's exit code, at least 1."""
     os.chdir(ROOT)
     os.umask(0o077)
     _exit_on_signals()
@@ -58,15 +58,15 @@ def main() -> int:
 
 
 def _exit_on_signals() -> None:
-    """Exit on a signal; honcho replaces two handlers while its processes run."""
+    """Exit on a signal. honcho replaces the handlers of SIGINT and SIGTERM while it runs."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup sets SIG_IGN
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of the processes: the variables of `.env`, overridden by ours."""
+    """Return the environment of the processes: `.env`, overridden by this process's own."""
     try:
         variables = parse(Path(".env").read_text()) if Path(".env").exists() else {}
     except ValueError as error:
@@ -78,7 +78,7 @@ def environment() -> dict[str, str]:
 
 
 def private_servers(settings: Settings, env: dict[str, str]) -> dict[str, Server]:
-    """Return a server for each store that `env` does not configure, by the setting for its URL."""
+    """Return a server for each store that `env` does not configure, by its URL's setting."""
     servers: dict[str, Server] = {}
     if not any(map(env.get, REDIS_NAMES)):
         servers["REDIS_URL"] = Valkey(settings.data_dir / "valkey")
@@ -99,7 +99,7 @@ def _run(settings: Settings, env: dict[str, str]) -> int:
 
 
 def print_first_command(settings: Settings) -> None:
-    """Print a command to try once the service is healthy, or its status after 30 seconds."""
+    """Print a command to try when the service is healthy; after 30 seconds, print its status."""
     host = own_address(settings.server_host)
     deadline = time.monotonic() + HEALTHY_SECONDS
     while (health := health_at(host, settings.server_port)) != "healthy":

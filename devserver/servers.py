@@ -24,11 +24,11 @@ START_SECONDS = 60  # a large data set takes time to load
 STOP_SECONDS = 30
 LOCK_SECONDS = 5
 POLL_SECONDS = 0.01
-QUIET_PORTS = range(10_000, 32_000)  # below those that the kernel gives to outgoing connections
+PORT_RANGE = range(10_000, 32_000)  # below the kernel's ports for outgoing connections
 AS_NOBODY = (
     *("--reuid=nobody", "--regid=65534", "--clear-groups"),
     *("--inh-caps=-all,+dac_override", "--ambient-caps=-all,+dac_override"),
-    "--securebits=+no_setuid_fixup",  # else access(2) ignores the capability
+    "--securebits=+no_setuid_fixup",  # without it, access(2) ignores the capability
 )
 ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath}
 
@@ -40,13 +40,13 @@ class ServerError(Exception):
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nothing listens on."""
     while True:
-        port = random.choice(QUIET_PORTS)
+        port = random.choice(PORT_RANGE)
         with suppress(OSError), create_server(("127.0.0.1", port)):
             return port
 
 
 class Server(ABC):
-    """A server with a port and a password that it keeps. `options` override its settings."""
+    """A server that keeps its port and password over restarts. `options` override settings."""
 
     url_format: ClassVar[str]
     stop_signal: ClassVar[signal.Signals]
@@ -70,10 +70,10 @@ class Server(ABC):
         """Create the data before the first start."""
 
     def start(self) -> None:
-        """Return when the server accepts connections; do nothing if it runs.
+        """Start the server and wait until it accepts connections; do nothing if it runs.
 
         Raises:
-            ServerError: it does not start, or another process uses the directory.
+            ServerError: the server does not start, or another process uses the directory.
         """
         if self._process and self._process.poll() is None:
             return
@@ -94,7 +94,7 @@ class Server(ABC):
                     cwd=self.directory,
                     env=ENVIRONMENT,
                     pass_fds=[lock.fileno()],  # locked until the last process of the server ends
-                    start_new_session=True,  # Ctrl-C in a terminal is not for the server
+                    start_new_session=True,  # Ctrl-C in a terminal does not reach the server
                 )
         self._wait_until_ready(self._process)
 
@@ -130,6 +130,7 @@ class Server(ABC):
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_SECONDS
+        # Valkey: "Ready to accept", PostgreSQL: "ready to accept"
         while "eady to accept connections" not in self._log():
             if process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
@@ -151,7 +152,7 @@ class Server(ABC):
 
 
 class Valkey(Server):
-    """A Valkey with every acknowledged write on the disk. `options` are lines of valkey.conf."""
+    """A Valkey that acknowledges a write when it is on disk. `options` are lines of valkey.conf."""
 
     url_format = "redis://:{password}@127.0.0.1:{port}/0"
     stop_signal = signal.SIGTERM
@@ -169,8 +170,8 @@ class Valkey(Server):
 class Postgres(Server):
     """A PostgreSQL with a database `taskapi`. `options` are settings: "fsync=off".
 
-    Clients log in as `taskapi`, who owns the database and may create others, but is no superuser.
-    Nobody can log in as the superuser.
+    Clients log in as `taskapi`, the owner of the database, who can create others but is not a
+    superuser. Nobody can log in as the superuser.
     """
 
     url_format = "postgresql://taskapi:{password}@127.0.0.1:{port}/taskapi"
@@ -184,7 +185,7 @@ class Postgres(Server):
         return self._as_user("postgres", "-D", str(self.directory / "data"), *flags)
 
     def _set_up(self, log: IO[str]) -> None:
-        """Create the data under another name first, in case the set-up is interrupted."""
+        """Create the data under another name first, so that an interrupted set-up is repeated."""
         data, fresh = self.directory / "data", self.directory / "new"
         if data.exists():
             return
@@ -206,9 +207,9 @@ class Postgres(Server):
             raise ServerError(f"{self.directory}: the set-up failed:\n{self._log()}")
 
     def _as_user(self, program: str, *arguments: str) -> list[str]:
-        """Return a command that runs as `nobody` if this user is root, which PostgreSQL refuses.
+        """Return a command that runs as `nobody` if this user is root: PostgreSQL refuses root.
 
-        The command keeps one capability of root: to enter directories that are closed to others.
+        The command keeps one capability of root, to enter directories that `nobody` cannot.
         """
         prefix = _until_parent_ends("INT", *(AS_NOBODY if os.geteuid() == 0 else ()))
         return [*prefix, self._program(program), *arguments]
@@ -218,7 +219,7 @@ class Postgres(Server):
 
 
 def _until_parent_ends(signal_name: str, *flags: str) -> list[str]:
-    """Return a prefix for a command that gets the signal when the thread that starts it ends."""
+    """Return a command prefix: the command gets the signal when the thread that starts it ends."""
     setpriv = shutil.which("setpriv")  # Linux only
     return [setpriv, f"--pdeathsig={signal_name}", *flags] if setpriv else []
 

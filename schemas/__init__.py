@@ -1,5 +1,5 @@
-"""What requests may say and what answers look like. No Redis, no Flask.
+"""Schemas of requests and answers. They depend on neither Redis nor Flask.
 
-An entity's schema (`User`, `Group`, `Task`) is the one list of its fields. Requests are validated
-by it, both stores keep the fields that a client sees, and the OpenAPI document shows them.
+The schema of an entity (`User`, `Group`, `Task`) is the only list of its fields: it validates
+requests, defines the fields that both stores keep, and documents them in the OpenAPI document.
 """

@@ -28,7 +28,7 @@ class TableCounts(Answer):
 
 
 class KnownTableCounts(Answer):
-    """Null where the store does not answer."""
+    """Counts are null if the store does not answer."""
 
     users = shown(10, allow_none=True)
     groups = shown(3, allow_none=True)
@@ -73,7 +73,7 @@ class Refusal(Answer):
 
 
 class Status(Answer):
-    """Null stands for what is not known."""
+    """Fields are null if their value is unknown."""
 
     running = shown(True, allow_none=True)
     interval = fields.String(validate=DURATION, metadata={"example": "15m0s"})

@@ -1,8 +1,8 @@
 """Fields with exact JSON types, and the base classes of all schemas.
 
 marshmallow's own fields accept more than the contract permits: `"1_000"` as an integer, `1` as a
-boolean. A field's metadata may have, for the OpenAPI document, a `description`, an `example`, and a
-`change`: its example in a body that changes only some fields.
+boolean. For the OpenAPI document, a field's metadata can have a `description`,
+an `example`, and a `change`: the example for a body that changes only some fields.
 """
 
 import datetime
@@ -49,8 +49,8 @@ class Text(fields.String):
     """Unicode text without NUL or lone surrogates, trimmed by default.
 
     Args:
-        low: the least number of characters.
-        high: the greatest number of characters.
+        low: the minimum number of characters.
+        high: the maximum number of characters.
         is_trimmed: whether white space at both ends is removed first.
     """
 
@@ -126,7 +126,7 @@ class Day(fields.Field[str]):
 
 
 class Timestamp(fields.Field[str]):
-    """A UTC time, RFC 3339 with `Z`; only the service sets one."""
+    """A UTC time in RFC 3339 with `Z`, set only by the service."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(dump_only=True, metadata={"example": "2025-09-29T10:00:00Z"}, **kwargs)
@@ -154,12 +154,12 @@ class Object(fields.Field[Any]):
 
 
 def objects(*schemas: type[Schema], **kwargs: Any) -> fields.List[Any]:
-    """Return the field of a list of such objects."""
+    """Return a field for a list of objects, each described by one of these schemas."""
     return fields.List(Object(*schemas), **kwargs)
 
 
 def shown(example: object, **kwargs: Any) -> fields.Field[Any]:
-    """Return a field of an answer with the type of its example; an integer is a count."""
+    """Return a field of an answer with the type of the example; integers are counts, from 0."""
     kwargs["metadata"] = {"example": example}
     if isinstance(example, bool):
         return fields.Boolean(**kwargs)
@@ -188,7 +188,7 @@ class Page(Answer):
     count = shown(1)
     next_after = Whole(
         allow_none=True,
-        metadata={"example": None, "description": "Only where `limit` or `after` is given."},
+        metadata={"example": None, "description": "Present if the request has `limit` or `after`."},
     )
 
     class Meta:

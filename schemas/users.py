@@ -128,7 +128,7 @@ class WorkTimesChanged(WorkTimesShown):
 
 
 class UserOutline(Answer):
-    """What fellow members of a group see of a user."""
+    """The fields of a user that other members of a group see."""
 
     id = Whole(metadata={"example": 3})
     full_name = shown("John Doe")
