@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: Settings) -> "Flask":
-    """Return the WSGI application. It connects to Redis on the first request of each thread."""
-    from taskapi.api.application import TaskApi  # not above: the worker runs without Flask
+    """Return the WSGI application. Each thread connects to Redis on its first request."""
+    from taskapi.api.application import TaskApi  # not at the top: the worker does not load Flask
 
     return TaskApi(settings)

@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    except BrokenPipeError:  # the reader has seen enough: `doctor | head`
+    except BrokenPipeError:  # the other end of the pipe is closed: `doctor | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
@@ -50,7 +50,7 @@ def _doctor(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _restore(settings: Settings, options: argparse.Namespace) -> int:
-    """Restore both stores, which have to be empty or new."""
+    """Restore both stores, which must be empty or new."""
     logs.configure(settings.log_format)
     try:
         import_backup.bring_back(settings, options.file)

@@ -1,4 +1,4 @@
-"""Settings: the only reader of the environment, parsed once, every mistake reported at once."""
+"""The settings: read from the environment once, with all mistakes reported together."""
 
 import ipaddress
 import os
@@ -37,7 +37,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What the environment says, checked. Durations are seconds, sizes bytes.
+    """The validated settings. Durations are in seconds, sizes in bytes.
 
     Attributes:
         cors_origins: the sites whose scripts may read answers in a browser.
@@ -70,7 +70,7 @@ class Settings:
 
     @property
     def url(self) -> str:
-        """Where this machine reaches the service."""
+        """The URL of the service on this machine."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.server_host, self.server_host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.server_port}"
 
@@ -100,13 +100,13 @@ def load(environ: Mapping[str, str]) -> Settings:
         for name in messages:
             shown = name if name in SECRETS else f"{name}={environ[name]!r}"
             mistakes.append(f"{shown} is not usable: {' '.join(messages[name])}")
-    mistakes += _exposed(values["owner_password"], values["server_host"])
+    mistakes += _exposed_password(values["owner_password"], values["server_host"])
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     return Settings(**values)
 
 
-def _exposed(password: str, host: str) -> Iterator[str]:
+def _exposed_password(password: str, host: str) -> Iterator[str]:
     if password == DEFAULT_OWNER_PASSWORD and not is_loopback(host):
         yield (
             f"OWNER_PASSWORD is the default, and SERVER_HOST={host!r} is reachable from other "
@@ -123,7 +123,7 @@ def _read(env: Any) -> dict[str, Any]:
     not_a_flag = {"invalid": "set true or false."}
     styles = validate.OneOf(("text", "json"), error="set text or json.")
     return {
-        "owner_password": secret(env, "OWNER_PASSWORD", DEFAULT_OWNER_PASSWORD, _is_long),
+        "owner_password": secret(env, "OWNER_PASSWORD", DEFAULT_OWNER_PASSWORD, _check_length),
         "owner_email": env.str(
             "OWNER_EMAIL", "admin@gmail.com", validate=usable(email, "set an e-mail address.")
         ),
@@ -159,7 +159,7 @@ def _origins(env: Any) -> tuple[str, ...]:
     return tuple(re.split(r"\s*,\s*", listed or ""))
 
 
-def _is_long(value: str) -> None:
+def _check_length(value: str) -> None:
     if not 6 <= (size := len(value.rstrip("\r\n"))) <= 128:
         raise ValidationError(f"it has {size} characters: set 6 to 128.")
 

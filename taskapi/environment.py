@@ -1,4 +1,4 @@
-"""How settings are read from the environment, and the URLs of both stores from it."""
+"""Helpers of `config.py`: read variables and secret files, and build the URLs of both stores."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from marshmallow import ValidationError, validate
 
 DEFAULT_POSTGRES_PASSWORD = "EKQH9jQX7gAfV7pLwVmsbLbF3XfY6n4S"
 SECRETS = ("OWNER_PASSWORD", "REDIS_PASSWORD", "POSTGRES_PASSWORD", "REDIS_URL", "DATABASE_URL")
-"""Variables that may be in a file instead: OWNER_PASSWORD_FILE names one."""
+"""Variables whose value may be in a file instead: OWNER_PASSWORD_FILE is its path."""
 REDIS_PARTS = ("REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD")
 POSTGRES_PARTS = (
     *("DB_HOST", "DB_PORT", "POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD"),
@@ -31,7 +31,7 @@ Check = Callable[[Any], object]
 
 @contextmanager
 def as_environment(environ: Mapping[str, str]) -> Iterator[None]:
-    """Replace `os.environ`, because environs reads nothing else, and restore it afterwards."""
+    """Replace `os.environ` during the block, because environs reads only `os.environ`."""
     before, given = dict(os.environ), {name: value for name, value in environ.items() if value}
     os.environ.clear()
     os.environ.update(given)
@@ -43,7 +43,7 @@ def as_environment(environ: Mapping[str, str]) -> Iterator[None]:
 
 
 def ambiguous() -> Iterator[str]:
-    """Yield a sentence for everything that is given twice."""
+    """Yield a sentence for each setting that is given twice."""
     for name in SECRETS:
         if name in os.environ and f"{name}_FILE" in os.environ:
             yield f"{name} and {name}_FILE are both given: set one of them."
@@ -54,12 +54,12 @@ def ambiguous() -> Iterator[str]:
 
 
 def is_given(name: str) -> bool:
-    """Return whether a variable, or the file that stands for it, is given."""
+    """Return whether a variable, or its `_FILE` variable, is set."""
     return name in os.environ or f"{name}_FILE" in os.environ
 
 
 def unusable_files() -> Iterator[str]:
-    """Yield a sentence for each file without a secret; the variable counts as not set."""
+    """Yield a sentence for each file without a secret, and unset its variable."""
     for name in SECRETS:
         try:
             path = os.environ.get(f"{name}_FILE")
@@ -86,12 +86,12 @@ def whole(env: Any, name: str, default: int, low: int, high: int) -> Any:
 
 
 def secret(env: Any, name: str, default: str, *checks: Check) -> str:
-    """Return a text that may be in a file, without the line end of the file."""
+    """Return a variable that may be in a file, without the line end of the file."""
     return (env.str(name, default, validate=checks) or "").rstrip("\r\n")
 
 
 def usable(parse: Check, remedy: str) -> Check:
-    """Return a validator that shows the remedy, and not the value, when parsing fails."""
+    """Return a validator whose error has the remedy, but not the value, when parsing fails."""
 
     def check(value: str) -> None:
         try:
@@ -142,6 +142,7 @@ def _has_known_options(value: str) -> None:
     parts = urlsplit(value.rstrip("\r\n"))
     known = REDIS_OPTIONS | (TLS_OPTIONS if parts.scheme == "rediss" else {})
     given = parse_qsl(parts.query, keep_blank_values=True)
-    if not all(re.fullmatch(known.get(name, "(?!)"), text) for name, text in given):
+    never = "(?!)"  # a pattern that matches nothing
+    if not all(re.fullmatch(known.get(name, never), text) for name, text in given):
         names = ", ".join(known)
         raise ValidationError(f"it has an option unknown with {parts.scheme}: set only {names}.")

@@ -26,7 +26,7 @@ class Invalid(TaskApiError):
 
 
 class Unauthenticated(TaskApiError):
-    """No valid credentials; one message for every reason, so that nothing can be probed."""
+    """No valid credentials; one message for every reason, so that callers cannot probe."""
 
     code = "unauthenticated"
 
@@ -38,7 +38,7 @@ class Unauthenticated(TaskApiError):
 
 
 class Forbidden(TaskApiError):
-    """The caller may not do this; the target may not exist."""
+    """The caller is not permitted to do this, whether or not the target exists."""
 
     code = "forbidden"
 
@@ -59,12 +59,12 @@ class Conflict(TaskApiError):
 
 
 class VersionMismatch(TaskApiError):
-    """If-Match names another version than the present one, `version`."""
+    """If-Match does not name the current version, `version`."""
 
     code = "version_mismatch"
 
     def __init__(self, version: str) -> None:
-        super().__init__(f"It has changed since: its version is {version}, read it again.")
+        super().__init__(f"The target has changed: its version is now {version}, read it again.")
         self.version = version
 
 
@@ -119,7 +119,7 @@ class AlreadyRunning(Conflict):
 
 
 class Stale(Exception):
-    """Something that a commit was decided from has changed: read and decide again."""
+    """Data that a commit depends on has changed since it was read: read and decide again."""
 
 
 class NewEpoch(Stale):

@@ -1,4 +1,4 @@
-"""Log lines: one for each event, on standard output, as text or JSON, safe for any value."""
+"""The log: one line for each event, on standard output, as text or JSON; all values are escaped."""
 
 import json
 import logging
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 LONGEST: Final = {"event": 1000, "trace": 6000}
 LONGEST_VALUE: Final = 200
-"""Characters of an event, a trace, and any other value that are written."""
+"""The number of characters after which an event, a trace or any other value is cut."""
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _PLAIN = re.compile(r"[\w.:@/*+-]+")
 _dumps = json.JSONEncoder(separators=(",", ":"), default=str).encode
@@ -19,16 +19,16 @@ _stamp = (0, "")
 
 
 def as_text(level: str, event: str, fields: dict[str, Any]) -> str:
-    """Return `2026-09-29T10:00:00Z Info event name=value`; values with other characters quoted."""
-    pairs = "".join([f" {name}={_word(name, value)}" for name, value in fields.items()])
-    line = f"{_now()} {level} {_short('event', event)}{pairs}"
+    """Return `2026-09-29T10:00:00Z Info event name=value`; unusual values are quoted."""
+    pairs = "".join([f" {name}={_quoted(name, value)}" for name, value in fields.items()])
+    line = f"{_now()} {level} {_cut('event', event)}{pairs}"
     return line if line.isascii() and line.isprintable() else _CONTROL.sub(_escape, line)
 
 
 def as_json(level: str, event: str, fields: dict[str, Any]) -> str:
     """Return a JSON object with `time`, `level`, `event` and the fields, in ASCII."""
-    line = {"time": _now(), "level": level, "event": _short("event", event)}
-    line |= {name: _short(name, value) for name, value in fields.items()}
+    line = {"time": _now(), "level": level, "event": _cut("event", event)}
+    line |= {name: _cut(name, value) for name, value in fields.items()}
     return _dumps(line).replace("\x7f", "\\u007f")
 
 
@@ -48,14 +48,14 @@ class OneLine(logging.Formatter):
 
 
 class Stdout(logging.Handler):
-    """Writes to the standard output of the moment, which tests replace."""
+    """Writes to the current `sys.stdout`, because tests replace it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _write(self.format(record))
 
 
 def configure(style: str) -> None:
-    """Send the service's log to standard output as `text` or `json`; can be repeated."""
+    """Send the service's log to standard output as `text` or `json`; may be called again."""
     global _style
     _style = STYLES[style]
     log = logging.getLogger("taskapi")
@@ -78,14 +78,14 @@ def request(method: str, path: str, status: int, seconds: float, fields: dict[st
 
 
 def _write(line: str) -> None:
-    """Write a whole line at once; a full disk or a closed pipe fails no request."""
+    """Write a whole line; a full disk or a closed pipe must not fail a request."""
     with suppress(OSError, ValueError):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
 
 def _now() -> str:
-    """Return the time; formatted once a second."""
+    """Return the current time as text, which is formatted only once a second."""
     global _stamp
     now, (second, text) = int(time.time()), _stamp
     if now != second:
@@ -94,18 +94,18 @@ def _now() -> str:
     return text
 
 
-def _short(name: str, value: Any) -> Any:
+def _cut(name: str, value: Any) -> Any:
     if type(value) is not str:
         return value
-    if not value.isascii():  # a lone surrogate is no UTF-8
+    if not value.isascii():  # a lone surrogate cannot be encoded
         value = value.encode("utf-8", "backslashreplace").decode()
     return value[: LONGEST.get(name, LONGEST_VALUE)]
 
 
-def _word(name: str, value: Any) -> str:
+def _quoted(name: str, value: Any) -> str:
     if type(value) is not str:
         return "-" if value is None else str(value)
-    text: str = _short(name, value)
+    text: str = _cut(name, value)
     return text if _PLAIN.fullmatch(text) else repr(text)
 
 

@@ -1,6 +1,6 @@
 """Who may do what: one literal table of relations, and the few functions that read it.
 
-A relation says how a caller stands to what an action is about:
+A relation of the caller to the target of an action:
 
 OWNER        has role owner; may do everything that keeps the invariants
 GROUP_ADMIN  has role group_admin
@@ -26,14 +26,14 @@ Relation = Enum("Relation", "OWNER GROUP_ADMIN ANYONE SELF ADMIN SUPERVISOR MEMB
 OWNER, GROUP_ADMIN, ANYONE, SELF, ADMIN, SUPERVISOR, MEMBER = Relation
 
 
-@dataclass(frozen=True, eq=False)  # equal rules of two actions stay two members of the enum
+@dataclass(frozen=True, eq=False)  # an Enum would merge two actions with equal rules
 class Rule:
     """Who may do one action.
 
     Attributes:
         target: the kind of entity that the action is about; None if it is about none.
         permitted: a caller with one of these relations to the target may do it.
-        sentence: the same in words, for the OpenAPI document.
+        sentence: `permitted` in words, for the OpenAPI document.
     """
 
     target: Kind | None
@@ -46,7 +46,7 @@ EVERYONE: Final = "Everyone with credentials."
 
 
 class Action(Enum):
-    """Everything that a caller can ask for, and who may."""
+    """All actions of callers, each with its rule."""
 
     LIST_USERS = Rule(
         None,
@@ -108,7 +108,7 @@ EDITABLE_FIELDS: Final = {
     SELF: {"full_name", "number", "work_times", "email", "password"},
     SUPERVISOR: {"full_name", "number", "work_times"},
 }
-"""Which fields of a user a caller with this relation may change; the first that holds counts."""
+"""Relation to a user -> the fields that the caller may change; the first that holds decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class Caller:
 
 
 def caller_of(user: Entity) -> Caller:
-    """Return the caller that a user is."""
+    """Return the user as a caller."""
     administers = tuple(user.get("administers", ()))
     return Caller(user["id"], user["role"], frozenset(user["group_ids"]), administers)
 
@@ -134,20 +134,20 @@ def caller_of(user: Entity) -> Caller:
 def authorise(
     action: Action, caller: Caller, target: Entity | None = None, *, user_id: int | None = None
 ) -> None:
-    """Return if the caller may do this to the target.
+    """Check that the caller may do this to the target.
 
     Args:
         target: the user, group or task that the action is about; None where there is none.
-        user_id: the user under whose path a task is named.
+        user_id: the user in the path of a task.
 
     Raises:
         Forbidden: not permitted; for all but owners also when the target does not exist.
-        NotFound: an owner names something that does not exist, or a caller names a task under
-            their own id that is not theirs.
+        NotFound: the target does not exist; for owners, and for callers under the path of their
+            own tasks.
     """
     kind, permitted = action.value.target, action.value.permitted
-    is_misplaced = kind is Kind.TASK and target is not None and target["user_id"] != user_id
-    if kind is not None and (target is None or is_misplaced):
+    is_of_another_user = kind is Kind.TASK and target is not None and target["user_id"] != user_id
+    if kind is not None and (target is None or is_of_another_user):
         is_own_task = kind is Kind.TASK and caller.id == user_id
         raise _absent(kind) if caller.is_owner or is_own_task else Forbidden()
     relations = _roles(caller) | (_RELATIONS[kind](caller, target) if kind else set())
@@ -162,7 +162,7 @@ def is_visible(caller: Caller, task: Entity) -> bool:
 
 
 def require_fields(caller: Caller, target: Entity, changed: Iterable[str]) -> None:
-    """Raise Forbidden, naming the fields, if the caller may not change all of these of a user."""
+    """Raise Forbidden if `changed` has fields of the target that the caller may not change."""
     held = _roles(caller) | _relations_to_user(caller, target)
     editable = next(names for relation, names in EDITABLE_FIELDS.items() if relation in held)
     excess = sorted(set(changed) - editable)
@@ -181,11 +181,11 @@ def require_new_user(caller: Caller, role: str, group_ids: list[int]) -> None:
 
 
 def require_manageable_member(caller: Caller, target: Entity | None) -> Entity:
-    """Return the user if the caller may add or remove them; group admins only role-user accounts.
+    """Return the user if the caller may add or remove them as a member.
 
     Raises:
-        Forbidden: a group admin names no user with role user, existing or not.
-        NotFound: an owner names a user who does not exist.
+        Forbidden: for a group admin, if the user does not exist or has another role than user.
+        NotFound: for an owner, if the user does not exist.
     """
     if caller.is_owner and target is None:
         raise _absent(Kind.USER)

@@ -1,1 +1,1 @@
-"""Everything HTTP. Views are short: what stands above them says the rest."""
+"""The HTTP API. The decorators above a view declare what it takes, returns and refuses."""

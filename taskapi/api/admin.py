@@ -22,7 +22,7 @@ ACTIONS: Final[dict[tuple[str, str], Callable[[Settings, Store], dict[str, Any]]
     ("restore", "false"): restore.force,
     ("backup", "false"): backup.force,
 }
-"""What `action` and `reseed` ask for."""
+"""(`action`, `reseed`) -> the function that does it."""
 AUDIT_NAMES: Final = {"force": "admin.sync", "restore": "admin.restore", "backup": "admin.backup"}
 
 

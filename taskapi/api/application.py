@@ -1,4 +1,4 @@
-"""The Flask application: blueprints behind authentication, and the retry of lost races."""
+"""The Flask application: authentication before every view, and retries after a lost race."""
 
 import random
 import re
@@ -40,7 +40,7 @@ CORS_REQUEST_HEADERS: Final = (
     *("X-Request-ID", "X-Owner-Password"),
 )
 CORS_RESPONSE_HEADERS: Final = ("ETag", "Link", "Location", "Retry-After", "X-Request-ID")
-SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class TaskApi(Flask):
@@ -70,7 +70,7 @@ class TaskApi(Flask):
             self.wsgi_app = hops  # type: ignore[method-assign]
 
     def _allow_origins(self, origins: Iterable[str]) -> None:
-        """Let scripts of these sites read answers; patterns, because Flask-Cors ignores case."""
+        """Let scripts of these sites read answers. Patterns are case-sensitive, strings are not."""
         CORS(
             self,
             origins=[re.compile(re.escape(origin) + r"\Z") for origin in origins],
@@ -86,7 +86,7 @@ class TaskApi(Flask):
         _begin()
         try:
             answer = self.dispatch_request()
-        except Exception as error:  # errors without a handler of their own become a 500 there
+        except Exception as error:  # an error without its own handler becomes a 500
             answer = self.handle_user_exception(error)
         response = self.make_response(answer)
         if self.after_request_funcs:
@@ -98,7 +98,7 @@ class TaskApi(Flask):
         return response
 
     def dispatch_request(self) -> ResponseReturnValue:
-        """Run the view of this request; every view but a public one runs for its caller."""
+        """Run the view of this request, after authentication unless the view is public."""
         request = request_ctx.request
         if request.routing_exception is not None or request.method == "OPTIONS":
             return super().dispatch_request()
@@ -112,27 +112,27 @@ class TaskApi(Flask):
     def _run_for_caller(self, view: View) -> ResponseReturnValue:
         """Authenticate the request and run its view.
 
-        When something that the view read changes before its commit, nothing is written, and the
-        request runs again from its credentials on, after a random pause, for up to RETRY_SECONDS.
+        If data that the view read changes before its commit, nothing is written. Authentication and
+        view then run again after a random pause, for up to RETRY_SECONDS.
         """
         request = request_ctx.request
         deadline, pause = time.monotonic() + RETRY_SECONDS, PAUSES_SECONDS[0]
-        epochs = 0
-        while time.monotonic() < deadline and epochs < 2:
+        new_epochs = 0
+        while time.monotonic() < deadline and new_epochs < 2:
             try:
                 entities = authentication.authenticate(self.authenticator, request)
                 return call(view, entities, request.view_args or {})
             except Stale as error:
-                epochs += isinstance(error, NewEpoch)
+                new_epochs += isinstance(error, NewEpoch)
                 time.sleep(random.uniform(0, pause))
                 pause = min(2 * pause, PAUSES_SECONDS[1])
         raise Unavailable("Too many changes of the same things at once: try again.", code="busy")
 
 
 def _begin() -> None:
-    """Give the request its id; its caller is not known yet."""
+    """Set the request's id and start time; its caller is not known yet."""
     g, given = app_ctx.g, request_ctx.request.environ.get("HTTP_X_REQUEST_ID", "")
-    g.request_id = given if SANE_ID.fullmatch(given) else secrets.token_hex(8)
+    g.request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
     g.began = time.perf_counter()
     g.caller = g.account = None
     g.log_fields = {}

@@ -15,9 +15,9 @@ from taskapi.api.contract import CONTRACTS
 READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 METHODS: Final = READS | {"POST", "PUT", "PATCH", "DELETE"}
 REFUSALS: Final = frozenset({401, 403, 409, 412, 429})
-"""Statuses that are logged with the action that was refused."""
+"""Statuses of refusals; the log line of a refused read also has its name and ids."""
 IDS_MOST: Final = 50
-"""Ids of a batch that a line names."""
+"""The maximum number of task ids in the log line of a batch."""
 
 
 def add(**fields: Any) -> None:
@@ -26,12 +26,12 @@ def add(**fields: Any) -> None:
 
 
 def log_request(request: Request, response: Response) -> None:
-    """Write the request's line; unknown words and methods may be a password and are masked."""
+    """Write the request's line; unknown methods and words may be a password, so they are masked."""
     g, method, path, status = app_ctx.g, request.method, request.path, response.status_code
     fields = {"request_id": g.request_id, "caller": g.caller.id if g.caller else None}
     if request.url_rule is None:
         method = method if method in METHODS else "*"
-        path = current_app.extensions["known_words"].sub("*", path)
+        path = current_app.extensions["unknown_words"].sub("*", path)
     if method not in READS or status >= 400:
         fields |= _action(request, response) | g.log_fields
     if g.caller is None and status in REFUSALS:
@@ -40,7 +40,7 @@ def log_request(request: Request, response: Response) -> None:
 
 
 def _action(request: Request, response: Response) -> dict[str, Any]:
-    """Return the name of a change or a refusal and the ids that it is about."""
+    """Return the audit name and the ids of a change or a refusal."""
     is_read = request.method in READS
     if is_read and response.status_code not in REFUSALS:
         return {}
@@ -54,8 +54,8 @@ def _action(request: Request, response: Response) -> dict[str, Any]:
 
 
 def install(app: Flask) -> None:
-    """Collect the words of all routes; other words of an unknown path are masked in the log."""
-    app.extensions["known_words"] = _unknown_word(app.url_map.iter_rules())
+    """Store a pattern of words that no route has: in an unknown path they are masked."""
+    app.extensions["unknown_words"] = _unknown_word(app.url_map.iter_rules())
 
 
 def _unknown_word(rules: Iterable[Rule]) -> re.Pattern[str]:

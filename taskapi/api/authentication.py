@@ -24,15 +24,16 @@ from taskapi.api.throttling import LoginThrottle
 from taskapi.config import Settings
 from taskapi.errors import Stale, Unauthenticated, Unavailable
 from taskapi.policy import Caller
-from taskapi.store import memberships, session
+from taskapi.store import memberships
+from taskapi.store import session as sessions
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.passwords import is_password
 from taskapi.store.session import Session, StoredEntity
 from taskapi.store.users import SYSTEM_OWNER
 
-TURN_SECONDS: Final = 2.0
-"""How long a first log-in waits for the password check of another."""
+CHECK_TURN_SECONDS: Final = 2.0
+"""How long a log-in waits while the password of another one is checked."""
 UNKNOWN: Final = 0
 """An id that no user has."""
 KINDS: Final = {"user_id": Kind.USER, "group_id": Kind.GROUP, "task_id": Kind.TASK}
@@ -45,13 +46,13 @@ log = logging.getLogger("taskapi")
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What the first round trip of a request read.
+    """The replies to the first round trip of a request.
 
     Attributes:
         user: the user that the credentials name.
-        password_hash: of that user.
+        password_hash: the password hash of that user.
         failures: the values of the throttle's counters.
-        entities: what the path names, by noun; None for what does not exist.
+        entities: the entities in the path, by noun; None if one does not exist.
     """
 
     user: StoredEntity | None
@@ -63,7 +64,7 @@ class Lookup:
 def authenticate(authenticator: "Authenticator", request: Request) -> Entities:
     """Set `g.caller` and `g.session`, and return the entities that the path names, by noun.
 
-    The owner header opens /admin even when Redis does not answer: then there is no `g.session`.
+    When Redis does not answer, the owner header still permits /admin, without `g.session`.
 
     Raises:
         The errors of `Authenticator`.
@@ -84,12 +85,12 @@ def authenticate(authenticator: "Authenticator", request: Request) -> Entities:
 
 
 def _set_expected_version(
-    wanted: ETags, view: Session, refs: Sequence[EntityRef], entities: Entities
+    wanted: ETags, session: Session, refs: Sequence[EntityRef], entities: Entities
 ) -> None:
-    """Let the session change only the version in If-Match of the innermost entity of the path."""
+    """Make the session refuse commits unless If-Match names the version of the last entity."""
     target = entities[max((kind for kind, _ in refs), key=list(Kind).index).noun] if refs else None
     if target is not None:
-        view.wanted, view.actual = wanted, str(target["version"])
+        session.wanted, session.actual = wanted, str(target["version"])
 
 
 class Authenticator:
@@ -99,7 +100,7 @@ class Authenticator:
         self._store = store
         self._owner = hashlib.sha256(settings.owner_password.encode()).digest()
         self._verified = VerifiedCredentials()
-        self._turn = threading.Lock()
+        self._check_turn = threading.Lock()
         self._ids: dict[str, int] = {}
 
     def is_owner_header(self, credentials: Credentials) -> bool:
@@ -109,36 +110,36 @@ class Authenticator:
     def __call__(
         self, credentials: Credentials, address: str, refs: Sequence[EntityRef]
     ) -> tuple[Session, StoredEntity, Entities]:
-        """Return the session that was opened, the caller's user, and the entities of the path.
+        """Open a session; return it with the caller's user and the entities in the path.
 
         Args:
-            address: of the client.
+            address: the client's address.
             refs: the entities that the path names.
 
         Raises:
             Unauthenticated: no or wrong credentials; the same error for every reason.
             TooManyFailures: the account or the address is blocked.
-            Unavailable: the store is away or not ready, or too many first log-ins wait.
-            Stale: an e-mail address belongs to another user since it was looked up.
+            Unavailable: the store is away or not ready, or too many log-ins wait for a check.
+            Stale: the remembered user of an e-mail address no longer has it.
         """
-        view = session.begin(self._store)
+        session = sessions.begin(self._store)
         if credentials.owner_password is not None:
-            user, entities = self._header_caller(view, credentials, address, refs)
+            user, entities = self._header_caller(session, credentials, address, refs)
         if credentials.login is not None:
-            user, entities = self._basic_caller(view, credentials, address, refs)
+            user, entities = self._basic_caller(session, credentials, address, refs)
             if credentials.owner_password is not None and user["id"] != SYSTEM_OWNER:
                 raise Unauthenticated
-        return view, user, entities
+        return session, user, entities
 
     def _is_owner(self, credentials: Credentials) -> bool:
         given = hashlib.sha256(credentials.owner_password or b"").digest()
         return hmac.compare_digest(given, self._owner)
 
     def _header_caller(
-        self, view: Session, credentials: Credentials, address: str, refs: Sequence[EntityRef]
+        self, session: Session, credentials: Credentials, address: str, refs: Sequence[EntityRef]
     ) -> tuple[StoredEntity, Entities]:
-        throttle = LoginThrottle(view, "owner", address)
-        lookup = _look_up(view, SYSTEM_OWNER, throttle, refs)
+        throttle = LoginThrottle(session, "owner", address)
+        lookup = _look_up(session, SYSTEM_OWNER, throttle, refs)
         app_ctx.g.account = "owner header"
         throttle.require_open(lookup.failures)
         if lookup.user is None or not self._is_owner(credentials):
@@ -148,12 +149,12 @@ class Authenticator:
         return lookup.user, lookup.entities
 
     def _basic_caller(
-        self, view: Session, credentials: Credentials, address: str, refs: Sequence[EntityRef]
+        self, session: Session, credentials: Credentials, address: str, refs: Sequence[EntityRef]
     ) -> tuple[StoredEntity, Entities]:
         login, password = credentials.login or "", credentials.password
-        user_id = self._user_id(view, login)
-        throttle = LoginThrottle(view, str(user_id or login.lower()), address)
-        lookup = _look_up(view, user_id, throttle, refs)
+        user_id = self._user_id(session, login)
+        throttle = LoginThrottle(session, str(user_id or login.lower()), address)
+        lookup = _look_up(session, user_id, throttle, refs)
         # An unknown login is not logged: it may be a password.
         app_ctx.g.account = user_id if lookup.user else "unknown"
         if "@" in login and user_id != UNKNOWN and not _has_email(lookup.user, login):
@@ -171,8 +172,8 @@ class Authenticator:
     def _verify(
         self, throttle: LoginThrottle, password_hash: bytes | None, digest: bytes, password: str
     ) -> None:
-        """Compare a password with the stored hash, one at a time in each process."""
-        if not self._turn.acquire(timeout=TURN_SECONDS):
+        """Check a password against the stored hash; each process checks one at a time."""
+        if not self._check_turn.acquire(timeout=CHECK_TURN_SECONDS):
             raise Unavailable("Too many first log-ins at this moment: try again.", code="busy")
         try:
             if password_hash is not None and self._verified.holds(digest):
@@ -180,7 +181,7 @@ class Authenticator:
             throttle.count()
             is_right = is_password(password_hash.decode() if password_hash else None, password)
         finally:
-            self._turn.release()
+            self._check_turn.release()
         if not is_right:
             raise Unauthenticated
         throttle.forgive()
@@ -188,8 +189,8 @@ class Authenticator:
         fields = {"request_id": app_ctx.g.request_id, "user": int(throttle.account)}
         log.info("Log-in", extra={"fields": fields | {"address": throttle.address}})
 
-    def _user_id(self, view: Session, login: str) -> int:
-        """Return the id that a login names; e-mail addresses are remembered."""
+    def _user_id(self, session: Session, login: str) -> int:
+        """Return the id that a login names; the ids of e-mail addresses are remembered."""
         if _ID.fullmatch(login):
             return int(login)
         if "@" not in login or not login.isascii():
@@ -197,7 +198,7 @@ class Authenticator:
         email = login.lower()
         if (known := self._ids.get(email)) is not None:
             return known
-        (stored,) = view.connection.execute(("HGET", view.keys.emails, email))
+        (stored,) = session.connection.execute(("HGET", session.keys.emails, email))
         if stored is None:
             return UNKNOWN
         if len(self._ids) >= REMEMBERED_MOST:
@@ -207,21 +208,21 @@ class Authenticator:
 
 
 def _look_up(
-    view: Session, user_id: int, throttle: LoginThrottle, refs: Sequence[EntityRef]
+    session: Session, user_id: int, throttle: LoginThrottle, refs: Sequence[EntityRef]
 ) -> Lookup:
     """Read in one round trip: the user, their password hash, the failures, the path's entities."""
     caller = (Kind.USER, user_id)
     others = [ref for ref in refs if ref != caller]
-    reply, (password_hash, *failures), *replies = view.open(
-        session.fetch(view.keys, *caller),
-        ("MGET", view.keys.password_hash(user_id), *throttle.keys),
-        *(session.fetch(view.keys, *ref) for ref in others),
+    reply, (password_hash, *failures), *replies = session.open(
+        sessions.fetch(session.keys, *caller),
+        ("MGET", session.keys.password_hash(user_id), *throttle.keys),
+        *(sessions.fetch(session.keys, *ref) for ref in others),
     )
     pairs = zip(others, replies, strict=True)
-    by_ref = {ref: session.entity(ref[0], other) for ref, other in pairs}
-    user = by_ref[caller] = session.entity(Kind.USER, reply)
+    by_ref = {ref: sessions.entity(ref[0], other) for ref, other in pairs}
+    user = by_ref[caller] = sessions.entity(Kind.USER, reply)
     if user is not None:
-        view.rights = memberships.rights(view.keys, user)
+        session.rights = memberships.rights(session.keys, user)
     return Lookup(user, password_hash, failures, {ref[0].noun: by_ref[ref] for ref in refs})
 
 

@@ -65,7 +65,7 @@ def _permitted(
 def _movable(
     session: Session, caller: Caller, tasks: list[StoredEntity], group_id: int | None
 ) -> tuple[list[Pair], dict[int, str]]:
-    """Return the (task, its user) pairs that may move into the group, and errors for the rest."""
+    """Return the (task, its user) pairs that may be changed, and errors for forbidden moves."""
     users = _task_users(session, tasks if group_id is not None else [])
     if group_id is not None and caller.is_owner and session.find(Kind.GROUP, group_id) == [None]:
         raise Invalid(f"There is no group {group_id}: name one that exists.", code="unknown_group")

@@ -1,7 +1,7 @@
 """Decorators above each view: what it takes, returns and refuses, and who may call it.
 
 Validation, the authorisation that depends on the path alone, the audit name and the OpenAPI
-document come from here. The decorators record; `call` applies what they recorded to a request.
+document come from here. The decorators fill a `Contract`, and `call` applies it.
 """
 
 import inspect
@@ -35,13 +35,13 @@ class Contract:
         parameters: the arguments of the view, chosen from `user`, `group` and `task` (what the path
             names), `body` and `query`.
         action: what a caller must be permitted to do; None for a public endpoint.
-        note: a sentence that the document adds to who may call it.
+        note: a sentence that the OpenAPI document adds to the rule of the action.
         answers: the schemas that an answer's `data` may have.
-        statuses: of successful answers.
+        statuses: the statuses of successful answers.
         is_bare: the answer has no envelope.
-        has_etag: the answer carries the version of what it shows.
-        is_conditional: If-None-Match is understood; such an answer has an ETag.
-        codes: the error codes of this endpoint; general ones are added by the document.
+        has_etag: the answer has the version of its entity as ETag.
+        is_conditional: If-None-Match is supported; implies `has_etag`.
+        codes: the error codes besides the general ones, which the document adds.
         audit: the name of the change in the log.
     """
 
@@ -61,7 +61,7 @@ class Contract:
 
 
 CONTRACTS: Final[dict[View, Contract]] = {}
-"""The contract of every view of this process."""
+"""View -> its contract."""
 
 
 def takes(schema: Body | Query) -> Callable[[V], V]:
@@ -88,7 +88,7 @@ def returns(
 
 
 def allowed(action: Action, note: str = "") -> Callable[[V], V]:
-    """Require that the caller may do this to what the path names."""
+    """Require that the caller may do this to the target in the path."""
     return _record(action=action, note=note)
 
 
@@ -98,7 +98,7 @@ def public(view: V) -> V:
 
 
 def refuses(*codes: str) -> Callable[[V], V]:
-    """Set the error codes that only this endpoint has."""
+    """Set the error codes of this endpoint besides the general ones."""
     return _record(codes=codes)
 
 
@@ -113,11 +113,11 @@ def call(
     """Authorise, validate and run a view.
 
     Args:
-        entities: what the path names, None for what does not exist.
+        entities: the entities in the path, by noun; None if one does not exist.
         ids: the ids in the path.
 
     Raises:
-        Forbidden, NotFound: the caller may not do this to what the path names.
+        Forbidden, NotFound: see `policy.authorise`.
         Invalid: the body or the query is not usable.
     """
     contract, arguments = CONTRACTS[view], dict[str, Any](entities)

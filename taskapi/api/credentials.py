@@ -1,4 +1,4 @@
-"""Credentials as a request carries them, and those that were verified a short time ago."""
+"""The credentials of a request, and a memory of those that were verified recently."""
 
 import hmac
 import secrets
@@ -17,7 +17,7 @@ OWNER_HEADER: Final = "X-Owner-Password"
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a request claims, unverified.
+    """The credentials in a request, not verified.
 
     Attributes:
         owner_password: the owner header; None without one.
@@ -48,7 +48,7 @@ def credentials_of(request: Request) -> Credentials:
 
 
 class VerifiedCredentials:
-    """Credentials verified within the last minute: digests only, useless outside this process."""
+    """Keyed digests of the credentials verified within the last minute, in memory only."""
 
     def __init__(self) -> None:
         self._secret = secrets.token_bytes(32)

@@ -22,7 +22,7 @@ ui = get_swaggerui_blueprint(
     config={
         "app_name": "taskapi",
         "layout": "BaseLayout",  # without the bar that loads other documents
-        "oauth2RedirectUrl": "",  # otherwise made from the Host header
+        "oauth2RedirectUrl": "",  # the default is made from the Host header
         "deepLinking": True,
         "persistAuthorization": False,
     },
@@ -58,11 +58,11 @@ def with_policy(answer: ResponseReturnValue) -> Response:
     response = current_app.make_response(answer)
     if response.mimetype == "text/html":
         scripts = re.findall(r"<script>(.*?)</script>", response.get_data(as_text=True), re.DOTALL)
-        hashes = "".join(map(_source, scripts))
+        hashes = "".join(map(_csp_source, scripts))
         response.headers["Content-Security-Policy"] = POLICY.format(hashes=hashes)
     return response
 
 
-def _source(script: str) -> str:
+def _csp_source(script: str) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return f" 'sha256-{digest}'"

@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 
 class ErrorCode(NamedTuple):
-    """The status that a code comes with, and the advice that the document gives."""
+    """The HTTP status of a code, and the advice in the OpenAPI document."""
 
     status: int
     advice: str
@@ -33,14 +33,14 @@ CODES: Final = {
     "not_empty": ErrorCode(409, "Restore from PostgreSQL, or empty it first."),
     "nothing_to_restore": ErrorCode(409, "Check which PostgreSQL is configured: it is empty."),
     "already_running": ErrorCode(409, "Wait for the sync, restore or backup that is running."),
-    "version_mismatch": ErrorCode(412, "Read it again and decide anew; `ETag` is its version."),
+    "version_mismatch": ErrorCode(412, "Read the target again; `ETag` is its version."),
     "body_too_large": ErrorCode(413, "Send less at once."),
     "not_json": ErrorCode(415, "Send the body with Content-Type: application/json."),
     "too_many_failures": ErrorCode(429, "Wait for `Retry-After` seconds, then log in correctly."),
     "too_many_requests": ErrorCode(
         429, "From the proxy: wait for `Retry-After` seconds, then send fewer at once."
     ),
-    "internal_error": ErrorCode(500, "Report the request id to whoever runs the service."),
+    "internal_error": ErrorCode(500, "Report the request id to the operator of the service."),
     "bad_gateway": ErrorCode(
         502, "From the proxy: the service does not answer; check the target before you retry."
     ),
@@ -51,7 +51,7 @@ CODES: Final = {
     "postgres_unreachable": ErrorCode(503, "Wait, or start PostgreSQL."),
     "unavailable": ErrorCode(503, "Retry after `Retry-After` seconds; the sentence says why."),
     "gateway_timeout": ErrorCode(
-        504, "From the proxy: no answer in time; check whether it was done before you retry."
+        504, "From the proxy: no answer in time; check the target before you retry."
     ),
 }
-"""In the order of the statuses."""
+"""Code -> status and advice, in the order of the statuses."""

@@ -26,8 +26,8 @@ bp = Blueprint("groups", __name__)
 @returns(schema.GroupPage)
 def index(query: dict[str, Any]) -> Response:
     """List all groups, or those that the caller administers or belongs to."""
-    known = None if g.caller.is_owner else g.caller.group_ids.union(g.caller.administers)
-    scope = queries.groups(g.session.keys, known)
+    visible_ids = None if g.caller.is_owner else g.caller.group_ids.union(g.caller.administers)
+    scope = queries.groups(g.session.keys, visible_ids)
     page = queries.page(g.session, scope, query["after"], query["limit"])
     return responses.page("groups", page, query)
 
@@ -86,7 +86,7 @@ def delete(group: StoredEntity) -> Response:
 
 
 @bp.get("/groups/<id:group_id>/users")
-@allowed(Action.SEE_GROUP, "Callers with a user's rights see an outline of each member.")
+@allowed(Action.SEE_GROUP, "Callers who do not administer the group see an outline of each member.")
 @takes(PAGED)
 @returns(schema.MemberPage)
 def members(group: StoredEntity, query: dict[str, Any]) -> Response:
@@ -153,7 +153,7 @@ def stats(group: StoredEntity) -> Response:
 
 
 def _manageable_user(user_id: int) -> Entity:
-    """Return the user whom the body names, if the caller may add them."""
+    """Return the user in the body, if the caller may add them."""
     (user,) = g.session.find(Kind.USER, user_id)
     if user is None and g.caller.is_owner:
         raise Invalid(f"There is no user {user_id}: name one that exists.", code="unknown_user")

@@ -24,7 +24,7 @@ CHANGES: Final = ("PUT", "PATCH", "DELETE")
 
 @lru_cache(maxsize=1)
 def document(app: Flask) -> Shape:
-    """Return the OpenAPI document of all that an application serves; made once."""
+    """Return the OpenAPI document of an application; built once."""
     plugin = MarshmallowPlugin()
     spec = APISpec(**parts.TOP, plugins=[plugin])
     operations = _Operations(spec, SchemaConverter(spec, plugin))
@@ -55,7 +55,7 @@ def _add_components(spec: APISpec) -> None:
 
 
 class _Operations:
-    """Makes the operations of one document, and adds the components that they name."""
+    """Builds the operations of one document, and adds the components that they refer to."""
 
     def __init__(self, spec: APISpec, schemas: SchemaConverter) -> None:
         self._spec, self._schemas = spec, schemas
@@ -120,7 +120,7 @@ class _Operations:
         }
 
     def _errors(self, codes: Iterable[str]) -> Iterator[tuple[str, str]]:
-        """Yield (status, component of its response); operations with the same codes share one."""
+        """Yield (status, component name); operations with the same codes share a component."""
         for status, same in groupby(codes, lambda code: CODES[code].status):
             listed = list(same)
             name = ".".join((str(status), *listed))
@@ -130,7 +130,7 @@ class _Operations:
 
 
 def _codes(rule: Rule, method: str, contract: Contract) -> list[str]:
-    """Return every code that an operation can answer, in the order of the table."""
+    """Return every error code of an operation, in the order of CODES."""
     codes = {"bad_request", "validation_failed", "method_not_allowed", "internal_error"}
     codes.update(contract.codes)
     if contract.body:

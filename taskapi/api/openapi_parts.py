@@ -16,9 +16,9 @@ route (404, 405), credentials (401, 429), access to what the path names (403, 40
 or query (413, 415, 400), what the request asks for (403, 400), state (409, 412). The proxy in front
 of the service answers 429, 502 and 504 in the same form. `ErrorCode` lists all codes.
 
-JSON types are exact, texts are trimmed, unknown fields and query parameters are refused. `PATCH` is
-`PUT`: fields that are not named stay as they are. `HEAD` is `GET` without the body. Lists are
-ordered by id.
+JSON types are exact, texts are trimmed, unknown fields and query parameters are refused. `PATCH`
+and `PUT` do the same: fields that are not named stay as they are. `HEAD` is `GET` without the body.
+Lists are ordered by id.
 """
 TOP: Final[Shape] = {
     "title": "taskapi",
@@ -52,7 +52,7 @@ SECURITY_SCHEMES: Final = {
 PUBLIC: Final = "Everyone, without credentials."
 TEXT: Final[Shape] = {"type": "string"}
 HEADERS: Final[dict[str, Shape]] = {
-    "X-Request-ID": {"description": "The caller's, if it is usable, else a new one."},
+    "X-Request-ID": {"description": "The id in the request, if it is usable, else a new one."},
     "X-Content-Type-Options": {"description": "Always `nosniff`.", "schema": {"const": "nosniff"}},
     "Cache-Control": {"description": "Always `no-store`.", "schema": {"const": "no-store"}},
     "Location": {"description": "The path of what was created."},
@@ -75,8 +75,11 @@ ERROR_HEADERS: Final = {
 }
 PARAMETERS: Final[dict[str, Shape]] = {
     "X-Request-ID": {"description": "1 to 64 letters, digits and `. _ -`; others are replaced."},
-    "If-Match": {"description": "Change it only if this is its version.", "example": '"7"'},
-    "If-None-Match": {"description": "Answer 304 if this is its version.", "example": '"7"'},
+    "If-Match": {"description": "Change the target only if this is its version.", "example": '"7"'},
+    "If-None-Match": {
+        "description": "Answer 304 if this is the version of the target.",
+        "example": '"7"',
+    },
 }
 REASONS: Final = {
     400: "The request is not usable.",
@@ -119,7 +122,7 @@ BODY_RULES: Final[dict[str, Shape]] = {
         "then": {"required": ["updates"]},
     }
 }
-"""What the schema of a body checks across fields."""
+"""Rules of a body that depend on several fields."""
 READ_ONLY: Final[Shape] = {"description": "Set by the service: ignored in a body."}
 ID: Final[Shape] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": INT64_MOST}
 HOURS: Final[Shape] = {"type": "number", "minimum": 0, "maximum": 24}

@@ -17,7 +17,7 @@ NOT_BLANK: Final = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085\ufeff][^\u0000]*$"
 
 
 class SchemaConverter:
-    """Adds the components of schemas to a document, each when it is first named."""
+    """Adds schemas to a document as components, each on its first use."""
 
     def __init__(self, spec: APISpec, plugin: Any) -> None:
         self._spec, self._converter = spec, plugin.converter
@@ -36,12 +36,12 @@ class SchemaConverter:
         return ref(name)
 
     def answers(self, schemas: Iterable[type[Schema]]) -> Shape:
-        """Return the reference to the component of an answer, or to one of several."""
+        """Return a reference to the component of an answer, or `anyOf` for several."""
         refs = []
         for schema in schemas:
             name = schema.__name__
             if name not in self._spec.components.schemas:
-                self._spec.components.schema(name, {})  # before those that it names
+                self._spec.components.schema(name, {})  # before its references
                 self._spec.components.schemas[name] = self._answer(schema)
             refs.append(ref(name))
         return refs[0] if len(refs) == 1 else {"anyOf": refs}
@@ -68,14 +68,14 @@ class SchemaConverter:
         return whole | {"additionalProperties": schema().unknown == INCLUDE}
 
     def _field(self, field: Field[Any], ret: Shape) -> Shape:
-        """Return the shape of our own field classes; apispec knows those of marshmallow."""
+        """Return the shape of a field class of `schemas`; apispec knows those of marshmallow."""
         if isinstance(field, Object):
             shape = self.answers(field.schemas)
             return {"anyOf": [shape, {"type": "null"}]} if field.allow_none else shape
         kind = next((kind for kind in FIELD_SHAPES if isinstance(field, kind)), None)
         if kind is None:
             return {}
-        if kind is Digits:  # its default stands for an absent parameter
+        if kind is Digits:  # its default means that the parameter is absent
             ret.pop("default", None)
         shape = FIELD_SHAPES[kind](field)
         return shape | {"type": [shape["type"], "null"]} if field.allow_none else shape
@@ -110,7 +110,7 @@ def ref(name: str) -> Shape:
 
 
 def _body_name(schema: Body) -> str:
-    """Return the component of a body: an entity's is NewTask, or TaskChanges if it is partial."""
+    """Return the name of a body's component: for an entity NewTask, or TaskChanges if partial."""
     name = type(schema).__name__
     if schema.partial:
         return f"{name}Changes"
@@ -152,4 +152,4 @@ FIELD_SHAPES: Final[dict[type[Field[Any]], Callable[[Any], Shape]]] = {
     GroupIds: lambda _: {"type": "array", "items": ID, "uniqueItems": True},
     WorkTimes: lambda _: object_of(dict.fromkeys(WEEK, parts.HOURS), []),
 }
-"""The shape of each field class; apispec adds what its validators say."""
+"""Field class -> its shape; apispec adds what the validators require."""

@@ -21,7 +21,7 @@ MISTAKES_MOST: Final = 50
 
 
 class EntityId(BaseConverter):
-    """An id in a path: 1 to 2^63-1 in ASCII digits, no leading zero; no route otherwise."""
+    """An id in a path: 1 to 2^63-1 in ASCII digits, no leading zero. Other words match no route."""
 
     regex = r"[1-9][0-9]{0,18}"
 
@@ -51,11 +51,11 @@ def query(schema: Schema = NOTHING) -> dict[str, Any]:
 
 
 def body(schema: Schema) -> dict[str, Any]:
-    """Return the request's JSON body, validated; such a request takes no query.
+    """Return the request's JSON body, validated; a request with a body takes no query.
 
     Raises:
-        UnsupportedBody: it is not declared as JSON.
-        Invalid: it is not strict JSON, or a field is unknown, missing or not usable.
+        UnsupportedBody: the body is not declared as JSON.
+        Invalid: the body is not strict JSON, or a field is unknown, missing or not usable.
     """
     request = request_ctx.request
     raw = request.get_data()
@@ -71,7 +71,7 @@ def parse(raw: bytes) -> Any:
     """Return the value of strict JSON: UTF-8, no NaN, no duplicate keys, at most 16 levels.
 
     Raises:
-        Invalid: with what is wrong and, where known, the place.
+        Invalid: the message has the mistake and, if known, its place.
     """
     try:
         if _depth(orjson.loads(raw)) > DEEPEST:  # orjson also refuses NaN and lone surrogates

@@ -28,9 +28,9 @@ HTTP_ERRORS: Final = {
     415: ("not_json", "Send the body as JSON, with Content-Type: application/json."),
     500: ("internal_error", "Internal error: tell us the request id."),
 }
-"""Codes and sentences for errors of HTTP itself, by status."""
+"""Status -> code and sentence, for errors raised by Flask and werkzeug."""
 COMMON_HEADERS: Final = (("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store"))
-"""Headers of every answer, beside its request id."""
+"""Headers of every answer, besides its request id."""
 
 
 def success(data: dict[str, Any], status: int = 200, location: str | None = None) -> Response:
@@ -56,7 +56,7 @@ def changed(
 
 
 def tagged(response: Response, version: str | int) -> Response:
-    """Return the response with the ETag that If-Match takes."""
+    """Return the response with the version as its ETag."""
     response.headers.add("ETag", f'"{version}"')
     return response
 
@@ -134,7 +134,7 @@ def _internal_error(error: Exception) -> Response:
 
 
 def install(app: Flask) -> None:
-    """Give an application its error answers."""
+    """Register the error handlers of an application."""
     app.register_error_handler(errors.TaskApiError, _domain_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(UnsupportedBody, lambda _: _error(415, *HTTP_ERRORS[415]))

@@ -111,11 +111,11 @@ def stats() -> Response:
 
 
 @bp.get("/tasks/filter")
-@allowed(Action.LIST_TASKS, "Each caller sees the tasks within reach.")
+@allowed(Action.LIST_TASKS, "Each caller gets only tasks that they may see.")
 @takes(schema.FILTER)
 @returns(schema.FilteredTaskPage)
 def filter_tasks(query: dict[str, Any]) -> Response:
-    """List the tasks that have a status, a priority, a group and a user."""
+    """List tasks by status, priority, group and user."""
     _require_filter(query)
     page = _page(query, user_id=query.get("user_id"), group_id=query.get("group_id"))
     names = ("status", "priority", "group_id", "user_id")

@@ -13,7 +13,7 @@ ADDRESS_MOST: Final = 100
 
 
 class LoginThrottle:
-    """The two failure counters of one attempt; names are hashed before they become keys."""
+    """The two failure counters of one log-in; their keys contain hashes, not names."""
 
     def __init__(self, session: Session, account: str, address: str) -> None:
         self.account, self.address, self._session = account, address, session
@@ -47,7 +47,7 @@ class LoginThrottle:
             raise self._blocked(self._address_key)
 
     def forgive(self) -> None:
-        """Undo `count` after a right password, and clear the account's failures."""
+        """Undo `count` after a correct password, and clear the account's failures."""
         self._session.connection.execute(
             ("UNLINK", self._account_key),
             ("EVALSHA", scripts.COUNT_FAILURES, 1, self._address_key, -1, WINDOW_SECONDS),

@@ -8,7 +8,7 @@ Clock = Callable[[], float]
 
 
 class Status(StrEnum):
-    """A failure has to be fixed; a warning should be known."""
+    """FAIL must be fixed; WARN may be acceptable."""
 
     OK = "ok"
     WARN = "warn"
@@ -17,7 +17,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found, and what to do if it is not as it should be."""
+    """The result of one check, with a remedy unless it is OK."""
 
     name: str
     status: Status

@@ -25,7 +25,8 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
         "the default of the public guide" if settings.is_default_password else "not the default",
         warn="set OWNER_PASSWORD" if settings.is_default_password else "",
     )
-    url, remedy = urlsplit(settings.database_url), "set POSTGRES_PASSWORD, and change it there"
+    url = urlsplit(settings.database_url)
+    remedy = "set POSTGRES_PASSWORD, and change it in PostgreSQL"
     is_default = unquote(url.password or "") == DEFAULT_POSTGRES_PASSWORD
     yield finding(
         "postgresql password",
@@ -50,13 +51,13 @@ def _secret_file(path: Path, mode: int) -> Finding:
 def _port(host: str, port: int) -> Finding:
     where, health = f"{host}:{port}", health_at(own_address(host), port)
     if health in ("healthy", "degraded", "unhealthy"):
-        see = "" if health == "healthy" else "see /health and /admin/status there"
-        bad = see if health == "unhealthy" else ""
-        return finding("port", f"a taskapi at {where} is {health}", fail=bad, warn=see)
+        remedy = "" if health == "healthy" else "see its /health and /admin/status"
+        fail = remedy if health == "unhealthy" else ""
+        return finding("port", f"a taskapi at {where} is {health}", fail=fail, warn=remedy)
     try:
         check_free(host, port)
     except PortError as error:
-        return finding("port", f"no taskapi can serve at {where}", fail=str(error).rstrip("."))
+        return finding("port", f"taskapi cannot listen on {where}", fail=str(error).rstrip("."))
     return finding("port", f"{where} is free")
 
 
@@ -66,5 +67,5 @@ def _backups(folder: Path) -> Finding:
     return finding(
         "backups",
         f"{folder} {'can' if can_write else 'cannot'} be written",
-        fail="" if can_write else "let this user make and write that folder, or set BACKUP_DIR",
+        fail="" if can_write else "let this user create and write that folder, or set BACKUP_DIR",
     )

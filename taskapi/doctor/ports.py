@@ -16,7 +16,7 @@ from taskapi.config import Settings, is_loopback
 
 log = logging.getLogger("taskapi")
 
-WAIT_SECONDS = 3  # for a service that is just ending
+WAIT_SECONDS = 3  # for a service that is about to end
 POLL_SECONDS = 0.05
 
 
@@ -28,8 +28,8 @@ def check_addresses(settings: Settings, addresses: Iterable[Any]) -> None:
     """Check the addresses that gunicorn is about to bind; only TCP addresses are tuples.
 
     Raises:
-        PortError: an address is taken, is not of this machine, or shows a service with the default
-            owner password to other machines.
+        PortError: an address is taken, is not of this machine, or can be reached from other
+            machines while the owner password is the default.
     """
     if settings.is_default_password:
         log.warning("OWNER_PASSWORD is the default of the public guide: set your own.")
@@ -43,13 +43,13 @@ def check_addresses(settings: Settings, addresses: Iterable[Any]) -> None:
 
 
 def check_free(host: str, port: int) -> None:
-    """Return if `host`:`port` can be bound.
+    """Check that `host`:`port` can be bound.
 
     Raises:
-        PortError: it cannot be bound, after WAIT_SECONDS if it is taken.
+        PortError: it cannot be bound, or is still taken after WAIT_SECONDS.
     """
     deadline = time.monotonic() + WAIT_SECONDS
-    while error := _try(host, port):
+    while error := _bind_error(host, port):
         if error.errno != errno.EADDRINUSE:
             raise PortError(f"Cannot listen on {host}:{port}: {error.strerror}.")
         if time.monotonic() > deadline:
@@ -76,7 +76,7 @@ def health_at(host: str, port: int) -> str:
         connection.close()
 
 
-def _try(host: str, port: int) -> OSError | None:
+def _bind_error(host: str, port: int) -> OSError | None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, port), family=family).close()

@@ -21,9 +21,9 @@ from taskapi.sync.state import PostgresState
 OLDEST_REDIS: Final = (7, 2)
 OLDEST_POSTGRES: Final = (15, 0)
 CLOCK_SECONDS: Final = 5.0
-"""How far a store's clock may be from ours."""
+"""How far a store's clock may be from the clock of this machine."""
 MEMORY_WARN, MEMORY_FAIL = 0.8, 0.95
-"""Which part of its memory Redis may use."""
+"""The parts of its memory that Redis may use before a warning and a failure."""
 
 
 def examine(settings: Settings, clock: Clock) -> Iterator[Finding]:
@@ -84,10 +84,10 @@ def _memory(facts: server.RedisServer) -> Finding:
 def _clock(name: str, seconds: float, clock: Clock) -> Finding:
     ahead = seconds - clock()
     is_off = abs(ahead) > CLOCK_SECONDS
-    detail = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} ours"
+    detail = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine"
     return finding(
         name,
-        detail if is_off else "agrees with ours",
+        detail if is_off else "agrees with this machine",
         fail="let NTP set both clocks" if is_off else "",
     )
 
@@ -101,7 +101,8 @@ def _worker(status_fields: dict[str, str], clock: Clock) -> Finding:
         return finding("sync worker", f"no heartbeat for {status.duration(ago)}", fail=remedy)
     has_postgres = status_fields.get("postgres") == "connected"
     detail = "running" if has_postgres else "running, but PostgreSQL does not answer it"
-    return finding("sync worker", detail, fail="" if has_postgres else "check DATABASE_URL there")
+    remedy = "" if has_postgres else "check the DATABASE_URL of the worker"
+    return finding("sync worker", detail, fail=remedy)
 
 
 def _postgres(settings: Settings, db: Database, clock: Clock) -> Iterator[Finding]:
@@ -157,7 +158,7 @@ def _away(name: str, variable: str, url: str, error: TaskApiError) -> Finding:
     passwords = [parts.password or "", *parse_qs(parts.query).get("password", [])]
     for password in (*passwords, *map(unquote, passwords)):
         reason = reason.replace(password, "***") if password else reason
-    remedy = f"check that it runs and that {variable}, or what it is made of, is right"
+    remedy = f"check that it runs and that {variable}, or the settings in its place, are right"
     return finding(name, f"{_masked(url)} cannot be used: {reason}", fail=remedy)
 
 

@@ -90,7 +90,7 @@ def test_each_view_that_changes_something_has_an_action(installation: Installati
         is_audited = contract is not None and contract.audit != "read"
         assert is_audited == bool(changes), rule.endpoint
         path = "/".join("7" if "<" in word else word for word in rule.rule.split("/"))
-        assert app.extensions["known_words"].sub("*", path) == path
+        assert app.extensions["unknown_words"].sub("*", path) == path
 
 
 def test_the_line_of_a_refusal_has_caller_and_action(witness: Witness) -> None:
