@@ -1,4 +1,4 @@
--- Remove marks of changes that PostgreSQL has, and their tombstones: one step of several.
+-- Remove marks of changes that PostgreSQL has, and their tombstones: one batch of them.
 --
 -- Every mark up to `last` was read in this pass. An entity that changed since has a mark above
 -- `last`, because versions only grow, and the mark stays. Marks above a backup's pin and marks in
@@ -8,8 +8,8 @@
 -- ARGV[1]  JSON: root        prefix of all keys
 --                epoch, run  of the pass
 --                last        the version up to which PostgreSQL has everything
---                skip        how many marks the steps before this one looked at and kept
---                limit       at most so many marks are looked at
+--                skip        how many marks the batches before this one kept
+--                limit       how many marks to look at, at most
 -- Result   {1 if more follows, how many marks were kept}, or {-1} if the store was restored or
 --          restarted since the pass read it
 local q = cjson.decode(ARGV[1])
@@ -26,7 +26,7 @@ local function is_quarantined(mark, score)
 end
 
 local function remove_old_operations()
-  -- An operation of an hour ago is never repeated.
+  -- An operation older than an hour is never retried.
   local meta = redis.call('HGETALL', KEYS[1])
   for i = 1, #meta, 2 do
     local at = string.sub(meta[i], 1, 3) == 'op:' and string.match(meta[i + 1], ' OK %S+ (%d+) ')
@@ -36,20 +36,20 @@ local function remove_old_operations()
   end
 end
 
-local found = redis.call('ZRANGEBYSCORE', dirty, '-inf', last, 'WITHSCORES', 'LIMIT', q.skip, q.limit)
-local done, buried, kept = {}, {}, q.skip
-for i = 1, #found, 2 do
-  local mark, score = found[i], found[i + 1]
+local marks = redis.call('ZRANGEBYSCORE', dirty, '-inf', last, 'WITHSCORES', 'LIMIT', q.skip, q.limit)
+local done, deletes, kept = {}, {}, q.skip
+for i = 1, #marks, 2 do
+  local mark, score = marks[i], marks[i + 1]
   if is_quarantined(mark, score) then
     kept = kept + 1
   else
     done[#done + 1] = mark
-    if redis.call('ZSCORE', tombstones, mark) == score then buried[#buried + 1] = mark end
+    if redis.call('ZSCORE', tombstones, mark) == score then deletes[#deletes + 1] = mark end
   end
 end
 if #done > 0 then redis.call('ZREM', dirty, unpack(done)) end
-if #buried > 0 then redis.call('ZREM', tombstones, unpack(buried)) end
-if #found == 2 * q.limit then return { 1, kept } end
+if #deletes > 0 then redis.call('ZREM', tombstones, unpack(deletes)) end
+if #marks == 2 * q.limit then return { 1, kept } end
 
 redis.call('HSET', KEYS[1], 'synced', q.last)
 remove_old_operations()

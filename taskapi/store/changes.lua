@@ -21,12 +21,12 @@ local function range(from, to, ...)
 end
 
 local function page()
-  local found = range('(' .. q.after, '+inf', 'LIMIT', 0, q.limit)
-  if #found < 2 * q.limit then return found, 0 end
-  local last = found[#found]
-  if found[2] == last then return range(last, last), 1 end
-  while found[#found] == last do found[#found], found[#found - 1] = nil, nil end
-  return found, 1
+  local entries = range('(' .. q.after, '+inf', 'LIMIT', 0, q.limit)
+  if #entries < 2 * q.limit then return entries, 0 end
+  local last = entries[#entries]
+  if entries[2] == last then return range(last, last), 1 end
+  while entries[#entries] == last do entries[#entries], entries[#entries - 1] = nil, nil end
+  return entries, 1
 end
 
 local function read(kind, id, member, score)
@@ -48,9 +48,9 @@ local function is_skipped(mark, score)
   return entry and cjson.decode(entry).version == score
 end
 
-local found, follows = page()
-for i = 1, #found, 2 do
-  local member, score = found[i], found[i + 1]
+local entries, follows = page()
+for i = 1, #entries, 2 do
+  local member, score = entries[i], entries[i + 1]
   if q.kind then read(q.kind, member, member, score)
   elseif not is_skipped(member, score) then
     read(string.sub(member, 1, 1), string.sub(member, 3), member, score)
@@ -60,6 +60,6 @@ local sizes = {}
 for i, name in ipairs({ 'users', 'groups', 'tasks' }) do
   sizes[i] = redis.call('ZCARD', q.root .. name)
 end
-return { found[#found] or '', follows, sizes, table.concat(out.u, ','), hashes,
+return { entries[#entries] or '', follows, sizes, table.concat(out.u, ','), hashes,
   table.concat(out.g, ','), table.concat(out.t, ','), table.concat(deleted, ','),
   table.concat(inconsistent, ',') }

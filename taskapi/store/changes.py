@@ -1,4 +1,4 @@
-"""Chunks of entities for the sync pass and the backup, oldest change first."""
+"""Chunks of changed entities for the sync pass, and of all entities for the backup."""
 
 import itertools
 from collections import Counter
@@ -75,8 +75,8 @@ class Chunk:
 def changed(store: Store, *, with_quarantine: bool = False) -> Iterator[Chunk]:
     """Yield the changes that PostgreSQL may not have, oldest first.
 
-    An entity that changes meanwhile is read again, so all chunks together are the state at the last
-    one. There is a last one, because reading is faster than writing.
+    An entity that changes meanwhile is yielded again, so all chunks together are the state at the
+    last chunk. The iteration ends, because reading is faster than writing.
     """
     yield from _walk(store, store.keys.dirty, None, skips=not with_quarantine)
 
@@ -153,7 +153,7 @@ def acknowledge(store: Store, redis: Meta, last: str) -> None:
 class Pin:
     """Keeps the marks of all changes from now on, while a backup copies entities.
 
-    It expires unless it is renewed, so that a backup that crashed keeps them only for a while.
+    A pin that is not renewed expires, so that after a crash of the backup the marks can go.
     """
 
     def __init__(self, store: Store, *, takes_over: bool = False) -> None:
@@ -167,7 +167,7 @@ class Pin:
             raise AlreadyRunning("A backup is being written: try again in a minute.")
 
     def renew(self) -> None:
-        """Extend the pin; raises Unavailable if it has expired."""
+        """Extend the pin; raises Unavailable if it has expired or was taken over."""
         held, _ = self._store.connection.execute(
             ("GET", self._key), ("EXPIRE", self._key, PIN_SECONDS)
         )

@@ -1,13 +1,13 @@
 -- Check the server at the other end of a new connection. A server that was restarted, or replaced
--- by another one, may have lost the last changes that it acknowledged. Then ids and versions skip
--- well above the known ones. The caller waits until that is on disk, and then sets `run`.
+-- by another one, may have lost the last changes that it acknowledged. In that case the script skips
+-- ids and versions, so that none is issued twice.
 --
 -- KEYS[1]  meta
 -- ARGV[1]  run id of the server
 -- ARGV[2]  "safe" if the server keeps everything that it acknowledged, else "unsafe"
 -- ARGV[3]  how many ids to skip
 -- ARGV[4]  how many versions to skip
--- Result   WAIT, or OK
+-- Result   OK, or WAIT: the caller must wait until the skip is on disk, and then set `run`
 local run_id, safety = ARGV[1], ARGV[2]
 local known, skipped_for = unpack(redis.call('HMGET', KEYS[1], 'run', 'raised'))
 local run = run_id .. ' ' .. safety

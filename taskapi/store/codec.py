@@ -1,4 +1,4 @@
-"""The stored form of an entity: the answer's JSON, with placeholders for what Redis fills in."""
+"""The stored form of an entity: the JSON that clients get. `commit.lua` fills its placeholders."""
 
 from typing import Any, Final
 
@@ -25,21 +25,21 @@ _KNOWN: Final = {kind: {*names, "administers", "password_hash"} for kind, names 
 NEW_ID: Final = "\0i"
 NEW_VERSION: Final = "\0v"
 NOW: Final = "\0t"
-"""Placeholders that `commit.lua` fills in. No text of a user has a NUL: it is refused."""
+"""Placeholders that `commit.lua` fills in. Requests with a NUL are refused."""
 
 _ESCAPED: Final = {
     placeholder: (orjson.dumps(placeholder).decode(), written)
     for placeholder, written in ((NEW_ID, NEW_ID), (NEW_VERSION, NEW_VERSION), (NOW, f'"{NOW}"'))
 }
-"""Placeholder -> how orjson writes it, and how it stands in the JSON: ids and versions unquoted."""
+"""Placeholder -> the JSON that orjson writes, and that of a template: ids and versions unquoted."""
 BUCKET: Final = 1 << 50
 BUCKETS: Final = 6
 
 
 def template(kind: Kind, entity: Entity) -> str:
-    """Return an entity's JSON, in which placeholders stay as they are.
+    """Return an entity's JSON with its placeholders.
 
-    Fields that only a newer program knows are kept; `version` stays the last one.
+    Fields that only a newer program knows are kept; `version` stays the last field.
     """
     shown = {name: entity[name] for name in FIELDS[kind]}
     if len(entity) > len(shown) and (unknown := entity.keys() - _KNOWN[kind]):
@@ -68,7 +68,7 @@ def decode_list(kind: Kind, json: bytes) -> list[Entity]:
 
 
 def complete(kind: Kind, entity: Entity) -> Entity:
-    """Give an entity that is older than some fields their defaults, and return it."""
+    """Add the defaults of fields that are newer than the entity, and return it."""
     for name, field in ADDED[kind].items():
         if name not in entity:
             default = field.load_default
@@ -79,7 +79,7 @@ def complete(kind: Kind, entity: Entity) -> Entity:
 def complete_json(kind: Kind, json: bytes, size: int) -> bytes:
     """Return the JSON of `size` entities, joined by commas, with no field missing."""
     if all(json.count(f'"{name}":'.encode()) == size for name in ADDED[kind]):
-        return json  # in a string, a quotation mark has a backslash before it
+        return json  # no string contains this: its quotation marks are escaped
     return ",".join(template(kind, entity) for entity in decode_list(kind, json)).encode()
 
 
@@ -91,21 +91,21 @@ def version(json: bytes) -> str:
 def split(json: bytes) -> list[bytes]:
     """Return the JSON of each of the entities whose JSON was joined by commas.
 
-    Inside a string every quotation mark has a backslash, so only an entity begins like that.
+    Quotation marks in strings are escaped, so `,{"id":` is always the start of an entity.
     """
     first, *others = json.split(b',{"id":')
     return [first, *(b'{"id":' + other for other in others)] if json else []
 
 
 def outlines(users: bytes) -> bytes:
-    """Return the fields of users that fellow members see; JSON joined by commas in and out."""
+    """Return the fields of users that other members see; both are JSON joined by commas."""
     names = ("id", "full_name", "role", "email")
     shown = [{name: user[name] for name in names} for user in decode_list(Kind.USER, users)]
     return orjson.dumps(shown)[1:-1]
 
 
 def fragment(json: bytes) -> orjson.Fragment:
-    """Return finished JSON as a part of an answer that orjson copies."""
+    """Return JSON that orjson copies into an answer as it is."""
     return orjson.Fragment(json)
 
 

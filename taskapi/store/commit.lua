@@ -3,8 +3,8 @@
 -- KEYS[1]  meta
 -- ARGV[1]  JSON: epoch     the epoch that the request read first
 --                op, n     field of meta with the last operation of this thread; its number
---                guards    [key, field, value]: the hash field has this value; false: is absent;
---                          true: exists. [key, false, n]: the sorted set has n members
+--                guards    [key, field, value]: the hash field has this value; false: the field is
+--                          absent; true: it exists. [key, false, n]: the sorted set has n members
 --                next      field of meta that counts the ids of the created kind, or false
 --                commands  Redis commands; a NUL and a letter are a placeholder: i the new id,
 --                          v the version, t the time, 0 to 5 the new id's score in that bucket
@@ -35,9 +35,9 @@ end
 local function holds(guard)
   local key, field, want = guard[1], guard[2], guard[3]
   if not field then return redis.call('ZCARD', key) == want end
-  local is = redis.call('HGET', key, field)
-  if want == true then return is ~= false end
-  return is == want
+  local stored = redis.call('HGET', key, field)
+  if want == true then return stored ~= false end
+  return stored == want
 end
 
 local epoch, state, last, done = unpack(redis.call('HMGET', meta, 'epoch', 'state', 'version', c.op))

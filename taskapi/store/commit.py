@@ -1,4 +1,4 @@
-"""The one way to write: all changes of a request, as a whole or not at all."""
+"""Commits, the only way to write: all changes of a request, or none."""
 
 from typing import Final, NamedTuple
 
@@ -15,7 +15,7 @@ PRESENT: Final = True
 ABSENT: Final = False
 CLOSING_SECONDS: Final = 3
 BIG_COMMIT: Final = 1000
-"""Guards from which a commit gets a longer reply timeout."""
+"""A commit with more guards gets a longer reply timeout."""
 MERGED_LEAST: Final = 20
 """With fewer writes, merging costs more than it saves."""
 SECONDS_EACH: Final = 0.001
@@ -37,7 +37,7 @@ class Stamp(NamedTuple):
     time: str
 
     def fill(self, template: str) -> bytes:
-        """Return a template filled in like `commit.lua` does it."""
+        """Fill in a template as `commit.lua` does."""
         filled = template.replace(NEW_ID, self.id).replace(NEW_VERSION, self.version)
         return filled.replace(NOW, self.time).encode()
 
@@ -71,9 +71,9 @@ class Commit:
             self.guard(self._keys.closing(kind, entity_id), "until", ABSENT)
 
     def close(self, kind: Kind, entity_id: int) -> None:
-        """Refuse writes to the tasks of a user or group until this commit, for some seconds.
+        """Refuse writes to the tasks of a user or group until this commit, or CLOSING_SECONDS.
 
-        Otherwise steady writers would make a commit about all tasks fail again and again.
+        Otherwise frequent writes would make a commit on all these tasks fail again and again.
         """
         self._session.require_match()  # a commit that will be refused must not block others
         key = self._keys.closing(kind, entity_id)
@@ -92,12 +92,12 @@ class Commit:
         return self._put(kind, None, new)
 
     def update(self, kind: Kind, old: Entity, changes: Entity) -> str:
-        """Change an entity that is still `old`; return its template."""
+        """Change an entity if it is still `old`; return its template."""
         self.guard_unchanged(kind, old)
         return self._put(kind, old, {**old, **changes})
 
     def delete(self, kind: Kind, old: Entity) -> None:
-        """Delete an entity that is still `old`, and leave a tombstone."""
+        """Delete an entity if it is still `old`, and add a tombstone."""
         self.guard_unchanged(kind, old)
         writes, mark = self._writes(kind), f"{kind}:{old['id']}"
         writes += reindex(self._keys, kind, old, None)
@@ -112,11 +112,11 @@ class Commit:
             frees_memory: whether Redis may run it when its memory is full.
 
         Raises:
-            VersionMismatch: the caller wants another version than the present one.
-            Stale: what was read has changed; nothing was written: read and decide again.
+            VersionMismatch: If-Match does not name the current version.
+            Stale: data that was read has changed; nothing was written: read and decide again.
             NewEpoch: the store was restored; nothing was written.
             NotReady: the store takes no writes now; nothing was written.
-            Unavailable: Redis does not answer; it may or may not have been written.
+            Unavailable: Redis does not answer; the changes may or may not be written.
         """
         self._session.require_match()
         connection = self._session.connection

@@ -18,7 +18,7 @@ from taskapi.store.scripts import CHECK_SERVER, SET_FIELDS, SOURCES
 Command = tuple[Any, ...]
 CONNECT_SECONDS: Final = 0.4
 REPLY_SECONDS: Final = 0.9
-"""At most two attempts, so that an outage answers within 2 s."""
+"""There are at most two attempts, so that a request fails within 2 s during an outage."""
 WORKER_REPLY_SECONDS: Final = 30.0
 
 REFUSALS: Final = {
@@ -37,7 +37,7 @@ REFUSALS: Final = {
 """First word of an error that Redis answers -> the domain error."""
 SKIPPED_IDS: Final = 10_000
 SKIPPED_VERSIONS: Final = 10_000_000
-"""Skipped where Redis may have lost the last ones that it issued; versions are microseconds."""
+"""How many to skip if Redis may have lost the last ones issued; versions are microseconds."""
 FSYNC_MS: Final = 1500
 """Redis with appendfsync everysec writes to the disk within this time."""
 UNREACHABLE: Final = "Redis does not answer: try again in a moment."
@@ -72,7 +72,7 @@ class Connection:
     """A connection that only one thread uses, with numbered operations.
 
     Attributes:
-        server_run: the start of the server that it is connected to; empty before the first time.
+        server_run: the start of the connected server; empty before the first connection.
         operation_field: the field of meta that holds this thread's last operation.
     """
 
@@ -93,8 +93,8 @@ class Connection:
     def execute(self, *commands: Command, seconds: float | None = None) -> list[Any]:
         """Send commands in one round trip and return their replies.
 
-        A broken connection is tried once more, so the commands must be repeatable: reads, and
-        commits, which carry an operation number.
+        After a broken connection the commands are sent once more, so they must be repeatable:
+        reads, and commits, which have an operation number.
 
         Args:
             seconds: timeout of each reply, if it is longer than usual.
@@ -148,10 +148,10 @@ class Connection:
             safety = "safe" if run.is_safe else "unsafe"
             skips = (SKIPPED_IDS, SKIPPED_VERSIONS)
             check = ("EVAL", SOURCES[CHECK_SERVER], 1, self._meta, run.run_id, safety, *skips)
-            if self._must(*check) == b"WAIT":
+            if self._call(*check) == b"WAIT":
                 self._socket.send_command("WAITAOF", 1, 0, FSYNC_MS)
-                self._reply(timeout=2 * FSYNC_MS / 1000)  # an error: the server keeps no file
-                self._must("EVAL", SOURCES[SET_FIELDS], 1, self._meta, "run", self.server_run)
+                self._reply(timeout=2 * FSYNC_MS / 1000)  # an error if there is no append-only file
+                self._call("EVAL", SOURCES[SET_FIELDS], 1, self._meta, "run", self.server_run)
         except (driver.ConnectionError, driver.TimeoutError):
             connection.disconnect()
             raise
@@ -160,19 +160,19 @@ class Connection:
             raise refusal(error) from error
 
     def _ask_server_run(self) -> ServerRun:
-        info = self._must("INFO", "server", "persistence", "replication").decode()
+        info = self._call("INFO", "server", "persistence", "replication").decode()
         self._socket.send_command("CONFIG", "GET", "appendfsync")
-        is_always = self._reply() == [b"appendfsync", b"always"]  # an error: CONFIG is forbidden
+        is_always = self._reply() == [b"appendfsync", b"always"]  # an error if CONFIG is forbidden
         return ServerRun(value_of(info, "run_id"), is_always and _is_durable(info))
 
-    def _must(self, *command: Any) -> Any:
+    def _call(self, *command: Any) -> Any:
         """Send one command and return its reply; raises what Redis answers as an error."""
         self._socket.send_command(*command)
         return self._socket.read_response()
 
 
 def _is_durable(info: str) -> bool:
-    """Return whether the server has its own past on disk; a former replica may lack the end."""
+    """Return whether the server has all its writes on disk; a former replica may lack the last."""
     return value_of(info, "aof_enabled") == "1" and value_of(info, "second_repl_offset") == "-1"
 
 
@@ -190,8 +190,8 @@ def _with_source(command: Command) -> Command:
 class Store:
     """An installation's Redis: its keys, and a connection for each thread that uses it.
 
-    A read-only store leaves nothing in Redis when it connects. It must not write, because the
-    server may issue ids and versions again that it lost.
+    A read-only store does not check the server when it connects, so it leaves nothing in Redis. It
+    must not write: the server might issue lost ids and versions again.
     """
 
     def __init__(

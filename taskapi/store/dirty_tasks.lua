@@ -2,11 +2,11 @@
 --
 -- KEYS[1]  meta
 -- ARGV[1]  the sorted set of marks, <k>:<id> -> version
--- ARGV[2]  at most so many marks of any kind
--- Result   the ids joined by commas, or nothing if there are more marks
-local found, ids = redis.call('ZRANGE', ARGV[1], 0, ARGV[2]), {}
-if #found > tonumber(ARGV[2]) then return false end
-for _, mark in ipairs(found) do
+-- ARGV[2]  the maximum number of marks of any kind
+-- Result   the ids joined by commas, or false if there are more marks
+local marks, ids = redis.call('ZRANGE', ARGV[1], 0, ARGV[2]), {}
+if #marks > tonumber(ARGV[2]) then return false end
+for _, mark in ipairs(marks) do
   if string.sub(mark, 1, 2) == 't:' then ids[#ids + 1] = string.sub(mark, 3) end
 end
 return table.concat(ids, ',')

@@ -74,8 +74,8 @@ def delete(session: Session, group: Entity) -> DeletedGroup:
         commit.delete(Kind.TASK, task)
     users = queries.entities(session, queries.members(keys, group_id))
     for user in users:
-        left = [i for i in user["group_ids"] if i != group_id]
-        commit.update(Kind.USER, user, {"group_ids": left})
+        remaining = [i for i in user["group_ids"] if i != group_id]
+        commit.update(Kind.USER, user, {"group_ids": remaining})
     admin = session.referred(Kind.USER, group["admin_id"])
     memberships.dismiss(session, commit, admin, group_id)
     commit.delete(Kind.GROUP, group)

@@ -20,7 +20,7 @@ def fold(text: str) -> str:
 
 
 def reindex(keys: Keys, kind: Kind, old: Entity | None, new: Entity | None) -> Iterator[Write]:
-    """Yield the commands that change the indexes of `old` into those of `new`; None is absent."""
+    """Yield the commands that update the indexes from `old` to `new`; None means absent."""
     return _BY_KIND[kind](keys, old, new)
 
 
@@ -92,9 +92,9 @@ def _renamed(
 
 
 def _task(keys: Keys, old: Entity | None, new: Entity | None) -> Iterator[Write]:
-    place = new or old
-    assert place is not None
-    task_id, user_id = str(place["id"]), str(place["user_id"])
+    task = new or old
+    assert task is not None
+    task_id, user_id = str(task["id"]), str(task["user_id"])
     for scope in (keys.tasks, keys.user_tasks(user_id)):
         yield ("ZADD", scope, codec.score(new), task_id) if new else ("ZREM", scope, task_id)
     if new:

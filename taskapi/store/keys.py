@@ -1,4 +1,4 @@
-"""Every Redis key, with one builder each. All keys share a hash tag, so one cluster slot.
+"""Every Redis key, with one builder each. All keys have one hash tag, hence one cluster slot.
 
 | key              | type   | what it holds                                                        |
 |------------------|--------|----------------------------------------------------------------------|
@@ -86,5 +86,5 @@ class Keys:
     def closing(self, kind: Kind, entity_id: int) -> str:
         return f"{self.root}closing:{kind}:{entity_id}"
 
-    def failures(self, who: str) -> str:
-        return f"{self.root}failures:{who}"
+    def failures(self, digest: str) -> str:
+        return f"{self.root}failures:{digest}"

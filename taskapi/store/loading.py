@@ -22,7 +22,7 @@ SCAN: Final = 1000
 
 
 class Loader:
-    """One restore of a store; a second one that starts meanwhile stops the first."""
+    """One restore of a store. If another restore starts meanwhile, this one ends with NewEpoch."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._keys = store, store.keys
@@ -38,10 +38,10 @@ class Loader:
         kept = {self._keys.meta.encode(), self._keys.sync.encode()}
         cursor = b"0"
         while True:
-            scan = ("SCAN", cursor, "MATCH", _literally(self._keys.root) + "*", "COUNT", SCAN)
+            scan = ("SCAN", cursor, "MATCH", _escaped(self._keys.root) + "*", "COUNT", SCAN)
             ((cursor, keys),) = self._store.connection.execute(scan)
-            if doomed := set(keys) - kept:
-                self.run([("UNLINK", *(key.decode() for key in doomed))])
+            if unwanted := set(keys) - kept:
+                self.run([("UNLINK", *(key.decode() for key in unwanted))])
             if cursor == b"0":
                 return
 
@@ -49,7 +49,7 @@ class Loader:
         """Write entities with all their indexes; users carry `password_hash` and `administers`.
 
         Returns:
-            How many there were.
+            The number of entities.
 
         Raises:
             NewEpoch: another restore has started.
@@ -57,12 +57,12 @@ class Loader:
         count = 0
         for size, writes in prefetch(self._written(kind, iter(entities))):
             count += size
-            self._do(writes)
+            self._run_batch(writes)
         return count
 
     def run(self, commands: list[Write]) -> None:
         """Run commands, all or none; raises NewEpoch when another restore has started."""
-        self._do(orjson.dumps(commands))
+        self._run_batch(orjson.dumps(commands))
 
     def unblock_clients(self, **fields: str) -> None:
         """Set fields of the store's description, and serve clients again."""
@@ -76,7 +76,7 @@ class Loader:
             writes = merged(itertools.chain.from_iterable(each))
             yield len(batch), orjson.dumps(writes)
 
-    def _do(self, commands: bytes) -> None:
+    def _run_batch(self, commands: bytes) -> None:
         self._batches += 1
         batch = (self._token, self._batches, commands)
         call = ("EVALSHA", scripts.LOAD, 1, self._keys.meta, *batch)
@@ -101,6 +101,6 @@ def _stored(keys: Keys, kind: Kind, new: Entity) -> Write:
     return ("HSET", key, "json", json, "version", str(new["version"]))
 
 
-def _literally(text: str) -> str:
+def _escaped(text: str) -> str:
     """Return a SCAN pattern that matches this text only."""
     return "".join(f"\\{c}" if c in "*?[]\\^" else c for c in text)

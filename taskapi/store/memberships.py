@@ -14,7 +14,7 @@ from taskapi.store.session import Guard, Session
 
 
 class Relocation(NamedTuple):
-    """How many tasks of a user who left a group moved, and where; None if they were deleted."""
+    """How many tasks a user had in the groups left; where they moved, None if they were deleted."""
 
     affected_tasks: int
     moved_to: int | None
@@ -66,7 +66,7 @@ def require_not_administering(user: Entity, left: set[int]) -> None:
 def relocate(
     session: Session, commit: Commit, user: Entity, left: list[int], remaining: list[int]
 ) -> Relocation:
-    """Move a user's tasks out of groups to the first remaining one, or delete them without one."""
+    """Move a user's tasks to the lowest remaining group; delete them if no group remains."""
     keys, user_id = session.keys, str(user["id"])
     target = min(remaining, default=None)
     affected = 0
@@ -74,8 +74,8 @@ def relocate(
         counts = keys.group_counts(group_id)
         (count,) = session.read(("HGET", counts, user_id))
         commit.guard(counts, user_id, ABSENT if count is None else count.decode())
-        there = (keys.group_tasks(group_id),)
-        scope = Scope(Kind.TASK, (keys.user_tasks(user_id),), (), there, queries.ALL_BUCKETS)
+        within = (keys.group_tasks(group_id),)
+        scope = Scope(Kind.TASK, (keys.user_tasks(user_id),), (), within, queries.ALL_BUCKETS)
         for task in queries.entities(session, scope):
             affected += 1
             if target is None:
@@ -105,8 +105,8 @@ def appoint(session: Session, commit: Commit, user: Entity, group_ids: list[int 
 
 def dismiss(session: Session, commit: Commit, user: Entity, group_id: int) -> None:
     """Remove a user as admin of a group; they stay a member."""
-    left = [i for i in administered(user) if i != group_id]
-    _set_administered(session.keys, commit, user, left)
+    remaining = [i for i in administered(user) if i != group_id]
+    _set_administered(session.keys, commit, user, remaining)
 
 
 def rights(keys: Keys, user: Entity) -> list[Guard]:

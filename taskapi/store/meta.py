@@ -28,7 +28,7 @@ class Meta:
 
     Attributes:
         run: the start of the server that was checked last; see `connection.ServerRun`.
-        version: the last one issued.
+        version: the last version issued.
         synced: PostgreSQL has every change up to this version.
         ids: the last id issued, by kind.
     """

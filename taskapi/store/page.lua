@@ -2,12 +2,12 @@
 --
 -- KEYS[1]  meta
 -- ARGV[1]  JSON: sources  sorted sets of the wanted members
---                ids      ids wanted besides those, ascending
---                within   sorted sets of which one must have the member; empty: no narrowing
+--                ids      more wanted ids, ascending
+--                within   the member must be in one of these sorted sets; empty: no condition
 --                buckets  the wanted buckets of task sets; false for sets scored by id
 --                after    only ids above this one
---                limit    at most so many entities
---                chunk    at most so many candidates are read from each range
+--                limit    the maximum number of entities
+--                chunk    the maximum number of candidates read from each range
 --                entity   prefix of an entity's key
 -- Result   {number, their JSON joined by commas, id of the last, what follows}: "end" nothing,
 --          "more" at least one entity, otherwise the id after which to go on
@@ -15,7 +15,8 @@ local q = cjson.decode(ARGV[1])
 local BUCKET = 2 ^ 50
 local MERGED_MOST = 24
 local after = tonumber(q.after)
-local horizon, lists = math.huge, {}
+local lists = {}
+local horizon = math.huge -- above this id, a range that was cut may have more members
 
 local function add(members)
   if #members > 0 then
@@ -24,9 +25,9 @@ local function add(members)
 end
 
 local function collect(key, low, high)
-  local found = redis.call('ZRANGEBYSCORE', key, low, high, 'LIMIT', 0, q.chunk)
-  add(found)
-  if #found == q.chunk then horizon = math.min(horizon, tonumber(found[#found])) end
+  local members = redis.call('ZRANGEBYSCORE', key, low, high, 'LIMIT', 0, q.chunk)
+  add(members)
+  if #members == q.chunk then horizon = math.min(horizon, tonumber(members[#members])) end
 end
 
 local function take()
@@ -54,7 +55,7 @@ local function is_within(name)
 end
 
 local function walk_the_smaller_set()
-  -- Both sets narrow each other, so the smaller one can be the source.
+  -- The result is the intersection of both sets: read the smaller one.
   if #q.sources == 1 and #q.within == 1
       and redis.call('ZCARD', q.within[1]) < redis.call('ZCARD', q.sources[1]) then
     q.sources, q.within = q.within, q.sources

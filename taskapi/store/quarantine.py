@@ -43,7 +43,7 @@ def read(store: Store) -> list[dict[str, Any]]:
 
 
 def review(store: Store) -> None:
-    """Remove entries that changed since, and entries that miss a parent, which may have come."""
+    """Remove entries whose entities changed, and then also orphans: their parent may exist now."""
     entries = _entries(store)
     if not entries:
         return

@@ -1,4 +1,4 @@
-"""Lists: pages of entities in order of id, from index sets, never by looking at everything."""
+"""Lists: pages of entities in order of id, read from index sets without a scan of all entities."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Scope:
     """The entities of a list: a union of sets and single ids, narrowed by other sets.
 
     Attributes:
-        within: sets of which one must have the entity; empty does not narrow.
+        within: the entity must be in one of these sets; empty for no condition.
         buckets: the wanted buckets of task sets; None for sets scored by id.
     """
 
@@ -94,7 +94,7 @@ def _chunks(
 
 
 def _command(keys: Keys, scope: Scope, after: int, limit: int) -> Command:
-    question = {
+    query = {
         "sources": scope.sources,
         "ids": [str(i) for i in sorted(scope.ids)],
         "within": scope.within,
@@ -104,7 +104,7 @@ def _command(keys: Keys, scope: Scope, after: int, limit: int) -> Command:
         "chunk": CHUNK if scope.within else limit + 1,
         "entity": keys.entity(scope.kind, ""),
     }
-    return ("EVALSHA", scripts.PAGE, 1, keys.meta, orjson.dumps(question))
+    return ("EVALSHA", scripts.PAGE, 1, keys.meta, orjson.dumps(query))
 
 
 def buckets(is_done: bool | None = None, priority: int | None = None) -> tuple[int, ...]:

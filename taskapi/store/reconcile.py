@@ -1,4 +1,4 @@
-"""Putting back changes that a store lost, if they fit the changes that it has made since."""
+"""Putting back changes that Redis lost, unless they conflict with changes made since."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -40,7 +40,7 @@ def newer(store: Store, kind: Kind, entities: Iterable[Entity]) -> Iterator[Enti
 
 
 def alive(store: Store, deletes: list[Mark]) -> Iterator[Mark]:
-    """Yield the deletes that are newer than the entity in the store."""
+    """Yield the deletes whose entity is in the store, in an older version."""
     for start in range(0, len(deletes), BATCH):
         batch = deletes[start : start + BATCH]
         reads = (("HGET", store.keys.entity(Kind(m.kind), m.id), "version") for m in batch)
@@ -66,6 +66,7 @@ class Reconciliation:
                 del self._lost[Kind(mark.kind), mark.id]
                 self._loader.run([("ZADD", self._keys.dirty, str(mark.version), str(mark))])
             quarantine.add(self._store, refusals)
+        # Tasks first: the delete of a user or group removes the indexes of its tasks.
         refs = sorted(self._lost, key=lambda ref: "tug".index(ref[0]))
         writes = [write for ref in refs for write in self._writes(*ref)]
         names = {("HDEL", self._keys.emails), ("HDEL", self._keys.names)}
@@ -98,7 +99,7 @@ class Reconciliation:
         return other is not None and fold(other[field]) == fold(new[field])
 
     def _fits(self, kind: Kind, new: Entity) -> bool:
-        """Return whether all references will exist, and admins will be members with that role."""
+        """Return whether all references will exist, and all admins will be suitable members."""
         if not all(self._final(*ref) for ref in _references(new)):
             return False
         if kind is Kind.TASK:

@@ -1,6 +1,6 @@
 """The Lua scripts, read once from the files beside this one.
 
-A flag of the first line belongs to a script: `commit.lua` is loaded twice, because deletes are
+The flags are in the first line of a script. `commit.lua` is loaded twice, because deletes are
 allowed when Redis is full and other changes are not.
 """
 

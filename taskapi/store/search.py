@@ -1,4 +1,4 @@
-"""Substring search in any case; the entities in Redis decide what matches."""
+"""Substring search that ignores case; the entities in Redis decide what matches."""
 
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
@@ -38,8 +38,8 @@ def scan(session: Session, scope: Scope, text: str, after: int) -> Iterator[Enti
 def check(session: Session, scope: Scope, ids: list[int], text: str) -> Iterator[Entity]:
     """Yield the tasks with these ids that are in scope and match, as they are now."""
     for start in range(0, len(ids), CHUNK):
-        known = Scope(scope.kind, ids=tuple(ids[start : start + CHUNK]), within=scope.sources)
-        for chunk in queries.chunks(session, known):
+        candidates = Scope(scope.kind, ids=tuple(ids[start : start + CHUNK]), within=scope.sources)
+        for chunk in queries.chunks(session, candidates):
             yield from _matching(chunk, scope.kind, text)
 
 
@@ -65,10 +65,10 @@ def first(matches: Iterator[Entity], limit: int | None) -> Found:
 def _matching(chunk: bytes, kind: Kind, text: str) -> Iterator[Entity]:
     """Yield matches; entities whose JSON does not contain the text are not decoded."""
     wanted = fold(text)
-    written = dumps(wanted)[1:-1].decode()
+    escaped = dumps(wanted)[1:-1].decode()
     for json in codec.split(chunk):
-        # Folding may join a combining mark to the letter of an escape such as \n: decode it.
-        if b"\\" in json or written in fold(json.decode()):
+        # Folding can combine the letter of an escape such as \n with a mark after it: decode first.
+        if b"\\" in json or escaped in fold(json.decode()):
             entity = codec.decode(kind, json)
             if any(wanted in fold(entity[name]) for name in FIELDS[kind]):
                 yield entity

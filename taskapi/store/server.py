@@ -28,12 +28,12 @@ class RedisServer:
     """Facts about the server.
 
     Attributes:
-        name: with its version: Valkey 9.1.2.
-        version: of Redis, or of the Redis that it is compatible with.
-        clock_seconds: its time.
-        limit_bytes: its maxmemory, or the memory of the machine.
-        policy: its maxmemory-policy; empty if it does not say.
-        appendfsync: when it writes its append-only file; empty without one.
+        name: name and version, such as Valkey 9.1.2.
+        version: the version of Redis, or of the Redis that Valkey is compatible with.
+        clock_seconds: the server's time.
+        limit_bytes: maxmemory, or the memory of the machine.
+        policy: maxmemory-policy; empty if unknown.
+        appendfsync: the setting; empty without an append-only file, `unknown` if hidden.
     """
 
     name: str
@@ -46,12 +46,12 @@ class RedisServer:
 
     @property
     def is_keeping(self) -> bool:
-        """Whether it refuses a change rather than drop another one."""
+        """Whether a full server refuses new changes and drops no old ones."""
         return self.policy in ("", "noeviction")
 
 
 class Evicting(TaskApiError):
-    """The server would drop acknowledged changes, so nothing starts with it."""
+    """The server would drop acknowledged changes, so the service and the worker do not start."""
 
     code = "redis_evicts"
 

@@ -30,7 +30,7 @@ class Session:
     """The store as one request reads it.
 
     Attributes:
-        epoch: of the store at the first read; a restore starts a new one.
+        epoch: the store's epoch at the first read; a restore starts a new one.
         rights: guards of the caller's rights, part of every commit.
         wanted: the versions in If-Match; None for any.
         actual: the version of the entity that the request is about.
@@ -44,7 +44,7 @@ class Session:
     actual: str = ""
 
     def open(self, *commands: Command) -> list[Any]:
-        """Do the first reads, between two reads of the store's state.
+        """Do the first reads; the store's state must be the same before and after them.
 
         Raises:
             NotReady: the store is empty or being restored.
@@ -103,7 +103,7 @@ def serves_reads(state: list[bytes | None]) -> bool:
 
 
 def fetch(keys: Keys, kind: Kind, entity_id: int) -> Command:
-    """Return the command whose reply `entity` takes."""
+    """Return the command that reads an entity; `entity` decodes the reply."""
     key = keys.entity(kind, entity_id)
     return ("HMGET", key, "json", "administers") if kind is Kind.USER else ("HMGET", key, "json")
 

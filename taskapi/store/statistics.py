@@ -1,4 +1,4 @@
-"""Statistics about tasks, from counters and set sizes; the cost does not grow with the tasks."""
+"""Statistics about tasks, from counters and set sizes; their cost does not grow with the tasks."""
 
 from collections import Counter
 from collections.abc import Iterable
