@@ -53,7 +53,7 @@ def _restore(settings: Settings, options: argparse.Namespace) -> int:
     """Restore both stores, which must be empty or new."""
     logs.configure(settings.log_format)
     try:
-        import_backup.bring_back(settings, options.file)
+        import_backup.run(settings, options.file)
     except TaskApiError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -25,9 +25,9 @@ from taskapi.store.prefetch import prefetch
 log = logging.getLogger("taskapi")
 
 FORMAT: Final = 2
-"""1 called a password hash `secret`."""
+"""In format 1 the name of a password hash was `secret`."""
 LEVEL: Final = 3
-"""Of gzip: twice as fast as the default, files a tenth larger."""
+"""gzip's level: twice as fast as the default, with files a tenth larger."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class BackupReport:
 
 
 def force(settings: Settings, store: Store) -> dict[str, Any]:
-    """Do the owner's action=backup; raises like `write`."""
+    """Run the owner's action=backup; raises what `write` raises."""
     begin = time.perf_counter()
     report = write(settings, store)
     return {
@@ -97,7 +97,7 @@ def _write(settings: Settings, store: Store, pin: Pin, before: Meta, stem: str) 
 
 
 def _fill(raw: IO[bytes], store: Store, pin: Pin, before: Meta) -> dict[str, int]:
-    """Write a first line with the format, entities, and a last line with counts and a digest."""
+    """Write a line with the format, the entities, and a last line with counts and a digest."""
     digest = hashlib.sha256()
     copied = itertools.chain(
         changes.everything(store), changes.changed(store, with_quarantine=True)

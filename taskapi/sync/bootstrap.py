@@ -22,7 +22,7 @@ WAIT_SECONDS: Final = 10.0
 
 
 def prepare(settings: Settings, store: Store | None = None) -> None:
-    """Make both stores ready; several processes may do it at once.
+    """Make both stores ready. Several processes may call this at once.
 
     Two empty stores become a new installation. An empty Redis is restored from PostgreSQL. A Redis
     that belongs to another PostgreSQL is fenced: it refuses changes, and the log says so.
@@ -36,10 +36,10 @@ def prepare(settings: Settings, store: Store | None = None) -> None:
     server.require_keeping(store)
     try:
         _create(settings, store)
-        with Database(settings) as guard:
-            guard.lock(WAIT_SECONDS)
+        with Database(settings) as db:
+            db.lock(WAIT_SECONDS)
             if is_ready(store):
-                state.check(guard, store)
+                state.check(db, store)
             else:
                 restore.fill(settings, store)
     except AlreadyRunning as error:

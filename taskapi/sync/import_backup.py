@@ -26,16 +26,17 @@ FORMATS: Final = (1, backup.FORMAT)
 _KINDS: Final = {kind.noun: kind for kind in Kind}
 
 
-def bring_back(settings: Settings, file: Path, store: Store | None = None) -> dict[str, int]:
+def run(settings: Settings, file: Path, store: Store | None = None) -> dict[str, int]:
     """Restore both stores from a backup file; return its number of entities by table.
 
-    Ids that may have been issued after the backup are skipped. Killed anywhere, it leaves nothing,
-    or everything in PostgreSQL, from where the next start restores Redis.
+    Ids that may have been issued after the backup are skipped. If the process is killed, PostgreSQL
+    has either nothing, or everything: then the next start restores Redis from PostgreSQL.
 
     Raises:
         Invalid: the file is incomplete or was altered; nothing was written.
         Conflict: the stores are not empty; nothing was written.
-        Unavailable: a store is away, or another process holds the lock.
+        AlreadyRunning: another process holds the lock.
+        Unavailable: a store is away.
     """
     end = verify(file)
     store = store or passes.open_store(settings)
@@ -45,8 +46,8 @@ def bring_back(settings: Settings, file: Path, store: Store | None = None) -> di
         migrations.migrate(db)
         _require_empty(db, store)
         _fill(db, file, end)
-    with Database(settings) as guard:
-        guard.lock(passes.FORCE_SECONDS)
+    with Database(settings) as db:
+        db.lock(passes.FORCE_SECONDS)
         restore.fill(settings, store)
     saved: dict[str, int] = end["saved"]
     return saved
@@ -81,9 +82,10 @@ def _read(file: Path) -> Iterator[dict[str, Any]]:
 
 def _require_empty(db: Database, store: Store) -> None:
     """Raise Conflict unless both stores are empty or a new installation."""
-    new = [0, 1], [0], [0]
+    allowed_sizes = [0, 1], [0], [0]  # a new installation has one user
     for place, sizes in (("PostgreSQL", rows.count(db)), ("Redis", meta.sizes(store))):
-        if any(size not in allowed for size, allowed in zip(sizes.values(), new, strict=True)):
+        pairs = zip(sizes.values(), allowed_sizes, strict=True)
+        if any(size not in allowed for size, allowed in pairs):
             raise Conflict(
                 f"{place} is not empty: a backup is restored only into an empty installation.",
                 code="not_empty",
@@ -104,7 +106,7 @@ def _fill(db: Database, file: Path, end: dict[str, Any]) -> None:
 
 
 def _entity(kind: Kind, content: dict[str, Any]) -> Entity:
-    """Return an entity of any format: format 1 called a password hash `secret`."""
+    """Return an entity of any format: in format 1 a password hash is `secret`."""
     if "secret" in content:
         content["password_hash"] = content.pop("secret")
     return complete(kind, content)

@@ -30,10 +30,10 @@ class SyncReport:
 
 
 def run(settings: Settings, store: Store | None = None, wait_seconds: float = 0.0) -> SyncReport:
-    """Do one pass: afterwards PostgreSQL has every change made before it began.
+    """Run one pass: afterwards PostgreSQL has every change made before the pass began.
 
-    Killed anywhere, it leaves PostgreSQL as it was or with the whole pass, and every change either
-    there or still marked in Redis.
+    If the process is killed, PostgreSQL has the whole pass or nothing of it, and every change is in
+    PostgreSQL or still marked in Redis.
 
     Args:
         wait_seconds: how long to wait for a pass that is running.
@@ -55,7 +55,7 @@ def run(settings: Settings, store: Store | None = None, wait_seconds: float = 0.
 
 
 def force(settings: Settings, store: Store, reseed: bool = False) -> dict[str, Any]:
-    """Do the owner's action=force; raises like `run`.
+    """Run the owner's action=force; raises what `run` raises.
 
     Args:
         reseed: copy everything from Redis into a PostgreSQL that lost its data.

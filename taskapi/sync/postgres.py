@@ -20,7 +20,7 @@ CONNECT_SECONDS: Final = 2
 SILENCE_MS: Final = 20_000
 """How long sent data may stay unacknowledged before the connection counts as broken."""
 LOCK: Final = 0x7A5C_A911_5E1F
-"""The advisory lock that whoever moves data between the stores holds."""
+"""The advisory lock for moving data between the stores."""
 ROWS: Final = 2000
 """Rows fetched at once."""
 
@@ -121,10 +121,10 @@ class Database:
         self.execute("RELEASE part")
 
     def lock(self, wait_seconds: float = 0.0) -> None:
-        """Take the lock for moving data between the stores until this transaction ends.
+        """Hold the lock for moving data between the stores until this transaction ends.
 
         Raises:
-            AlreadyRunning: another holds it after `wait_seconds`.
+            AlreadyRunning: another process still holds the lock after `wait_seconds`.
         """
         try:
             self.execute(_LOCK, (f"{wait_seconds + 0.001}s", LOCK))

@@ -1,4 +1,4 @@
-"""Copying changes from Redis to PostgreSQL, and setting aside what PostgreSQL refuses."""
+"""Copying changes from Redis to PostgreSQL, with refused changes put into quarantine."""
 
 import logging
 import time
@@ -21,11 +21,11 @@ log = logging.getLogger("taskapi")
 PROGRESS_SECONDS: Final = 5.0
 """How often a long pass logs its progress."""
 TRIES: Final = 3
-"""How often a pass copies everything again before it blames rows for a broken constraint."""
+"""How often a pass copies everything before it quarantines rows that break a constraint."""
 VIOLATIONS_MOST: Final = 1000
-"""Rows blamed in one try."""
+"""The maximum number of rows quarantined in one try."""
 EXTRA_CHANGES: Final = 100_000
-"""New changes that a pass copies beside twice as many as there were at its start."""
+"""A pass ends after this many changes more than twice the number at its start."""
 NEWER: Final = "PostgreSQL has a newer version of it, or has it as deleted"
 INCONSISTENT: Final = "there is neither an entity nor a tombstone for this change"
 
@@ -72,13 +72,13 @@ class Progress:
             self.deleted[table] += copied.deleted[table]
         if time.monotonic() > self._logged + PROGRESS_SECONDS:
             self._logged = time.monotonic()
-            log.info("Sync at work written=%s deleted=%s", self.written, self.deleted)
+            log.info("Sync in progress written=%s deleted=%s", self.written, self.deleted)
 
 
 def push(db: Database, store: Store, redis: Meta) -> Progress:
     """Copy all changes, commit, and only then remove their marks; the caller holds the lock.
 
-    What PostgreSQL refuses goes into quarantine and does not hold up the rest.
+    Changes that PostgreSQL refuses go into quarantine; the others are copied.
     """
     quarantine.review(store)
     progress = _copy_until_valid(db, store) if changes.size(store) else Progress()
@@ -93,9 +93,9 @@ def push(db: Database, store: Store, redis: Meta) -> Progress:
 def _copy_until_valid(db: Database, store: Store) -> Progress:
     """Copy all changes, again from the start while PostgreSQL refuses some of them.
 
-    A refused row is isolated by copying row by row. A broken constraint may come from reading
-    between two changes that belong together: the next try reads both. After TRIES the rows that
-    break it are quarantined.
+    To isolate a refused row, the next try copies row by row. A constraint can be broken because the
+    pass read only one of two changes that belong together: the next try reads both. After TRIES,
+    the rows that break a constraint are quarantined.
     """
     is_by_row, tries = False, 0
     while True:
@@ -113,7 +113,7 @@ def _copy_until_valid(db: Database, store: Store) -> Progress:
 
 
 def copy_changes(db: Database, store: Store, *, is_by_row: bool = False) -> Progress:
-    """Copy what is marked, up to a bound: a pass has to end while changes keep coming."""
+    """Copy the marked changes, up to a bound: a pass must end even while new changes arrive."""
     progress, marked = Progress(), changes.size(store)
     rows.prepare(db)
     for number, (chunk, lines) in enumerate(_read(store, is_by_row), 1):

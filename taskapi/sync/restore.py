@@ -1,4 +1,4 @@
-"""The restore: Redis gets what PostgreSQL has."""
+"""The restore: replaces the data in Redis with the data in PostgreSQL."""
 
 import logging
 import time
@@ -22,21 +22,21 @@ from taskapi.sync.state import PostgresState
 log = logging.getLogger("taskapi")
 
 PROGRESS_SECONDS: Final = 1.0
-"""How often a restore reports its progress."""
+"""How often a restore publishes its progress."""
 CLOCK_EVERY: Final = 1000
 """Entities between two readings of the clock."""
 
 
 def force(settings: Settings, store: Store) -> dict[str, Any]:
-    """Do the owner's action=restore.
+    """Run the owner's action=restore.
 
     Raises:
         AlreadyRunning: another restore, or a pass, is still running.
         Unavailable: a store is away; nothing has changed unless Redis was cleared already.
     """
     begin = time.perf_counter()
-    with Database(settings) as guard:
-        guard.lock(passes.FORCE_SECONDS)
+    with Database(settings) as db:
+        db.lock(passes.FORCE_SECONDS)
         loaded = fill(settings, store)
     return {
         "message": "Redis has what PostgreSQL has.",
@@ -48,8 +48,8 @@ def force(settings: Settings, store: Store) -> dict[str, Any]:
 def fill(settings: Settings, store: Store) -> dict[str, int]:
     """Fill Redis from PostgreSQL while clients are blocked; the caller holds the lock.
 
-    Changes that only Redis has are pushed first if it has the same history as PostgreSQL. Killed
-    after Redis was cleared, it leaves Redis blocked, and the next start restores it.
+    Changes that only Redis has are pushed first if both stores have the same history. If the
+    process is killed after Redis was cleared, clients stay blocked until the next start restores.
     """
     redis = meta.read(store)
     loader = Loader(store)
@@ -105,7 +105,7 @@ class _Progress:
             ):
                 self._published = time.monotonic()
                 meta.publish_status(self._store, {"restored": f"{self._done} of {self.total}"})
-                log.info("Sync at work restored %d of %d", self._done, self.total)
+                log.info("Sync in progress restored %d of %d", self._done, self.total)
 
 
 @contextmanager
@@ -120,11 +120,11 @@ def _unblocking_on_error(store: Store, redis: Meta) -> Iterator[None]:
 
 
 def _save(settings: Settings, store: Store, db: Database, redis: Meta) -> PostgresState:
-    """Save what only Redis has: in PostgreSQL if it belongs there, and in a backup file."""
-    copy = _copy(db)
-    if state.is_of(redis, copy):
+    """Save what only Redis has: in PostgreSQL if the history is the same, and in a backup file."""
+    copy = _require_state(db)
+    if state.has_same_history(redis, copy):
         push(db, store, meta.read(store))
-        copy = _copy(db)
+        copy = _require_state(db)
         if refused := len(quarantine.read(store)):
             log.error("Sync restores without %d change(s) that PostgreSQL refused", refused)
     was_cleared = redis.state == State.RESTORING and redis.epoch != copy.epoch
@@ -133,7 +133,7 @@ def _save(settings: Settings, store: Store, db: Database, redis: Meta) -> Postgr
     return copy
 
 
-def _copy(db: Database) -> PostgresState:
+def _require_state(db: Database) -> PostgresState:
     copy = state.find(db)
     if copy is None:
         raise Conflict(
@@ -143,6 +143,6 @@ def _copy(db: Database) -> PostgresState:
 
 
 def _ids(copy: PostgresState, redis: Meta) -> dict[Kind, int]:
-    """Return the last ids issued; some are skipped where Redis may have issued more."""
-    lost = 0 if copy.epoch == 0 or state.is_of(redis, copy) else SKIPPED_IDS
-    return {kind: max(copy.ids[kind] + lost, redis.ids[kind]) for kind in Kind}
+    """Return the last ids issued; some are skipped if Redis may have issued more."""
+    skipped = 0 if copy.epoch == 0 or state.has_same_history(redis, copy) else SKIPPED_IDS
+    return {kind: max(copy.ids[kind] + skipped, redis.ids[kind]) for kind in Kind}

@@ -19,13 +19,14 @@ def heal(db: Database, store: Store, redis: Meta) -> None:
     """Put back what Redis lost and PostgreSQL has; the caller holds the lock.
 
     If only the acknowledgement of a pass was lost, there is nothing to put back. Clients are
-    blocked meanwhile; killed there, it leaves Redis blocked, and the next start restores it.
+    blocked meanwhile. If the process is killed then, they stay blocked until the next start
+    restores Redis.
     """
     copy = state.find(db)
     if copy is None or redis.synced >= copy.version:
         return
     lost = _lost(db, store, redis.synced)
-    if lost or _is_below(redis, copy):
+    if lost or _is_behind(redis, copy):
         log.error("Sync heals: Redis lost changes, %d are restored from PostgreSQL", len(lost))
         _put_back(db, store, copy, redis.synced)
     else:
@@ -42,7 +43,7 @@ def _lost(db: Database, store: Store, synced: int) -> Lost:
     return lost | {(Kind(mark.kind), mark.id): mark for mark in deletes}
 
 
-def _is_below(redis: Meta, copy: PostgresState) -> bool:
+def _is_behind(redis: Meta, copy: PostgresState) -> bool:
     return redis.version < copy.version or any(redis.ids[kind] < copy.ids[kind] for kind in Kind)
 
 

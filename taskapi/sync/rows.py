@@ -68,7 +68,7 @@ _NULL: Final = "\ud800"
 
 
 class Copied(NamedTuple):
-    """Rows written and deleted by table, and the entities that PostgreSQL has newer or deleted."""
+    """Rows written and deleted by table; `refused` are entities with a newer row or a tombstone."""
 
     written: dict[str, int]
     deleted: dict[str, int]
@@ -84,17 +84,17 @@ def copy(db: Database, chunk: Chunk, staged: Lines | None = None) -> Copied:
     """Copy the entities of a chunk that are newer than their rows into the tables.
 
     Args:
-        staged: its `lines`, if they are made already.
+        staged: the `lines` of the chunk, if they exist already.
 
     Raises:
-        RowsRefused: the tables cannot hold some of it.
+        RowsRefused: PostgreSQL cannot store some of the rows.
     """
     done = Copied({}, {}, [])
     staged = staged or lines(chunk)
     for table, columns, data in staged:
         db.copy(table, columns, data)
     for kind, entities in _parts(chunk):
-        plan = _FOR[kind]
+        plan = _PLANS[kind]
         done.written[plan.table] = db.execute(plan.upsert) if entities else 0
         if done.written[plan.table] < len(entities):
             done.refused.extend(Mark(*row) for row in db.rows(plan.refused))
@@ -102,7 +102,7 @@ def copy(db: Database, chunk: Chunk, staged: Lines | None = None) -> Copied:
         db.execute(_MEMBERSHIPS)
     if chunk.deleted:
         db.execute(_TOMBSTONES)
-    for plan in _FOR.values():
+    for plan in _PLANS.values():
         done.deleted[plan.table] = db.execute(plan.delete) if chunk.deleted else 0
     if staged:
         db.execute(f"TRUNCATE {', '.join(table for table, *_ in staged)}")
@@ -115,7 +115,7 @@ def lines(chunk: Chunk) -> Lines:
     Raises:
         RowsRefused: an entity cannot be written as a row.
     """
-    plans = [(_FOR[kind], entities) for kind, entities in _parts(chunk)]
+    plans = [(_PLANS[kind], entities) for kind, entities in _parts(chunk)]
     gone = (f"{mark.kind}\t{mark.id}\t{mark.version}\n" for mark in chunk.deleted)
     try:
         pairs = (f"{u['id']}\t{group}\n" for u in chunk.users for group in u["group_ids"])
@@ -130,16 +130,16 @@ def lines(chunk: Chunk) -> Lines:
 def read(db: Database, kind: Kind, above: int = -1) -> Iterator[Entity]:
     """Yield the entities of a kind above a version; users with `password_hash` and `administers`.
 
-    They come by id; tasks by user, because one user's tasks are loaded with fewer commands.
+    The order is by id, for tasks by user and id: tasks of one user load with fewer commands.
     """
-    plan, order = _FOR[kind], "user_id, id" if kind is Kind.TASK else "id"
+    plan, order = _PLANS[kind], "user_id, id" if kind is Kind.TASK else "id"
     for row in db.stream(f"{plan.select} WHERE version > {above} ORDER BY {order}"):
         yield dict(zip(plan.names, row, strict=True))
 
 
 def read_through(db: Database) -> None:
     """Read everything once, to find damaged rows before Redis is cleared."""
-    for plan in _FOR.values():
+    for plan in _PLANS.values():
         db.rows(f"SELECT count(each::text) FROM ({plan.select}) AS each")
 
 
@@ -170,7 +170,7 @@ _TO_TEXT: Final[dict[type[Field[Any]], Callable[[Any], str]]] = {
     Whole: int.__repr__,
     Flag: bool.__repr__,
 }
-"""What makes text of a field's value; each raises TypeError for a value of another type."""
+"""Field class -> value to text; like _TEXT, raises TypeError for a value of another type."""
 
 
 class _Column(NamedTuple):
@@ -204,7 +204,7 @@ _DERIVED: Final[dict[Kind, dict[str, Callable[[Entity], str]]]] = {
     Kind.TASK: {"folded": lambda task: fold(f"{task['title']}\n{task['information']}")},
 }
 """Columns that no client sees, made from the entity."""
-_READ_BESIDES: Final[dict[Kind, dict[str, str]]] = {
+_HIDDEN_COLUMNS: Final[dict[Kind, dict[str, str]]] = {
     Kind.USER: {
         "password_hash": "password_hash",
         "administers": "ARRAY(SELECT id FROM groups WHERE admin_id = users.id ORDER BY 1)",
@@ -212,7 +212,7 @@ _READ_BESIDES: Final[dict[Kind, dict[str, str]]] = {
     Kind.GROUP: {},
     Kind.TASK: {},
 }
-"""What `read` yields beside the fields that a client sees."""
+"""Columns that `read` yields besides the fields that a client sees."""
 
 
 class _Plan:
@@ -221,13 +221,13 @@ class _Plan:
     def __init__(self, kind: Kind) -> None:
         fields = SCHEMAS[kind].dump_fields
         columns = {name: _column(field, name) for name, field in fields.items()}
-        selected = {name: column.select for name, column in columns.items()} | _READ_BESIDES[kind]
+        selected = {name: column.select for name, column in columns.items()} | _HIDDEN_COLUMNS[kind]
         self.table, self.names = kind.plural, tuple(selected)
         self.select = f"SELECT {', '.join(selected.values())} FROM {self.table}"
         self._copied = {
             name: column.copied
             for name, column in columns.items()
-            if not isinstance(fields[name], GroupIds)  # a table of its own
+            if not isinstance(fields[name], GroupIds)  # memberships have their own table
         }
         self._derived = _DERIVED[kind]
         stored = [*self._copied, *self._derived]
@@ -246,4 +246,4 @@ class _Plan:
         return text.replace(_NULL, r"\N") + "\n"
 
 
-_FOR: Final = {kind: _Plan(kind) for kind in Kind}
+_PLANS: Final = {kind: _Plan(kind) for kind in Kind}

@@ -1,6 +1,6 @@
 """Search with PostgreSQL as the index: exact for every write acknowledged before the search.
 
-PostgreSQL is older than Redis, so it only names candidates. Tasks that changed since the last pass
+PostgreSQL lags behind Redis, so it only names candidates. Tasks that changed since the last pass
 are candidates too, and the entities in Redis decide. Without PostgreSQL, Redis is scanned.
 """
 
@@ -23,9 +23,9 @@ from taskapi.sync.postgres import Database
 ANSWER_MS: Final = 1000
 """How long PostgreSQL may take before a scan of Redis is tried instead."""
 AWAY_SECONDS: Final = 5.0
-"""How long searches do not ask it after it did not answer."""
+"""How long searches do not ask PostgreSQL after it did not answer."""
 EXTRA_CANDIDATES: Final = 14
-"""Candidates beyond the page, because some have changed."""
+"""Candidates beyond the page, because some may have changed and no longer match."""
 
 _CANDIDATES: Final = """
 SELECT epoch::text,
@@ -86,17 +86,17 @@ class Index:
 
 
 def tasks(
-    view: Session, index: Index, reach: Reach, text: str, after: int, limit: int | None
+    session: Session, index: Index, reach: Reach, text: str, after: int, limit: int | None
 ) -> Found:
     """Return the tasks within reach whose title or information contains the text."""
-    scope = queries.tasks(view.keys, reach)
-    matches = search.first(_matches(view, index, scope, reach, text, after, limit), limit)
+    scope = queries.tasks(session.keys, reach)
+    matches = search.first(_matches(session, index, scope, reach, text, after, limit), limit)
     shown = [{"user_id": task["user_id"], "task": task} for task in matches.results]
     return matches._replace(results=shown)
 
 
 def _matches(
-    view: Session,
+    session: Session,
     index: Index,
     scope: Scope,
     reach: Reach,
@@ -104,21 +104,21 @@ def _matches(
     after: int,
     limit: int | None,
 ) -> Iterator[Entity]:
-    """Yield all matches above `after` by id; the dirty set is read before PostgreSQL."""
-    changed = search.dirty_tasks(view)
+    """Yield all matches above `after` by id; to miss none, read the marks before PostgreSQL."""
+    changed = search.dirty_tasks(session)
     most = queries.CHUNK if limit is None else limit + EXTRA_CANDIDATES
     while changed is not None:
-        named = index.ask(reach, view.epoch, text, after, most)
-        if named is None:
+        indexed = index.ask(reach, session.epoch, text, after, most)
+        if indexed is None:
             break
         begin = bisect_right(changed, after)
-        end = None if named.horizon is None else bisect_right(changed, named.horizon)
-        candidates = sorted({*named.ids, *changed[begin:end]})
-        yield from search.check(view, scope, candidates, text)
-        if named.horizon is None:
+        end = None if indexed.horizon is None else bisect_right(changed, indexed.horizon)
+        candidates = sorted({*indexed.ids, *changed[begin:end]})
+        yield from search.check(session, scope, candidates, text)
+        if indexed.horizon is None:
             return
-        after = named.horizon
-    yield from search.scan(view, scope, text, after)
+        after = indexed.horizon
+    yield from search.scan(session, scope, text, after)
 
 
 def _pattern(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What the doctor asks the PostgreSQL server."""
+"""Facts about the PostgreSQL server, for the doctor."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -16,13 +16,13 @@ SELECT current_setting('server_version_num')::int,
 
 @dataclass(frozen=True, slots=True)
 class PostgresServer:
-    """Facts about the server and our database.
+    """Facts about the server and the database of the service.
 
     Attributes:
         version: major and minor.
-        clock_seconds: its time.
-        tables: those of the service that exist.
-        missing: those that do not exist.
+        clock_seconds: the server's time.
+        tables: the tables of the service that exist.
+        missing: the tables of the service that do not exist.
         has_trigrams: whether searches can use an index.
     """
 
@@ -34,7 +34,7 @@ class PostgresServer:
 
 
 def look(db: Database) -> PostgresServer:
-    """Return the facts about the server and our database."""
+    """Return the facts about the server and the database."""
     ((number, clock, tables, has_trigrams),) = db.rows(_LOOK, (list(TABLES),))
     missing = [name for name in TABLES if name not in tables]
     return PostgresServer(divmod(number, 10_000), clock, tables, missing, has_trigrams)

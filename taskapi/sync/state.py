@@ -16,12 +16,12 @@ _COLUMNS: Final = "installation::text, epoch, last_version, last_user, last_grou
 
 FOREIGN: Final = (
     "Redis and PostgreSQL have different histories, so changes are refused. Check which stores are "
-    "configured; action=restore makes Redis what PostgreSQL has."
+    "configured; action=restore fills Redis from PostgreSQL."
 )
 BEHIND: Final = (
-    "PostgreSQL has lost data that it had, so changes are refused. Check which stores are "
-    "configured; action=force&reseed=true writes all of Redis into PostgreSQL, action=restore "
-    "makes Redis what PostgreSQL has."
+    "PostgreSQL has lost data, so changes are refused. Check which stores are "
+    "configured; action=force&reseed=true copies all of Redis to PostgreSQL, action=restore "
+    "fills Redis from PostgreSQL."
 )
 
 
@@ -58,11 +58,11 @@ def find(db: Database) -> PostgresState | None:
 
 
 def check(db: Database, store: Store) -> Meta:
-    """Return Redis' description if it belongs to this PostgreSQL, and fence it if not.
+    """Return the description of Redis if Redis belongs to this PostgreSQL, else fence Redis.
 
     Raises:
         NotReady: Redis is empty or being restored.
-        Fenced: it has another installation or history, or PostgreSQL lost data.
+        Fenced: Redis has another installation or history, or PostgreSQL lost data.
     """
     redis, copy = meta.read(store), find(db)
     if not redis.epoch or redis.state == State.RESTORING:
@@ -77,8 +77,8 @@ def check(db: Database, store: Store) -> Meta:
     return redis
 
 
-def is_of(redis: Meta, copy: PostgresState) -> bool:
-    """Return whether both have the same history, whichever of them is ahead."""
+def has_same_history(redis: Meta, copy: PostgresState) -> bool:
+    """Return whether both have the same history; one may be ahead of the other."""
     return (redis.installation, redis.epoch) == (copy.installation, copy.epoch)
 
 
@@ -101,7 +101,7 @@ def create(db: Database, installation: str | None = None, epoch: int = 0) -> Non
 
 
 def advance(db: Database, version: int, ids: dict[Kind, int]) -> None:
-    """Record up to which version everything is here, and the last ids issued."""
+    """Record that every change up to the version is here, and the last ids issued."""
     db.execute(
         "UPDATE sync_state"
         "   SET last_version = greatest(last_version, %s), last_user = greatest(last_user, %s),"

@@ -19,7 +19,7 @@ HEARTBEAT_SECONDS: Final = 5.0
 """How often the worker publishes its heartbeat and whether PostgreSQL answers."""
 FRESH_SECONDS: Final = 3 * HEARTBEAT_SECONDS
 SHOWN_MOST: Final = 100
-"""Quarantined changes that the status lists."""
+"""The maximum number of quarantined changes in the status."""
 
 _STATES: Final = {
     "": "The store is empty: it will be restored.",
@@ -142,7 +142,7 @@ def _has_postgres(settings: Settings, published: dict[str, str]) -> bool:
 
 @lru_cache(maxsize=1)
 def _was_reachable(settings: Settings, beat: int) -> bool:
-    """Ask PostgreSQL at most once in HEARTBEAT_SECONDS."""
+    """Ask PostgreSQL at most once in HEARTBEAT_SECONDS: `beat` is the key of the cache."""
     del beat
     return _is_reachable(settings)
 
@@ -161,7 +161,7 @@ def _is_running(published: dict[str, str]) -> bool:
 
 
 def _is_late(settings: Settings, published: dict[str, str]) -> bool:
-    """Return whether the last good pass, or the last restore, is too long ago."""
+    """Return whether the last successful pass, or the last restore, is too long ago."""
     since = max(float(published.get("last_sync", 0)), float(published.get("since", 0)))
     return time.time() - since > 2 * settings.sync_interval_seconds
 

@@ -154,7 +154,7 @@ def test_killed_it_has_done_nothing_or_is_finished_by_the_next_start(
     wipe(installation)
     before(monkeypatch, import_backup if step == "_fill" else restore, step, crash)
     with pytest.raises(ConnectionAbortedError):
-        import_backup.bring_back(installation.settings, file)
+        import_backup.run(installation.settings, file)
     if step == "_fill":
         assert bring_back(installation, file).returncode == 0
     installation.prepare()

@@ -301,4 +301,4 @@ def test_long_passes_say_how_far_they_are(
     populate(api)
     capsys.readouterr()
     installation.sync()
-    assert eventually(lambda: "Sync at work" in capsys.readouterr().out)
+    assert eventually(lambda: "Sync in progress" in capsys.readouterr().out)

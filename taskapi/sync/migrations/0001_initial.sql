@@ -1,8 +1,8 @@
 -- The durable copy. IF NOT EXISTS, because installations from before migrations have these tables.
 --
--- Timestamps and numbers mean what they mean in the API. `version` orders all changes of an
--- installation. `folded` is the text that searches match, written by the function that folds the
--- query. Constraints are deferred, because a pass writes in the order of change.
+-- Timestamps and numbers have the same meaning as in the API. `version` orders all changes of an
+-- installation. `folded` is the text that searches match: one function folds it and the query.
+-- Constraints are deferred, because a pass writes in the order of change.
 
 CREATE TABLE IF NOT EXISTS sync_state (
     is_only      boolean PRIMARY KEY DEFAULT true CHECK (is_only),

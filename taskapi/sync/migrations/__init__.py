@@ -1,9 +1,9 @@
 """Numbered changes of PostgreSQL's schema: files that run in order, and never backwards.
 
-A file can run again (IF NOT EXISTS, IF EXISTS), because a database that lost a table starts over.
+A file must be able to run again (IF NOT EXISTS, IF EXISTS): if a table is missing, all files run.
 
-A new column needs a DEFAULT, because programs from before the migration go on writing rows during
-a rolling restart. The field's schema then has `metadata={"added": NUMBER}`.
+A new column needs a DEFAULT, because older programs still write rows during a rolling restart.
+The field's schema then has `metadata={"added": NUMBER}`.
 """
 
 import logging
@@ -14,7 +14,7 @@ from taskapi.errors import DatabaseUnreachable, Unavailable
 from taskapi.sync.postgres import Database
 
 LOCK_TIMEOUT: Final = "5s"
-"""How long a change of a table waits for its readers and writers."""
+"""How long a migration waits for the readers and writers of a table."""
 FILES: Final = {int(path.name[:4]): path for path in Path(__file__).parent.glob("[0-9]*.sql")}
 NEWEST: Final = max(FILES)
 TABLES: Final = ("sync_state", "users", "groups", "memberships", "tasks", "tombstones")
@@ -48,7 +48,7 @@ def migrate(db: Database) -> None:
 
     Raises:
         NewerSchema: a newer program migrated this database.
-        DatabaseUnreachable: a table stayed locked for LOCK_TIMEOUT, or a right is missing.
+        DatabaseUnreachable: a table stayed locked for LOCK_TIMEOUT, or a permission is missing.
     """
     require_known(db)
     current = 0 if missing_tables(db) else applied(db)
@@ -63,7 +63,7 @@ def migrate(db: Database) -> None:
 
 
 def index_searches(db: Database) -> None:
-    """Create the index of searches where this PostgreSQL and this role can; else log it."""
+    """Create the index of searches; if PostgreSQL or the role cannot, log that."""
     ((has_index,),) = db.rows("SELECT to_regclass('tasks_search') IS NOT NULL")
     if has_index:
         return

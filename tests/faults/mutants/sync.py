@@ -56,8 +56,8 @@ MUTANTS = [
     Mutant(
         "counter raise: restore",
         "taskapi/sync/restore.py",
-        "lost = 0 if copy.epoch == 0 or state.is_of(redis, copy) else SKIPPED_IDS",
-        "lost = 0",
+        "skipped = 0 if copy.epoch == 0 or state.has_same_history(redis, copy) else SKIPPED_IDS",
+        "skipped = 0",
         "sync/test_restore.py::test_ids_lost_with_redis_are_never_issued_again",
     ),
     Mutant(
