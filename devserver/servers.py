@@ -140,9 +140,9 @@ class Server(ABC):
     def _log(self) -> str:
         return (self.directory / "log").read_text(errors="replace")
 
-    def _end(self, how: signal.Signals) -> None:
+    def _end(self, signal_number: signal.Signals) -> None:
         if self._process:
-            self._process.send_signal(how)
+            self._process.send_signal(signal_number)
             try:
                 self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:

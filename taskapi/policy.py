@@ -137,7 +137,7 @@ def authorise(
     """Check that the caller may do this to the target.
 
     Args:
-        target: the user, group or task that the action is about; None where there is none.
+        target: the user, group or task that the action is about; None if it does not exist.
         user_id: the user in the path of a task.
 
     Raises:

@@ -32,7 +32,7 @@ def examine(settings: Settings, clock: Clock) -> Iterator[Finding]:
     try:
         yield from _redis(settings, store, clock)
     except Unavailable as error:
-        yield _away("redis", "REDIS_URL", settings.redis_url, error)
+        yield _unreachable("redis", "REDIS_URL", settings.redis_url, error)
     try:
         with Database(settings) as db:
             db.freeze()
@@ -40,7 +40,7 @@ def examine(settings: Settings, clock: Clock) -> Iterator[Finding]:
             with suppress(StoreUnreachable, NewerSchema):
                 yield _histories(meta.read(store), state.find(db))
     except DatabaseUnreachable as error:
-        yield _away("postgresql", "DATABASE_URL", settings.database_url, error)
+        yield _unreachable("postgresql", "DATABASE_URL", settings.database_url, error)
 
 
 def _redis(settings: Settings, store: Store, clock: Clock) -> Iterator[Finding]:
@@ -151,7 +151,7 @@ def _histories(redis: Meta, copy: PostgresState | None) -> Finding:
     return finding(name, f"{redis.installation}, epoch {redis.epoch}, in both stores")
 
 
-def _away(name: str, variable: str, url: str, error: TaskApiError) -> Finding:
+def _unreachable(name: str, variable: str, url: str, error: TaskApiError) -> Finding:
     """Return the finding for a store that does not answer, with the driver's own reason."""
     reason = next(iter(str(error.__cause__ or error).splitlines()), "").rstrip(".")
     parts = urlsplit(url)

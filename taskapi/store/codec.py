@@ -110,7 +110,7 @@ def fragment(json: bytes) -> orjson.Fragment:
 
 
 def bucket(is_done: bool, priority: int) -> int:
-    """Return the bucket, 0 to 5, of a task set that holds such a task."""
+    """Return the bucket, 0 to 5, of tasks with this status and priority."""
     return 3 * is_done + priority - 1
 
 

@@ -141,7 +141,7 @@ class Connection:
             raise error
 
     def _check_server(self, connection: Any) -> None:
-        """Before any other command, make ids and versions skip what the server may have lost."""
+        """First of all, skip ids and versions if the server may have lost the last ones."""
         try:
             run = self._ask_server_run()
             self.server_run = str(run)
@@ -166,7 +166,7 @@ class Connection:
         return ServerRun(value_of(info, "run_id"), is_always and _is_durable(info))
 
     def _call(self, *command: Any) -> Any:
-        """Send one command and return its reply; raises what Redis answers as an error."""
+        """Send one command and return its reply; raises the driver's error if Redis answers one."""
         self._socket.send_command(*command)
         return self._socket.read_response()
 

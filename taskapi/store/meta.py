@@ -75,9 +75,9 @@ def sizes(store: Store) -> dict[Kind, int]:
 
 def publish_status(store: Store, fields: Mapping[str, object]) -> None:
     """Set fields shown by `/admin/status`; None removes a field."""
-    gone = [name for name, value in fields.items() if value is None]
+    removed = [name for name, value in fields.items() if value is None]
     kept = {name: str(value) for name, value in fields.items() if value is not None}
-    commands = [("HDEL", store.keys.sync, *gone)] if gone else []
+    commands = [("HDEL", store.keys.sync, *removed)] if removed else []
     store.connection.execute(*commands, *([_write(store.keys.sync, kept)] if kept else []))
 
 

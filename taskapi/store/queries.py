@@ -45,7 +45,7 @@ class Reach:
 
 
 class Page(NamedTuple):
-    """Part of a list: JSON joined by commas, and the id after which the next part begins."""
+    """A page of a list: JSON joined by commas, and the id after which the next page begins."""
 
     json: bytes
     size: int

@@ -1,4 +1,4 @@
-"""The Lua scripts, read once from the files beside this one.
+"""The Lua scripts, read once from the files in this directory.
 
 The flags are in the first line of a script. `commit.lua` is loaded twice, because deletes are
 allowed when Redis is full and other changes are not.

@@ -21,8 +21,8 @@ DIRTY_MOST: Final = 20_000
 """Marks read at once, about 4 ms of Redis' time; with more marks a scan is as fast."""
 
 
-class Found(NamedTuple):
-    """Part of the results by id, and the id after which the next part begins."""
+class Results(NamedTuple):
+    """A page of results by id, and the id after which the next page begins."""
 
     results: list[Any]
     size: int
@@ -52,14 +52,14 @@ def dirty_tasks(session: Session) -> list[int] | None:
     return sorted(map(int, ids.split(b","))) if ids else []
 
 
-def first(matches: Iterator[Entity], limit: int | None) -> Found:
+def first(matches: Iterator[Entity], limit: int | None) -> Results:
     """Return at most `limit` matches, and the id of the last one if more follow."""
     results: list[Entity] = []
     for entity in matches:
         if len(results) == limit:
-            return Found(results, limit, results[-1]["id"])
+            return Results(results, limit, results[-1]["id"])
         results.append(entity)
-    return Found(results, len(results), None)
+    return Results(results, len(results), None)
 
 
 def _matching(chunk: bytes, kind: Kind, text: str) -> Iterator[Entity]:

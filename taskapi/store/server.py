@@ -14,7 +14,7 @@ _EVICTING: Final = (
     "changes: set maxmemory-policy noeviction."
 )
 _NO_FILE: Final = (
-    "Redis writes no append-only file: when it ends, what PostgreSQL does not have yet is lost. "
+    "Redis writes no append-only file: a restart loses the changes that PostgreSQL does not have. "
     "Set appendonly yes and appendfsync always."
 )
 _LATE_FILE: Final = (

@@ -18,7 +18,7 @@ def of_group(session: Session, group_id: int) -> dict[str, Any]:
         ("ZCARD", keys.members(group_id)),
         ("HGETALL", keys.group_counts(group_id)),
     )
-    named = _named(session, _counter(counts))
+    named = _by_full_name(session, _counter(counts))
     return {"users_count": users, **_totals(*sizes), "user_task_counts": named}
 
 
@@ -53,7 +53,7 @@ def of_groups(session: Session, group_ids: list[int]) -> dict[str, Any]:
         by_user += _counter(counts)
     return {
         **_totals(total, done),
-        "user_task_counts": _named(session, by_user),
+        "user_task_counts": _by_full_name(session, by_user),
         "group_task_counts": _group_counts(session, group_ids),
         "administered_groups": group_ids,
     }
@@ -96,7 +96,7 @@ def _counter(reply: list[bytes]) -> Counter[bytes]:
     return Counter({user_id: int(count) for user_id, count in pairs if int(count)})
 
 
-def _named(session: Session, counts: Counter[bytes]) -> dict[str, int]:
+def _by_full_name(session: Session, counts: Counter[bytes]) -> dict[str, int]:
     if not counts:
         return {}
     (names,) = session.read(("HMGET", session.keys.full_names, *counts))

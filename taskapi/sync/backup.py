@@ -59,7 +59,7 @@ def write(settings: Settings, store: Store, *, is_before_restore: bool = False) 
 
     Raises:
         AlreadyRunning: another backup is being written.
-        NotReady: there is nothing to save, or a restore happened meanwhile.
+        NotReady: there is nothing to save, or Redis was restored during the backup.
         Unavailable: Redis is away, or the file cannot be written.
     """
     before = meta.read(store)
@@ -130,8 +130,8 @@ def _lines(chunk: Chunk) -> Iterator[bytes]:
         yield _line(group=group)
     for task in chunk.tasks:
         yield _line(task=task)
-    for gone in chunk.deleted:
-        yield _line(deleted=gone._asdict())
+    for mark in chunk.deleted:
+        yield _line(deleted=mark._asdict())
 
 
 def _line(**content: object) -> bytes:

@@ -116,12 +116,12 @@ def lines(chunk: Chunk) -> Lines:
         RowsRefused: an entity cannot be written as a row.
     """
     plans = [(_PLANS[kind], entities) for kind, entities in _parts(chunk)]
-    gone = (f"{mark.kind}\t{mark.id}\t{mark.version}\n" for mark in chunk.deleted)
+    deletes = (f"{mark.kind}\t{mark.id}\t{mark.version}\n" for mark in chunk.deleted)
     try:
         pairs = (f"{u['id']}\t{group}\n" for u in chunk.users for group in u["group_ids"])
         parts = [(f"new_{p.table}", p.columns, "".join(map(p.line, part))) for p, part in plans]
         parts.append(("new_memberships", "user_id, group_id", "".join(pairs)))
-        parts.append(("new_tombstones", "kind, id, version", "".join(gone)))
+        parts.append(("new_tombstones", "kind, id, version", "".join(deletes)))
         return [(table, columns, text.encode()) for table, columns, text in parts if text]
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise RowsRefused("", f"it cannot be written as a row ({error!r})") from error

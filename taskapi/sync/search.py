@@ -16,7 +16,7 @@ from taskapi.store import queries, search
 from taskapi.store.codec import Entity
 from taskapi.store.indexes import fold
 from taskapi.store.queries import Reach, Scope
-from taskapi.store.search import Found
+from taskapi.store.search import Results
 from taskapi.store.session import Session
 from taskapi.sync.postgres import Database
 
@@ -55,11 +55,11 @@ class Index:
         self._local = threading.local()
         self._away_until = 0.0
 
-    def ask(self, reach: Reach, epoch: str, text: str, after: int, most: int) -> Candidates | None:
+    def ask(self, reach: Reach, epoch: str, text: str, after: int, size: int) -> Candidates | None:
         """Return candidates above `after`; None if PostgreSQL cannot answer for this epoch."""
         values = (
             *(_pattern(text), after, reach.is_everything),
-            *(reach.user_id, list(reach.group_ids), most),
+            *(reach.user_id, list(reach.group_ids), size),
         )
         try:
             rows = self._rows(_CANDIDATES, values)
@@ -70,7 +70,7 @@ class Index:
         if not rows or rows[0][0] != epoch:
             return None
         ids: list[int] = rows[0][1]
-        return Candidates(ids, ids[-1] if len(ids) == most else None)
+        return Candidates(ids, ids[-1] if len(ids) == size else None)
 
     def _rows(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         database: Database | None = getattr(self._local, "database", None)
@@ -87,7 +87,7 @@ class Index:
 
 def tasks(
     session: Session, index: Index, reach: Reach, text: str, after: int, limit: int | None
-) -> Found:
+) -> Results:
     """Return the tasks within reach whose title or information contains the text."""
     scope = queries.tasks(session.keys, reach)
     matches = search.first(_matches(session, index, scope, reach, text, after, limit), limit)
@@ -106,9 +106,9 @@ def _matches(
 ) -> Iterator[Entity]:
     """Yield all matches above `after` by id; to miss none, read the marks before PostgreSQL."""
     changed = search.dirty_tasks(session)
-    most = queries.CHUNK if limit is None else limit + EXTRA_CANDIDATES
+    size = queries.CHUNK if limit is None else limit + EXTRA_CANDIDATES
     while changed is not None:
-        indexed = index.ask(reach, session.epoch, text, after, most)
+        indexed = index.ask(reach, session.epoch, text, after, size)
         if indexed is None:
             break
         begin = bisect_right(changed, after)
