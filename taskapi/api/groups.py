@@ -86,7 +86,7 @@ def delete(group: StoredEntity) -> Response:
 
 
 @bp.get("/groups/<id:group_id>/users")
-@allowed(Action.SEE_GROUP, "Callers who do not administer the group see an outline of each member.")
+@allowed(Action.SEE_GROUP, "Only owners and the group's admin see all fields of a member.")
 @takes(PAGED)
 @returns(schema.MemberPage)
 def members(group: StoredEntity, query: dict[str, Any]) -> Response:
