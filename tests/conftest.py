@@ -7,7 +7,6 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from werkzeug.security import generate_password_hash
 
 from devserver.servers import Postgres, Valkey
 from taskapi.store import passwords
@@ -30,16 +29,20 @@ def _cheap_password_hashes() -> Iterator[None]:
     A stored hash carries its own parameters, so a real server checks these hashes too.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(passwords, "METHOD", CHEAP_METHOD)
-        patch.setattr(passwords, "_DUMMY_HASH", generate_password_hash("nobody", CHEAP_METHOD))
+        _hash_by(CHEAP_METHOD, patch)
         yield
 
 
 @pytest.fixture
 def shipped_password_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hash passwords at the cost that we ship, for a test about that cost."""
-    monkeypatch.setattr(passwords, "METHOD", SHIPPED_METHOD)
-    monkeypatch.setattr(passwords, "_DUMMY_HASH", SHIPPED_DUMMY_HASH)
+    _hash_by(SHIPPED_METHOD, monkeypatch)
+
+
+def _hash_by(method: str, patch: pytest.MonkeyPatch) -> None:
+    dummy = SHIPPED_DUMMY_HASH.replace(SHIPPED_METHOD, method)
+    patch.setattr(passwords, "METHOD", method)
+    patch.setattr(passwords, "_DUMMY_HASH", dummy)
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +53,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    options = ["fsync=off", "full_page_writes=off", "synchronous_commit=off"]
+    options = ["fsync=off", "full_page_writes=off", "synchronous_commit=off", "autovacuum=off"]
     with Postgres(tmp_path_factory.mktemp("postgres"), options=options) as server:
         yield server
 
