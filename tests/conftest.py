@@ -11,10 +11,9 @@ import pytest
 from devserver.servers import Postgres, Valkey
 from taskapi.store import passwords
 from tests.api.codes import Collector
-from tests.support import Api, Installation
+from tests.support import CHEAP_METHOD, Api, Installation
 
 Install = Callable[..., Installation]
-CHEAP_METHOD = "scrypt:256:8:1"
 SHIPPED_METHOD, SHIPPED_DUMMY_HASH = passwords.METHOD, passwords._DUMMY_HASH
 
 

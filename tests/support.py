@@ -34,6 +34,8 @@ __all__ = ["Answer", "Api", "Installation", "basic", "eventually"]
 ROOT = Path(__file__).resolve().parent.parent
 OWNER_PASSWORD = "owner-canary-8271"
 OWNER_EMAIL = "owner@example.com"
+CHEAP_METHOD = "scrypt:256:8:1"
+"""Hashes a password at a hundredth of the cost that we ship."""
 GUIDES_VARIABLES = ("OWNER_", "SERVER_", "PORT", "REDIS_", "DATABASE_", "DB_", "POSTGRES_")
 OUR_VARIABLES = (
     *("SYNC_", "TRUSTED_", "MAX_BODY", "KEY_PREFIX", "DATA_DIR", "BACKUP_", "WEB_"),

@@ -48,7 +48,7 @@ def test_no_password_is_in_anything_that_leaves(
     install: Install, tmp_path: Path, whose: str, style: str
 ) -> None:
     installation = install(LOG_FORMAT=style, OWNER_PASSWORD=TOURISTS["admin1234"])
-    with installation.serve() as api, installation.worker() as worker_log:
+    with installation.serve(workers=1) as api, installation.worker() as worker_log:
         tour = readmes_tour(api) if whose == "readme" else guides_tour(api, tmp_path)
         answers = "".join([*tour, *misplaced(api), *kept(api)])
         send_malformed_http(api)

@@ -19,7 +19,7 @@ PHONE, DESK = 360, 1280  # pixels
 
 @pytest.fixture(scope="module")
 def site(install: Install) -> Iterator[Api]:
-    with install().serve() as api:
+    with install().serve(workers=1) as api:
         new_group(api)
         yield api
 

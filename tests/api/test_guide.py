@@ -86,7 +86,7 @@ class Curl:
 def running(install: Install, home: Path, **env: str) -> Iterator[tuple[Api, Curl]]:
     """The service as the guide starts it, both processes of it, on an empty installation."""
     installation = install(OWNER_PASSWORD="admin1234", OWNER_EMAIL="admin@gmail.com", **env)
-    with installation.serve() as api, installation.worker():
+    with installation.serve(workers=1) as api, installation.worker():
         eventually(lambda: ok(api("GET", "/admin/status", by="owner"))["last_sync"])
         yield api, Curl(api, home)
 

@@ -111,7 +111,7 @@ def test_a_full_redis_refuses_writes_and_does_everything_else(
         ok(api("DELETE", path_of(other), by="owner"))
     assert not dirty(installation)
     assert status(api)["last_error"] is None
-    with installation.serve() as served:
+    with installation.serve(workers=1) as served:
         ok(served("GET", f"/groups/{group['id']}", by="owner"))
     settings = installation.settings
     assert not drift(settings.redis_url, settings.key_prefix, settings.database_url)

@@ -14,6 +14,7 @@ from tests.api.factories import new_admin, new_group, new_task, new_user
 from tests.client import Api
 from tests.support import OWNER_PASSWORD, ROOT, Installation
 
+APP = "tests.fuzz.app:app"
 PLACES = {"TRUSTED_PROXIES": "1"}
 """What an installation to be fuzzed has in its environment: see fuzz_hooks.before_call."""
 
@@ -54,7 +55,7 @@ def main(minutes: str = "10", seed: str = "") -> int:
             folder.mkdir()
         with Valkey(folders[0]) as valkey, Postgres(folders[1]) as postgres:
             made = Installation(folders[2], valkey.url, postgres.url, **PLACES).prepare()
-            with made.serve() as api:
+            with made.serve(app=APP) as api:
                 populate(api)
                 seconds = str(max(1, int(60 * float(minutes))))
                 done = run(api, number, "--max-time", seconds, "--continue-on-failure")

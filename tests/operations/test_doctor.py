@@ -64,7 +64,11 @@ def test_a_sound_installation_passes(
     own_valkey: Valkey, postgres: Postgres, tmp_path: Path
 ) -> None:
     installation = Installation(tmp_path, own_valkey.url, postgres.url)
-    with closing(installation), installation.prepare().serve() as api, installation.worker():
+    with (
+        closing(installation),
+        installation.prepare().serve(workers=1) as api,
+        installation.worker(),
+    ):
         env = installation.env | {"SERVER_PORT": str(urlsplit(api.url).port)}
         eventually(lambda: found(load(env))["sync worker"].status == "ok")
         told, listed = run(env, "doctor"), run(env, "doctor", "--json")

@@ -20,7 +20,7 @@ def curl(command: str, url: str, *options: str) -> str:
 
 
 def test_the_tour_works_from_an_empty_installation(install: Install) -> None:
-    with install(OWNER_PASSWORD="admin1234").serve() as api:
+    with install(OWNER_PASSWORD="admin1234").serve(workers=1) as api:
         for command in COMMANDS:
             curl(command, api.url)
     assert len(COMMANDS) == 13
