@@ -1,1 +1,1 @@
-"""Speed of the service beside the limits of its parts: `make bench`."""
+"""`make bench`: compare the speed of the service with the limits of Flask, gunicorn and Redis."""

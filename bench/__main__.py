@@ -1,4 +1,4 @@
-"""python -m bench [--quick] [PART...]: measure all parts, or some, and print one table."""
+"""python -m bench [--quick] [PART...]: measure all parts, or those named, and print a table."""
 
 import sys
 import tempfile
@@ -25,7 +25,7 @@ PARTS: Final[dict[str, Callable[[Stage, Sizes], Iterator[Row]]]] = {
 
 
 def main(arguments: list[str]) -> None:
-    """Run the parts named, or all; raises SystemExit when one cannot run."""
+    """Measure the named parts, or all; raise SystemExit if an argument or a program is missing."""
     flags = list(takewhile(lambda word: word.startswith("--"), arguments))
     parts = arguments[len(flags) :] or list(PARTS)
     if not (set(flags) <= {"--quick"} and set(parts) <= set(PARTS)):

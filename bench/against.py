@@ -1,8 +1,8 @@
-"""python -m bench.against COMMIT [ROUNDS]: plain requests beside those of another commit.
+"""python -m bench.against COMMIT [ROUNDS]: compare single requests with those of another commit.
 
-Both trees serve the same stores at once and are measured in turn, so that what the machine does
-meanwhile is shared. Each has the packages of its own requirements.txt. The commit must understand
-what today's tree stores.
+The services of both trees use the same stores at once and are measured in turn, so other load on
+the machine affects both. The other tree has the packages of its own requirements.txt. Its code
+must be able to read what this tree stores.
 """
 
 import subprocess
@@ -19,11 +19,11 @@ from bench.wrk import Operation, Rounds, Tasks
 
 TASKS: Final = 1_000
 ROUNDS: Final = 40
-"""Single rounds are up to a tenth apart; the median of so many tells about 3 %."""
+"""Single rounds differ by up to 10 %; the median of 40 rounds shows differences of about 3 %."""
 
 
 def main(commit: str, rounds: str = str(ROUNDS)) -> None:
-    """Print, for each operation, today's rate and its ratio to the commit's."""
+    """Print, for each operation, the rate of this tree and its ratio to the rate of the commit."""
     wrk.require()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
@@ -37,12 +37,12 @@ def main(commit: str, rounds: str = str(ROUNDS)) -> None:
             done = Rounds(operations).run(name, int(rounds))
             ratio = done.ratio("now", "before")
             row = table.Row.of(name, done.median("now"))
-            row = row.aiming(f">= 0.97 of {commit}", ratio >= 0.97, ratio)
+            row = row.with_target(f">= 0.97 of {commit}", ratio >= 0.97, ratio)
             sys.stdout.write(f"{table.line(row)}\n")
 
 
 def _tree(commit: str, folder: Path) -> Path:
-    """Return a folder with a commit's files and environment; raises SystemExit without one."""
+    """Return a folder with the files and packages of a commit; raise SystemExit if unknown."""
     folder.mkdir()
     packed = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=False)
     if packed.returncode:
@@ -55,17 +55,17 @@ def _tree(commit: str, folder: Path) -> Path:
 
 
 def _operations(site: Site, url: str) -> dict[str, Operation]:
-    user, who = f"/users/{site.crowd.reader}", site.reader
-    own = Tasks(first=site.crowd.tasks + 1, count=seed.OWN)
+    user, login = f"/users/{site.population.reader}", site.reader
+    own = Tasks(first=site.population.tasks + 1, count=seed.OWN)
     task, title = f"{user}/tasks/{{task}}", f"At {url[-5:]} number {{n}}"
     fields = f'{{"title":"{title}","group_id":1,"information":"{INFORMATION}"}}'
     return {
-        "GET /users/{id}/tasks/{tid}": Operation(url, task, who, tasks=own),
-        "GET /users/{id}/tasks, 50 tasks": Operation(url, f"{user}/tasks?limit=50", who),
+        "GET /users/{id}/tasks/{tid}": Operation(url, task, login, tasks=own),
+        "GET /users/{id}/tasks, 50 tasks": Operation(url, f"{user}/tasks?limit=50", login),
         "PUT /users/{id}/tasks/{tid}": Operation(
-            url, task, who, "PUT", f'{{"title":"{title}"}}', own
+            url, task, login, "PUT", f'{{"title":"{title}"}}', own
         ),
-        "POST /users/{id}/tasks": Operation(url, f"{user}/tasks", who, "POST", fields),
+        "POST /users/{id}/tasks": Operation(url, f"{user}/tasks", login, "POST", fields),
     }
 
 

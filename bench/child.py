@@ -1,4 +1,4 @@
-"""A pass or a restore in a process of its own, to see the memory that it needs.
+"""Run a pass or a restore in its own process, to measure its peak memory.
 
 python -m bench.child sync|restore
 """
@@ -14,7 +14,7 @@ from taskapi.sync import passes, restore
 
 
 def main(action: str) -> None:
-    """Do it as the environment says, and tell the rows, the seconds and the peak of memory."""
+    """Run the action with the settings of the environment; print rows, seconds and peak memory."""
     settings = load(os.environ)
     store = passes.open_store(settings)
     begin = time.perf_counter()

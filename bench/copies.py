@@ -1,4 +1,4 @@
-"""Passes and restores of many tasks, beside the least time that moving the rows takes."""
+"""Measure passes and restores of many tasks, and compare them with copying the rows alone."""
 
 import io
 import json
@@ -26,7 +26,7 @@ RAW_LEAST = 0.5
 NOTHING_MOST_MS = 10
 NOTHING_PASSES = 50
 FLAT_MOST = 1.15
-"""How much more memory ten times the rows may take."""
+"""Largest permitted ratio of peak memory for ten times as many rows."""
 BYTES_MOST = 1000
 _COLUMNS = (
     "id, title, status, priority, deadline, information, user_id, group_id,"
@@ -40,7 +40,7 @@ INSERT INTO tasks AS old SELECT * FROM raw
 
 
 def sync(stage: Stage, sizes: Sizes) -> Iterator[Row]:
-    """Measure passes, each beside a raw COPY and upsert of the same rows into the same table."""
+    """Measure passes; compare each with a raw COPY and upsert of the same rows."""
     site = stage.site(sizes.middle, "sync")
     drop_search(site)
     rates: dict[str, list[float]] = {"new": [], "raw new": [], "changed": [], "raw changed": []}
@@ -52,7 +52,7 @@ def sync(stage: Stage, sizes: Sizes) -> Iterator[Row]:
         rows = _export(site, "version")
         site.sql("TRUNCATE tasks")
         rates["raw new"].append(_raw(site, rows))
-        seed.change_tasks(site.store, site.crowd)
+        seed.change_tasks(site.store, site.population)
         rates["changed"].append(_pass(site))
         rates["raw changed"].append(_raw(site, _export(site, "version + 1")))
     yield from _beside_raw("changed", rates, CHANGED_LEAST)
@@ -61,7 +61,7 @@ def sync(stage: Stage, sizes: Sizes) -> Iterator[Row]:
 
 
 def restored(stage: Stage, sizes: Sizes) -> Iterator[Row]:
-    """Measure restores beside a plain pipeline of the same commands."""
+    """Measure restores; compare them with a pipeline of the same commands."""
     site = stage.site(sizes.middle, "restore")
     drop_search(site)
     seed.mark(site.store)
@@ -75,27 +75,31 @@ def restored(stage: Stage, sizes: Sizes) -> Iterator[Row]:
     rate, raw = (statistics.median(rates[name]) for name in rates)
     yield Row("a plain pipeline of the restore's commands", raw, "tasks/s")
     row = Row(f"restore of {sizes.middle} tasks", rate, "tasks/s")
-    yield row.aiming(f">= {RESTORED_LEAST} tasks/s", rate >= RESTORED_LEAST, rate / raw)
+    yield row.with_target(f">= {RESTORED_LEAST} tasks/s", rate >= RESTORED_LEAST, rate / raw)
 
 
 def memory(stage: Stage, sizes: Sizes) -> Iterator[Row]:
-    """Measure what a task takes in Redis, and the worker's peak at two sizes."""
+    """Measure the memory of a task in Redis, and the peak memory of the worker at two sizes."""
     sites = [stage.site(tasks) for tasks in (sizes.middle, sizes.large)]
     for site in sites:
         taken = site.bytes_per_task
-        row = Row(f"Redis, a task of 100 characters, of {site.crowd.tasks}", taken, "bytes")
-        yield row.aiming(f"<= {BYTES_MOST} bytes", taken <= BYTES_MOST)
+        row = Row(
+            f"memory in Redis of a task of 100 characters, {site.population.tasks} tasks",
+            taken,
+            "bytes",
+        )
+        yield row.with_target(f"<= {BYTES_MOST} bytes", taken <= BYTES_MOST)
     for action in ("sync", "restore"):
         few, many = (in_child(site, action) for site in sites)
-        yield Row(f"worker's peak, {action} of {few['rows']} rows", few["peak_mib"], "MiB")
-        row = Row(f"worker's peak, {action} of {many['rows']} rows", many["peak_mib"], "MiB")
+        yield Row(f"worker's peak memory, {action} of {few['rows']} rows", few["peak_mib"], "MiB")
+        row = Row(f"worker's peak memory, {action} of {many['rows']} rows", many["peak_mib"], "MiB")
         ratio = many["peak_mib"] / few["peak_mib"]
-        yield row.aiming(f"<= {FLAT_MOST} of the fewer rows'", ratio <= FLAT_MOST, ratio)
+        yield row.with_target(f"<= {FLAT_MOST} of {few['rows']} rows", ratio <= FLAT_MOST, ratio)
 
 
 def in_child(site: Site, action: str) -> dict[str, Any]:
-    """Do a pass that writes everything, or a restore, in a process of its own."""
-    say(f"{action} of {site.crowd.tasks} tasks in a process of its own")
+    """Run a pass that writes everything, or a restore, in its own process; return its report."""
+    say(f"{action} of {site.population.tasks} tasks in its own process")
     if action == "sync":
         drop_search(site)
         site.sql("TRUNCATE tasks")
@@ -104,12 +108,12 @@ def in_child(site: Site, action: str) -> dict[str, Any]:
     done = subprocess.run(command, cwd=ROOT, env=site.env, capture_output=True, check=False)
     if done.returncode:
         sys.exit(f"{action} failed: {done.stderr.decode()}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
 
 
 def drop_search(site: Site) -> None:
-    """Leave the table its ordinary indexes, as where pg_trgm is not installed."""
+    """Drop the search index, so that the table is as without pg_trgm."""
     site.sql("DROP INDEX IF EXISTS tasks_search")
 
 
@@ -120,7 +124,7 @@ def _beside_raw(what: str, rates: dict[str, list[float]], least: float) -> Itera
     yield Row(f"raw COPY and upsert of {what} tasks", raw, "rows/s")
     row = Row(f"sync of {what} tasks", rate, "rows/s")
     is_met = rate >= least and ratio >= RAW_LEAST
-    yield row.aiming(f">= {least} rows/s, >= {RAW_LEAST} raw", is_met, ratio)
+    yield row.with_target(f">= {least} rows/s, >= {RAW_LEAST} raw", is_met, ratio)
 
 
 def _nothing(site: Site) -> Row:
@@ -129,14 +133,14 @@ def _nothing(site: Site) -> Row:
         1000 / _rate(1, lambda: passes.run(site.settings, site.store))
         for _ in range(NOTHING_PASSES)
     )
-    found = Sample(1000 / statistics.mean(times), statistics.median(times), times[-1])
-    row = Row.of("sync of nothing", found, "passes/s")
-    return row.aiming(f"p50 <= {NOTHING_MOST_MS} ms", found.p50_ms <= NOTHING_MOST_MS)
+    sample = Sample(1000 / statistics.mean(times), statistics.median(times), times[-1])
+    row = Row.of("a pass with nothing to do", sample, "passes/s")
+    return row.with_target(f"p50 <= {NOTHING_MOST_MS} ms", sample.p50_ms <= NOTHING_MOST_MS)
 
 
 def _pass(site: Site) -> float:
     site.sql("VACUUM ANALYZE tasks")
-    rows = site.crowd.tasks + seed.OWN
+    rows = site.population.tasks + seed.OWN
     return _rate(rows, lambda: passes.run(site.settings, site.store))
 
 
@@ -174,11 +178,11 @@ def _raw(site: Site, rows: bytes) -> float:
 
 
 def _pipelined(stage: Stage, site: Site) -> float:
-    """Return how fast the tasks and their indexes get in by redis-py's pipeline, computed ahead."""
+    """Return the rate at which redis-py's pipeline writes the tasks and their indexes."""
     keys = Keys("raw")
     commands = [
         command
-        for task in seed.all_tasks(site.crowd)
+        for task in seed.all_tasks(site.population)
         for command in seed.writes(keys, Kind.TASK, None, task)
     ]
     client = redis.Redis.from_url(stage.valkey.url)
@@ -191,7 +195,7 @@ def _pipelined(stage: Stage, site: Site) -> float:
             pipeline.execute()
 
     with client:
-        rate = _rate(site.crowd.tasks + seed.OWN, send)
-        for found in seed.batches(client.scan_iter(keys.root + "*", count=seed.BATCH)):
-            client.unlink(*found)
+        rate = _rate(site.population.tasks + seed.OWN, send)
+        for names in seed.batches(client.scan_iter(keys.root + "*", count=seed.BATCH)):
+            client.unlink(*names)
     return rate

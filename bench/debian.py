@@ -1,4 +1,4 @@
-"""Debian's PostgreSQL 15 with its contrib, where it is installed: it has pg_trgm."""
+"""Debian's PostgreSQL 15, if it is installed; unlike the bundled server, it has pg_trgm."""
 
 from pathlib import Path
 from typing import Final
@@ -10,7 +10,7 @@ TRIGRAMS: Final = Path("/usr/share/postgresql/15/extension/pg_trgm.control")
 
 
 class DebianPostgres(Postgres):
-    """The same private server from other programs (`apt-get install postgresql-15`)."""
+    """A private server with Debian's programs (`apt-get install postgresql-15`)."""
 
     @staticmethod
     def is_installed() -> bool:

@@ -1,4 +1,4 @@
-"""The limits R and W: what Flask, gunicorn and redis-py cost when a route does nothing else."""
+"""The limits R and W: routes that do nothing but one round trip to Redis."""
 
 import os
 from itertools import count

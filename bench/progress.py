@@ -1,4 +1,4 @@
-"""Prints what a run does at the moment."""
+"""Print what a run is doing."""
 
 import sys
 import time
@@ -13,5 +13,5 @@ def say(text: str) -> None:
 
 
 def seconds() -> float:
-    """Return how long the run has lasted."""
+    """Return the seconds since the start."""
     return time.monotonic() - _begin

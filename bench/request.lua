@@ -1,10 +1,10 @@
--- What wrk sends, and how it reports. Arguments after `--`:
---   method path body  the request; {task} {user} {n} {tasks} in path and body stand for
---                     a task's id, its user's id, a number never used before, many tasks' ids
---   skip              how many requests earlier runs have sent
---   first step count  the ids of the tasks: first, first + step, ...; count of them, then again
---   users             as many users have the tasks in turn, from id 2 on
---   many              how many ids {tasks} is
+-- The requests that wrk sends, and its report. Arguments after `--`:
+--   method path body  the request; in path and body, {task} is a task's id, {user} its user's id,
+--                     {n} a number never used before, {tasks} the ids of many tasks
+--   skip              number of requests that earlier runs have sent
+--   first step count  the ids of the tasks: first, first + step, ...; after `count` ids, from first again
+--   users             number of users who have the tasks in turn; their ids begin at 2
+--   many              number of ids in {tasks}
 local method, path, body, skip, first, step, count, users, many, is_fixed
 
 function init(args)

@@ -1,4 +1,4 @@
-"""Single requests beside the limits R and W, measured in turn."""
+"""Compare single requests with the limits R and W, measured in turn."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -15,17 +15,17 @@ INFORMATION = "x" * 80
 
 
 class Aim(NamedTuple):
-    """An operation and the least part of the limit that it has to reach."""
+    """An operation, and the smallest ratio to the limit that it must reach."""
 
     operation: Operation
     least: float
 
 
 def read(stage: Stage, sizes: Sizes) -> Iterator[Row]:
-    """Measure reads beside R."""
+    """Measure reads and compare them with R."""
     site = stage.site(sizes.middle)
-    url, user_id = stage.url(site), site.crowd.reader
-    own = Tasks(first=site.crowd.tasks + 1, count=seed.OWN)
+    url, user_id = stage.url(site), site.population.reader
+    own = Tasks(first=site.population.tasks + 1, count=seed.OWN)
     limit = Operation(stage.limit_url(), "/r")
     aims = {
         "GET /users/{id}/tasks/{tid}": Aim(
@@ -44,10 +44,10 @@ def read(stage: Stage, sizes: Sizes) -> Iterator[Row]:
 
 
 def write(stage: Stage, sizes: Sizes) -> Iterator[Row]:
-    """Measure changes beside W; requests at the same time are about different tasks."""
+    """Measure changes and compare them with W; concurrent requests change different tasks."""
     site = stage.site(sizes.middle)
-    url, user_id = stage.url(site), site.crowd.reader
-    own = Tasks(first=site.crowd.tasks + 1, count=seed.OWN)
+    url, user_id = stage.url(site), site.population.reader
+    own = Tasks(first=site.population.tasks + 1, count=seed.OWN)
     task = f"/users/{user_id}/tasks/{{task}}"
     limit = Operation(stage.limit_url(), "/w", method="POST")
     fields = f'{{"title":"Task number {{n}}","group_id":1,"information":"{INFORMATION}"}}'
@@ -65,20 +65,20 @@ def write(stage: Stage, sizes: Sizes) -> Iterator[Row]:
 
 
 def _finish(url: str, site: Site) -> Operation:
-    """Tasks with odd ids are not done yet, and each can be finished only once."""
-    crowd = site.crowd
-    pending = Tasks(first=1, step=2, count=crowd.tasks // 2, users=crowd.users)
+    """Return requests that finish the tasks with odd ids: these are pending. Each serves once."""
+    population = site.population
+    pending = Tasks(first=1, step=2, count=population.tasks // 2, users=population.users)
     path = "/users/{user}/tasks/{task}/done"
     return Operation(url, path, OWNER, "PUT", tasks=pending, is_once=True)
 
 
 def _batch(url: str, site: Site, rounds: int) -> Row:
     body = '{"task_ids":[{tasks}],"updates":{"title":"Batch {n}"}}'
-    spread = Tasks(count=site.crowd.tasks)
+    spread = Tasks(count=site.population.tasks)
     operation = Operation(url, "/tasks/batch", OWNER, "POST", body, spread, BATCH, connections=1)
-    found = Rounds({"batch": operation}).run("batch", rounds, seconds=2).median("batch")
-    row = Row.of(f"POST /tasks/batch of {BATCH}", found, "tasks/s", BATCH)
-    return row.aiming(f">= {BATCH_LEAST} tasks/s", row.value >= BATCH_LEAST)
+    sample = Rounds({"batch": operation}).run("batch", rounds, seconds=2).median("batch")
+    row = Row.of(f"POST /tasks/batch of {BATCH}", sample, "tasks/s", BATCH)
+    return row.with_target(f">= {BATCH_LEAST} tasks/s", row.value >= BATCH_LEAST)
 
 
 def _beside(limit: Operation, name: str, aims: dict[str, Aim], rounds: int) -> Iterator[Row]:
@@ -88,4 +88,4 @@ def _beside(limit: Operation, name: str, aims: dict[str, Aim], rounds: int) -> I
     for what, aim in aims.items():
         ratio = done.ratio(what, name)
         row = Row.of(what, done.median(what))
-        yield row.aiming(f">= {aim.least:.2f} {name}", ratio >= aim.least, ratio)
+        yield row.with_target(f">= {aim.least:.2f} {name}", ratio >= aim.least, ratio)

@@ -1,7 +1,7 @@
-"""An installation of any size, written by the store's own code.
+"""Fill an installation of any size with the store's own code.
 
-Users have ids from 2 on, in groups of a hundred, each administered by its first user; tasks go to
-the users in turn. One more user, the reader, has fifty tasks behind all others.
+Users have ids from 2 on. Each group has a hundred users, and its first user is its admin. Users get
+tasks in turn. One more user, the reader, has fifty tasks with ids above all others.
 """
 
 import itertools
@@ -43,10 +43,10 @@ end
 
 @dataclass(frozen=True)
 class Population:
-    """How many there are; all else follows from that.
+    """The numbers of users and tasks; everything else follows from them.
 
     Attributes:
-        base: the version below which everything was made.
+        base: the version of users and groups; tasks have the versions after it.
     """
 
     users: int
@@ -63,23 +63,23 @@ class Population:
 
 
 def populate(store: Store, users: int, tasks: int) -> tuple[Population, float]:
-    """Fill a new installation; return who is there, and the bytes of memory that each task took."""
+    """Fill a new installation; return its population and the bytes of memory for each task."""
     total = users + tasks + OWN + users // MEMBERS + 2
-    crowd = Population(users, tasks, time.time_ns() // 1000 - total)
-    _write(store, Kind.GROUP, _groups(crowd))
-    _write(store, Kind.USER, _users(crowd))
+    population = Population(users, tasks, time.time_ns() // 1000 - total)
+    _write(store, Kind.GROUP, _groups(population))
+    _write(store, Kind.USER, _users(population))
     before = _memory(store)
-    _write(store, Kind.TASK, all_tasks(crowd))
+    _write(store, Kind.TASK, all_tasks(population))
     taken = _memory(store) - before
-    ids = (users + 2, crowd.groups, tasks + OWN)
+    ids = (users + 2, population.groups, tasks + OWN)
     counted = itertools.chain(*((f"next:{kind}", i) for kind, i in zip(Kind, ids, strict=True)))
     version = time.time_ns() // 1000
     store.connection.execute(("HSET", store.keys.meta, *counted, "version", version))
-    return crowd, taken / (tasks + OWN)
+    return population, taken / (tasks + OWN)
 
 
 def mark(store: Store) -> None:
-    """Let the next pass write everything."""
+    """Mark everything as dirty, so that the next pass writes it."""
     keys = store.keys
     for kind, ids in ((Kind.USER, keys.users), (Kind.GROUP, keys.groups), (Kind.TASK, keys.tasks)):
         (size,) = store.connection.execute(("ZCARD", ids))
@@ -88,10 +88,10 @@ def mark(store: Store) -> None:
             store.connection.execute(("EVAL", _MARK, 0, *names, start, start + BATCH - 1))
 
 
-def change_tasks(store: Store, crowd: Population) -> None:
-    """Give every task another title and a version of its own, as updates do."""
-    base = time.time_ns() // 1000 - crowd.tasks - OWN
-    for batch in batches(all_tasks(crowd)):
+def change_tasks(store: Store, population: Population) -> None:
+    """Give every task a new title and a new version, as updates do."""
+    base = time.time_ns() // 1000 - population.tasks - OWN
+    for batch in batches(all_tasks(population)):
         new = ({"title": "c" * 20, "version": base + task["id"]} for task in batch)
         changed = [(task, task | fields) for task, fields in zip(batch, new, strict=True)]
         _send(store, (w for old, new in changed for w in writes(store.keys, Kind.TASK, old, new)))
@@ -99,11 +99,11 @@ def change_tasks(store: Store, crowd: Population) -> None:
     mark(store)
 
 
-def all_tasks(crowd: Population) -> Iterator[Entity]:
-    """Yield the tasks, ids from 1 on."""
+def all_tasks(population: Population) -> Iterator[Entity]:
+    """Yield the tasks, with ids from 1 on."""
     titles, informations = _texts(TITLE_LENGTH), _texts(INFORMATION_LENGTH)
-    for i in range(1, crowd.tasks + OWN + 1):
-        user_id = 2 + (i - 1) % crowd.users if i <= crowd.tasks else crowd.reader
+    for i in range(1, population.tasks + OWN + 1):
+        user_id = 2 + (i - 1) % population.users if i <= population.tasks else population.reader
         information = informations[i % len(informations)]
         if i % NEEDLE_EVERY == 0:
             information = f"{information[: -len(NEEDLE) - 1]} {NEEDLE}"
@@ -115,37 +115,37 @@ def all_tasks(crowd: Population) -> Iterator[Entity]:
             "deadline": None,
             "information": information,
             "user_id": user_id,
-            "group_id": _group_of(crowd, user_id),
-            **_stamps(crowd.base + i),
+            "group_id": _group_of(population, user_id),
+            **_stamps(population.base + i),
         }
 
 
-def _users(crowd: Population) -> Iterator[Entity]:
+def _users(population: Population) -> Iterator[Entity]:
     secret = hash_password(PASSWORD)
-    for i in range(2, crowd.reader + 1):
-        leads = i < crowd.reader and (i - 2) % MEMBERS == 0
+    for i in range(2, population.reader + 1):
+        leads = i < population.reader and (i - 2) % MEMBERS == 0
         yield {
             "id": i,
             "full_name": f"Person {i}",
             "role": "group_admin" if leads else "user",
-            "group_ids": [_group_of(crowd, i)],
+            "group_ids": [_group_of(population, i)],
             "email": f"person{i}@example.com",
             "number": "",
             "work_times": {"Monday": 8.0},
-            **_stamps(crowd.base),
+            **_stamps(population.base),
             "password_hash": secret,
-            "administers": [_group_of(crowd, i)] if leads else [],
+            "administers": [_group_of(population, i)] if leads else [],
         }
 
 
-def _groups(crowd: Population) -> Iterator[Entity]:
-    for i in range(1, crowd.groups + 1):
+def _groups(population: Population) -> Iterator[Entity]:
+    for i in range(1, population.groups + 1):
         admin_id = 2 + (i - 1) * MEMBERS
-        yield {"id": i, "name": f"Group {i}", "admin_id": admin_id, **_stamps(crowd.base)}
+        yield {"id": i, "name": f"Group {i}", "admin_id": admin_id, **_stamps(population.base)}
 
 
-def _group_of(crowd: Population, user_id: int) -> int:
-    return 1 if user_id == crowd.reader else (user_id - 2) // MEMBERS + 1
+def _group_of(population: Population, user_id: int) -> int:
+    return 1 if user_id == population.reader else (user_id - 2) // MEMBERS + 1
 
 
 def _stamps(version: int) -> Entity:
@@ -160,7 +160,7 @@ def _texts(length: int) -> list[str]:
 
 
 def writes(keys: Keys, kind: Kind, old: Entity | None, new: Entity) -> Iterator[Write]:
-    """Yield the commands that make `old` into `new`, as a restore writes them."""
+    """Yield the commands that turn `old` into `new`, as a restore does."""
     key = keys.entity(kind, new["id"])
     yield ("HSET", key, "json", codec.template(kind, new), "version", str(new["version"]))
     yield from reindex(keys, kind, old, new)

@@ -1,4 +1,4 @@
-"""The servers of a run, which end with it: stores, limit programs, the service."""
+"""The servers of a run: stores, limit routes, the service. They stop when the run ends."""
 
 import os
 import subprocess
@@ -28,10 +28,10 @@ START_SECONDS: Final = 30
 
 
 class Site:
-    """An installation of some size, with a key prefix and a database of its own.
+    """An installation with a given number of tasks, with its own key prefix and database.
 
     Attributes:
-        bytes_per_task: what Redis took for each when they were written.
+        bytes_per_task: memory in Redis for each task.
     """
 
     def __init__(self, name: str, tasks: int, folder: Path, valkey: Valkey, postgres: Postgres):
@@ -47,12 +47,12 @@ class Site:
         bootstrap.prepare(self.settings)
         self.store: Store = passes.open_store(self.settings)
         users = min(tasks, USERS_MOST)
-        self.crowd, self.bytes_per_task = seed.populate(self.store, users, tasks)
+        self.population, self.bytes_per_task = seed.populate(self.store, users, tasks)
 
     @property
     def reader(self) -> tuple[int, str]:
         """The credentials of the user with fifty tasks."""
-        return self.crowd.reader, seed.PASSWORD
+        return self.population.reader, seed.PASSWORD
 
     def sql(self, statement: str) -> list[tuple[object, ...]]:
         """Run a statement in the database, outside of any transaction."""
@@ -67,7 +67,7 @@ class Site:
 
 
 class Stage(ExitStack):
-    """Everything that measurements need, made when it is first asked for."""
+    """The servers and installations that measurements need; each is created on first use."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Stage(ExitStack):
         self.enter_context(self.postgres)
 
     def site(self, tasks: int, purpose: str = "site") -> Site:
-        """Return an installation with so many tasks."""
+        """Return an installation with this number of tasks."""
         name = f"{purpose}{tasks}"
         if name not in self._sites:
             say(f"seeding {tasks:,} tasks".replace(",", " "))
@@ -93,18 +93,18 @@ class Stage(ExitStack):
         return self._sites[name]
 
     def url(self, site: Site) -> str:
-        """Return where the service serves a site, as shipped."""
+        """Return the URL of the service, as shipped, for a site."""
         name = site.settings.key_prefix
         if name not in self._urls:
             self._urls[name] = self.enter_context(self.serve(site))
         return self._urls[name]
 
     def limit_url(self) -> str:
-        """Return where the limit programs answer, under the same gunicorn settings."""
+        """Return the URL of the limit routes, under the gunicorn settings of the service."""
         if "limit" not in self._urls:
             address = f"127.0.0.1:{free_port()}"
             flags = "-k gthread -w 2 --threads 4 --reuse-port --keep-alive 75 --no-control-socket"
-            # A configuration without settings: gunicorn would read the service's own otherwise.
+            # An empty configuration, or gunicorn reads the gunicorn.conf.py of the service.
             words = ["-c", "python:bench", *flags.split(), "-b", address, "bench.limits:app"]
             env = {"PATH": os.environ["PATH"], "REDIS_URL": self.valkey.url}
             serving = self._gunicorn("limit", words, env, address, "/r")
@@ -113,7 +113,7 @@ class Stage(ExitStack):
 
     @contextmanager
     def serve(self, site: Site, root: Path = ROOT) -> Iterator[str]:
-        """Run the service as long as this lasts; another `root` has its code and environment."""
+        """Run the service of the tree `root` inside the `with` block; yield its URL."""
         port = free_port()
         env = site.env | {"SERVER_PORT": str(port)}
         address = f"127.0.0.1:{port}"
@@ -150,7 +150,7 @@ def _start(
 
 
 def _wait(process: subprocess.Popen[bytes], address: str, path: str) -> None:
-    """Return when the server answers."""
+    """Wait until the server answers; raise SystemExit if it does not."""
     for _ in range(START_SECONDS * 50):
         if process.poll() is not None:
             break

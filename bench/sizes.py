@@ -1,11 +1,11 @@
-"""How much is measured: in full, or just enough to see that everything runs."""
+"""Sizes of a full run, and of a quick run that only shows that everything works."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Numbers of tasks, and of rounds: of a second each, and of copies from store to store."""
+    """Numbers of tasks, of one-second rounds, and of passes and restores (`copies`)."""
 
     small: int = 1_000
     middle: int = 100_000

@@ -1,4 +1,4 @@
-"""Many first log-ins at once, and the answers to other users meanwhile."""
+"""Measure many first log-ins at once, and requests of other users meanwhile."""
 
 import statistics
 import time
@@ -21,7 +21,7 @@ FEW_SECONDS, MANY_SECONDS = 3, 5
 FIRST_LOGIN_MS = 500
 OTHERS_SECONDS = 5
 OTHERS = 2
-"""Connections of somebody who is known already."""
+"""Connections of a user whose password has been checked before."""
 
 
 class Answer(NamedTuple):
@@ -33,20 +33,22 @@ class Answer(NamedTuple):
 
 
 def storm(stage: Stage, sizes: Sizes) -> Iterator[Row]:
-    """Measure storms of twenty and of a hundred users, each against a service just started."""
+    """Measure twenty and a hundred log-ins at once, each with a service that has just started."""
     site = stage.site(sizes.middle)
     for number in (FEW, MANY):
         say(f"{number} first log-ins at once")
         with stage.serve(site) as url, ThreadPoolExecutor(number + 1) as pool:
-            known = Operation(url, f"/users/{site.crowd.reader}", site.reader, connections=OTHERS)
+            known = Operation(
+                url, f"/users/{site.population.reader}", site.reader, connections=OTHERS
+            )
             before = known.measure()
             others = pool.submit(known.measure, OTHERS_SECONDS)
             answers = _all_at_once(pool, url, range(2, 2 + number))
             during = others.result()
             later = _log_in(url, 2 + number, time.perf_counter())
         yield _row(number, answers, later)
-        yield Row.of(f"others before {number} log-ins", before)
-        yield Row.of(f"others meanwhile, {OTHERS_SECONDS} s", during)
+        yield Row.of(f"other users before {number} log-ins", before)
+        yield Row.of(f"other users during {number} log-ins, {OTHERS_SECONDS} s", during)
 
 
 def _all_at_once(pool: ThreadPoolExecutor, url: str, user_ids: range) -> list[Answer]:
@@ -76,7 +78,7 @@ def _row(number: int, answers: list[Answer], later: Answer) -> Row:
     refused = sum(answer.status == 503 and bool(answer.retry_after) for answer in answers)
     times = sorted(1000 * answer.seconds for answer in answers)
     row = Row(
-        f"{number} first log-ins at once: {admitted} got in, {refused} got Retry-After",
+        f"{number} first log-ins at once: {admitted} logged in, {refused} got Retry-After",
         number / times[-1] * 1000,
         "requests/s",
         statistics.median(times),
@@ -84,7 +86,7 @@ def _row(number: int, answers: list[Answer], later: Answer) -> Row:
     )
     if number == FEW:
         is_met = admitted == number and times[-1] <= 1000 * FEW_SECONDS
-        return row.aiming(f"all 200 within {FEW_SECONDS} s", is_met)
+        return row.with_target(f"all 200 within {FEW_SECONDS} s", is_met)
     is_normal = later.status == 200 and later.seconds <= FIRST_LOGIN_MS / 1000
     is_met = admitted + refused == number and times[-1] <= 1000 * MANY_SECONDS and is_normal
-    return row.aiming(f"200 or 503, normal again within {MANY_SECONDS} s", is_met)
+    return row.with_target(f"200 or 503, normal again within {MANY_SECONDS} s", is_met)

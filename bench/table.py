@@ -1,4 +1,4 @@
-"""The table that a run prints at its end, as text and as JSON."""
+"""The table of results, as text and as JSON."""
 
 import json
 import os
@@ -20,9 +20,9 @@ class Row:
     """One measured operation.
 
     Attributes:
-        ratio: to the limit, or to the same operation at another size; the operation says which.
-        target: what was asked for; empty where the figure is only reported.
-        is_met: None where there is no target.
+        ratio: to the limit, or to the same operation at another size; `target` names which.
+        target: the figure that the operation must reach; empty if there is none.
+        is_met: whether the target is reached; None if there is none.
     """
 
     operation: str
@@ -35,12 +35,12 @@ class Row:
     is_met: bool | None = None
 
     @classmethod
-    def of(cls, operation: str, found: Sample, unit: str = "requests/s", per: int = 1) -> Self:
-        """Return a row of what was sampled, `per` units in each request."""
-        return cls(operation, found.rate * per, unit, found.p50_ms, found.p99_ms)
+    def of(cls, operation: str, sample: Sample, unit: str = "requests/s", per: int = 1) -> Self:
+        """Return a row for a sample; each request counts as `per` units."""
+        return cls(operation, sample.rate * per, unit, sample.p50_ms, sample.p99_ms)
 
-    def aiming(self, target: str, is_met: bool, ratio: float | None = None) -> Self:
-        """Return the row with what was asked for."""
+    def with_target(self, target: str, is_met: bool, ratio: float | None = None) -> Self:
+        """Return the row with a target."""
         return replace(self, target=target, is_met=is_met, ratio=ratio)
 
 
@@ -57,7 +57,7 @@ def show(rows: Sequence[Row]) -> str:
 
 
 def line(row: Row) -> str:
-    """Return one row for whoever waits."""
+    """Return one row as a line of progress."""
     return " ".join(filter(None, _cells(row)))
 
 
@@ -77,7 +77,7 @@ def save(rows: Sequence[Row], seconds: float) -> Path:
 
 
 def machine() -> str:
-    """Return what the figures depend on most, and whether others were at work meanwhile."""
+    """Return cores, memory, Python and load, on which the figures depend."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()},"

@@ -16,12 +16,12 @@ from bench.progress import say
 
 CONNECTIONS: Final = 8
 SECONDS: Final = 1
-"""Of one measurement; many short rounds even out how the kernel spreads connections."""
+"""Duration of a round; many short rounds even out how the kernel spreads connections."""
 SCRIPT: Final = Path(__file__).parent / "request.lua"
 
 
 class Sample(NamedTuple):
-    """What one run, or the median of several, has shown."""
+    """The result of one run, or the median of several."""
 
     rate: float
     p50_ms: float
@@ -30,7 +30,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Tasks:
-    """Which tasks the requests of an operation name in turn: `first`, `first + step`, …"""
+    """The task ids that the requests of an operation use in turn: `first`, `first + step`, …"""
 
     first: int = 1
     step: int = 1
@@ -40,12 +40,12 @@ class Tasks:
 
 @dataclass
 class Operation:
-    """One kind of request; see request.lua for what stands in braces.
+    """One kind of request; request.lua explains the placeholders in braces.
 
     Attributes:
-        by: id and password for Basic; None sends none.
-        many: how many tasks one request is about.
-        is_once: whether each task serves one request only.
+        by: id and password for HTTP Basic; None sends no credentials.
+        many: number of task ids in one request.
+        is_once: each task can be used by one request only.
         skip: how many requests have been sent.
     """
 
@@ -61,7 +61,7 @@ class Operation:
     skip: int = 0
 
     def measure(self, seconds: int = SECONDS) -> Sample:
-        """Send requests for a while; every answer has to be a success."""
+        """Send requests for `seconds`; raise SystemExit if an answer is not a success."""
         words = _run(self._command(seconds))
         requests, duration, p50, p99, refused, broken = map(int, words)
         self.skip += requests + self.connections
@@ -84,14 +84,14 @@ class Operation:
 
 
 class Rounds:
-    """Samples of several operations, measured in turn, so that a drift of the machine is shared."""
+    """Samples of several operations, measured in turn, so other load affects all of them."""
 
     def __init__(self, operations: dict[str, Operation]) -> None:
         self._operations = operations
         self._samples: dict[str, list[Sample]] = {name: [] for name in operations}
 
     def run(self, title: str, rounds: int, seconds: int = SECONDS) -> Self:
-        """Measure; a first round warms up and does not count."""
+        """Measure all operations; the first round is a warm-up and is not recorded."""
         for number in range(rounds + 1):
             say(f"{title}: round {number} of {rounds}")
             for name, operation in self._operations.items():
@@ -105,7 +105,7 @@ class Rounds:
         return Sample(*map(statistics.median, zip(*self._samples[name], strict=True)))
 
     def ratio(self, name: str, limit: str) -> float:
-        """Return the median of how an operation's rate was to another's in the same round."""
+        """Return the median, over rounds, of an operation's rate divided by that of `limit`."""
         pairs = zip(self._samples[name], self._samples[limit], strict=True)
         return statistics.median(one.rate / other.rate for one, other in pairs)
 
@@ -116,14 +116,14 @@ def basic(user_id: int, password: str) -> str:
 
 
 def require() -> None:
-    """End the program with advice where wrk is missing."""
+    """Raise SystemExit if wrk is not installed."""
     if shutil.which("wrk") is None:
         sys.exit("The bench needs wrk: apt-get install wrk")
 
 
 def _run(command: Sequence[str]) -> list[str]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = re.search(r"^RESULT (.*)$", done.stdout, re.MULTILINE)
-    if found is None:
+    match = re.search(r"^RESULT (.*)$", done.stdout, re.MULTILINE)
+    if match is None:
         sys.exit(f"wrk failed: {done.stdout} {done.stderr}")
-    return found[1].split()
+    return match[1].split()
