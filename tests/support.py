@@ -133,8 +133,8 @@ class Installation:
 
 def ambient() -> dict[str, str]:
     """This process's environment without settings of the service."""
-    ours = GUIDES_VARIABLES + OUR_VARIABLES
-    return {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+    settings = GUIDES_VARIABLES + OUR_VARIABLES
+    return {k: v for k, v in os.environ.items() if not k.startswith(settings)}
 
 
 def without_coverage(env: dict[str, str]) -> dict[str, str]:

@@ -30,9 +30,9 @@ def note(status: int, body: bytes) -> None:
 
 def mistakes(provoked: Provoked) -> list[str]:
     """Sentences on what was answered and is otherwise in the table, or not at all."""
-    told = {code: f"has {remedy.status} in the table" for code, remedy in CODES.items()}
+    tabled = {code: f"has {remedy.status} in the table" for code, remedy in CODES.items()}
     return [
-        f"The code {code} came with {status} and {told.get(code, 'is in no table')}."
+        f"The code {code} came with {status} and {tabled.get(code, 'is in no table')}."
         for code, status in sorted(provoked)
         if code not in CODES or CODES[code].status != status
     ]

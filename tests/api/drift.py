@@ -29,9 +29,9 @@ ROWS = {
 def check_stores(installation: Installation) -> None:
     """After a pass: indexes fit the entities, and PostgreSQL has what Redis has."""
     settings = installation.settings
-    found = fsck(settings.redis_url, settings.key_prefix)
-    found += drift(settings.redis_url, settings.key_prefix, settings.database_url)
-    assert not found, "\n".join(found)
+    faults = fsck(settings.redis_url, settings.key_prefix)
+    faults += drift(settings.redis_url, settings.key_prefix, settings.database_url)
+    assert not faults, "\n".join(faults)
 
 
 def drift(url: str, prefix: str, database_url: str) -> list[str]:
@@ -75,6 +75,6 @@ def _expected(store: Store, kind: str) -> dict[int, dict[str, Any]]:
 
 def _differences(kind: str, redis: dict[int, Any], postgres: dict[int, Any]) -> Iterator[str]:
     for entity_id in sorted(redis.keys() | postgres.keys()):
-        ours, theirs = redis.get(entity_id), postgres.get(entity_id)
-        if ours != theirs:
-            yield f"{kind} {entity_id} is {ours} in Redis, {theirs} in PostgreSQL"
+        entity, row = redis.get(entity_id), postgres.get(entity_id)
+        if entity != row:
+            yield f"{kind} {entity_id} is {entity} in Redis, {row} in PostgreSQL"

@@ -55,12 +55,12 @@ class Model(World):
     def search_users(self, me: Entity, query: Query) -> Data:
         require(me["role"] != "user", 403)
         given = read_query(query, "q")
-        found = [
+        results = [
             user
             for user in self.reachable_users(me)
             if matches(given["q"], user["full_name"], user["email"], user["number"])
         ]
-        return page("results", found, given, query=given["q"])
+        return page("results", results, given, query=given["q"])
 
     def create_user(self, me: Entity, body: Any) -> Data:
         require(me["role"] != "user", 403)
@@ -250,12 +250,12 @@ class Model(World):
     def search_tasks(self, me: Entity, query: Query) -> Data:
         require(me["role"] != "user", 403)
         given = read_query(query, "q")
-        found = [
+        results = [
             {"user_id": task["user_id"], "task": task}
             for task in self.visible_tasks(me)
             if matches(given["q"], task["title"], task["information"])
         ]
-        return page("results", found, given, query=given["q"])
+        return page("results", results, given, query=given["q"])
 
     def filter_tasks(self, me: Entity, query: Query) -> Data:
         names = ("status", "priority", "group_id", "user_id")

@@ -47,7 +47,7 @@ WRONG_PASSWORD = "not the password"
 STAMPS = ("created_at", "updated_at", "version")
 
 
-class Duet:
+class ServiceAndModel:
     """One installation and its model.
 
     Each example begins with the owner, a cast of four namesakes, two groups and some tasks. What an
@@ -63,7 +63,7 @@ class Duet:
         self.gone: dict[str, list[int]] = {"user": [], "group": [], "task": []}
         self.seen: dict[tuple[str, int], Any] = {}
         self.impostors = 0
-        self.is_out_of_step = False
+        self.has_diverged = False
 
     # an example
 
@@ -88,16 +88,16 @@ class Duet:
         for endpoint in ("list_users", "list_groups", "filter_tasks"):
             self.play(endpoint, OWNER, {})
         self.installation.sync()
-        self.is_out_of_step = True
+        self.has_diverged = True
         check_stores(self.installation)
-        self.is_out_of_step = False
+        self.has_diverged = False
 
     def sync(self, action: str) -> None:
         """What the owner may do to the stores is nothing that anybody sees."""
-        self.is_out_of_step = True
+        self.has_diverged = True
         answer = self.api("POST", f"/admin/sync?action={action}", by="owner")
         assert answer.status == 200, answer.body
-        self.is_out_of_step = False
+        self.has_diverged = False
 
     def _clear(self) -> None:
         for group_id in list(self.model.groups):
@@ -122,7 +122,7 @@ class Duet:
 
     def play(self, endpoint: str, by: Caller, *args: Any, match: str | None = None) -> Answer:
         """Ask both; any difference is an AssertionError."""
-        self.is_out_of_step = True
+        self.has_diverged = True
         caller, credentials = self._caller(by)
         resolved = [self._resolved(arg, caller) for arg in args]
         resolved = [self._suitable(resolved) if arg is None else arg for arg in resolved]
@@ -130,10 +130,10 @@ class Duet:
         answer, stale = self._ask(endpoint, credentials, resolved, match)
         born = _born(answer)
         expected = self.model.answer(endpoint, caller, *resolved, born=born, stale=stale)
-        said = (answer.status, self._bare(answer))
-        assert said == expected, f"{endpoint} {resolved} by {caller}:\n{said}\nnot\n{expected}"
+        actual = (answer.status, self._bare(answer))
+        assert actual == expected, f"{endpoint} {resolved} by {caller}:\n{actual}\nnot\n{expected}"
         self._remember(before, answer, resolved)
-        self.is_out_of_step = False
+        self.has_diverged = False
         return answer
 
     def _ask(

@@ -79,8 +79,8 @@ def guides_tour(api: Api, home: Path) -> list[str]:
 def readmes_tour(api: Api) -> Iterator[str]:
     """The README's tour with passwords of our own; yields what is answered."""
     for command in COMMANDS:
-        for theirs, ours in TOURISTS.items():
-            command = command.replace(theirs, ours)
+        for printed, own in TOURISTS.items():
+            command = command.replace(printed, own)
         yield curl(command, api.url, "-i")
 
 
@@ -92,36 +92,36 @@ def misplaced(api: Api) -> Iterator[str]:
         {"password": BAD, "colour": 1},
         {"password": [BAD], "Password": BAD},
     ):
-        yield told(api("PUT", user, by="owner", json=body))
-    yield told(api("PUT", user, by="owner", data=f'{{"password": "{BAD}"'.encode()))
+        yield text_of(api("PUT", user, by="owner", json=body))
+    yield text_of(api("PUT", user, by="owner", data=f'{{"password": "{BAD}"'.encode()))
     for name, password in ((3, TOURISTS["mypassword"]), (3, CHANGED), ("alice@company.com", WRONG)):
-        yield told(api("GET", user, by=(name, password)))
+        yield text_of(api("GET", user, by=(name, password)))
     for name in (NAME, f"{NAME}@x.com", NUMBER):
-        yield told(api("GET", user, by=(name, WRONG)))
+        yield text_of(api("GET", user, by=(name, WRONG)))
     for headers in (
         {"Authorization": f"Bearer {NAME}"},
         {"Authorization": basic(NAME, "")[:-1]},
         {"X-Owner-Password": HEADER},
     ):
-        yield told(api("GET", user, headers=headers))
-    yield told(api("GET", user, by="owner", headers={"X-Request-ID": ID}))
+        yield text_of(api("GET", user, headers=headers))
+    yield text_of(api("GET", user, by="owner", headers={"X-Request-ID": ID}))
     for path in ("/health", user):
-        yield told(api("GET", f"{path}?password={QUERY}", by="owner"))
+        yield text_of(api("GET", f"{path}?password={QUERY}", by="owner"))
     for path in (f"/{WORD}", f"/users/{WORD}/tasks/", f"/groups/1/{quote(ID)}/{NUMBER}"):
-        yield told(api("POST", path, by="owner"))
-    yield told(api(METHOD, user, by="owner"))
+        yield text_of(api("POST", path, by="owner"))
+    yield text_of(api(METHOD, user, by="owner"))
     api("PUT", user, by="owner", json={KEY: 1})
 
 
 def kept(api: Api) -> Iterator[str]:
     """Everything that can be listed and copied; yields what is answered."""
     for path in ("/users", "/groups", "/tasks/filter", "/admin/status", "/admin/stats"):
-        yield told(api("GET", path, by="owner"))
+        yield text_of(api("GET", path, by="owner"))
     for action in ("force", "backup"):
-        yield told(api("POST", f"/admin/sync?action={action}", by="owner"))
+        yield text_of(api("POST", f"/admin/sync?action={action}", by="owner"))
 
 
-def told(answer: Answer) -> str:
+def text_of(answer: Answer) -> str:
     return f"{answer.headers}{answer.body.decode()}"
 
 

@@ -103,8 +103,8 @@ def test_malformed_logins_get_the_same_401_as_a_wrong_password(
     api: Api, number: int, header: str
 ) -> None:
     wrong = api("GET", "/users", by=(UNKNOWN, "x"), headers=from_address(number))
-    odd = api("GET", "/users", headers=from_address(number) | {"Authorization": header})
-    assert sameness(odd) == sameness(wrong)
+    answer = api("GET", "/users", headers=from_address(number) | {"Authorization": header})
+    assert sameness(answer) == sameness(wrong)
 
 
 def sameness(answer: Answer) -> Any:

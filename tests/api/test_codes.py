@@ -57,15 +57,15 @@ def run(folder: Path, *options: str, extra: str = "busy", missing: str = "", end
         text=True,
         check=False,
     )
-    said = [line for line in done.stdout.splitlines() if "the code " in line.lower()]
-    return " ".join([str(done.returncode), *said])
+    complaints = [line for line in done.stdout.splitlines() if "the code " in line.lower()]
+    return " ".join([str(done.returncode), *complaints])
 
 
 @pytest.mark.parametrize("processes", ["0", "2"])
 def test_a_whole_run_fails_for_a_code_that_no_test_provokes(tmp_path: Path, processes: str) -> None:
     assert run(tmp_path, "-n", processes) == "0"
-    said = run(tmp_path, "-n", processes, missing="fenced")
-    assert said == "1 No test provokes the code fenced."
+    outcome = run(tmp_path, "-n", processes, missing="fenced")
+    assert outcome == "1 No test provokes the code fenced."
 
 
 @pytest.mark.parametrize(
@@ -87,5 +87,5 @@ def test_a_partial_run_does_not_report_missing_codes(
 
 @pytest.mark.parametrize("end", ["", "pytest.skip()", "assert False"])
 def test_any_run_fails_for_a_code_that_is_in_no_table(tmp_path: Path, end: str) -> None:
-    said = run(tmp_path, "test_it.py", extra="made_up", end=end)
-    assert said == "1 The code made_up came with 418 and is in no table."
+    outcome = run(tmp_path, "test_it.py", extra="made_up", end=end)
+    assert outcome == "1 The code made_up came with 418 and is in no table."

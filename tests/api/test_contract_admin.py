@@ -48,12 +48,12 @@ def populate(api: Api) -> Any:
 
 def test_before_the_first_pass_there_is_no_last_sync(api: Api) -> None:
     populate(api)
-    told = status(api)
-    assert (told["last_sync"], told["time_since_last_sync"]) == (None, None)
-    assert told["interval"] == "15m0s"
-    assert told["pending_changes"] is True
-    assert set(told["dirty_types"]) >= {"users", "groups", "tasks"}
-    assert (told["redis_status"], told["postgres_status"]) == ("connected", "connected")
+    data = status(api)
+    assert (data["last_sync"], data["time_since_last_sync"]) == (None, None)
+    assert data["interval"] == "15m0s"
+    assert data["pending_changes"] is True
+    assert set(data["dirty_types"]) >= {"users", "groups", "tasks"}
+    assert (data["redis_status"], data["postgres_status"]) == ("connected", "connected")
 
 
 @pytest.mark.parametrize(
@@ -66,10 +66,10 @@ def test_the_interval_is_written_as_go_does(install: Install, setting: str, show
 def test_a_forced_pass_copies_all_changes_and_counts_them(api: Api) -> None:
     populate(api)
     assert act(api, "force")
-    told = status(api)
-    assert (told["pending_changes"], told["dirty_types"]) == (False, [])
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", told["last_sync"])
-    assert DURATION.fullmatch(told["time_since_last_sync"])
+    data = status(api)
+    assert (data["pending_changes"], data["dirty_types"]) == (False, [])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", data["last_sync"])
+    assert DURATION.fullmatch(data["time_since_last_sync"])
     stats = ok(api("GET", "/admin/stats", by="owner"))
     assert stats["redis"] == stats["postgresql"] == {"users": 2, "groups": 1, "tasks": 1}
     assert stats["sync"].items() >= {"pending_changes": False}.items()
@@ -100,10 +100,10 @@ def test_a_pass_writes_deletes_too(api: Api) -> None:
 def test_a_backup_is_a_private_file_with_its_hash_in_the_answer(installation: Installation) -> None:
     api = installation.client()
     user = populate(api)
-    told = act(api, "backup")
+    result = act(api, "backup")
     (path,) = installation.settings.backup_dir.iterdir()
     content = path.read_bytes()
-    values = list(flat(told))
+    values = list(flat(result))
     assert path.name in values
     assert len(content) in values
     assert hashlib.sha256(content).hexdigest() in values

@@ -59,21 +59,21 @@ ODD_IDS = [
 ODD_IDS += [str(2**63), str(2**64 + 1), "9" * 99, "null", "None", "{id}", "%7Bid%7D", "1,2", "*"]
 
 
-@pytest.mark.parametrize("odd", ODD_IDS)
-def test_a_malformed_id_in_a_path_is_an_unknown_route_for_everyone(api: Api, odd: str) -> None:
+@pytest.mark.parametrize("bad_id", ODD_IDS)
+def test_a_malformed_id_in_a_path_is_an_unknown_route_for_everyone(api: Api, bad_id: str) -> None:
     user = (2, "wrong")
     for path in [
-        f"/users/{odd}",
-        f"/users/{odd}/worktimes",
-        f"/users/{odd}/tasks",
-        f"/users/1/tasks/{odd}",
-        f"/groups/{odd}",
-        f"/groups/{odd}/stats",
+        f"/users/{bad_id}",
+        f"/users/{bad_id}/worktimes",
+        f"/users/{bad_id}/tasks",
+        f"/users/1/tasks/{bad_id}",
+        f"/groups/{bad_id}",
+        f"/groups/{bad_id}/stats",
     ]:
         for by in ("owner", None, user):
             refused(api("GET", path, by=by), 404)
-    refused(api("DELETE", f"/groups/1/users/{odd}", by="owner"), 404)
-    refused(api("PUT", f"/users/1/tasks/{odd}/done", by="owner"), 404)
+    refused(api("DELETE", f"/groups/1/users/{bad_id}", by="owner"), 404)
+    refused(api("PUT", f"/users/1/tasks/{bad_id}/done", by="owner"), 404)
 
 
 def test_the_largest_id_is_one_that_is_not_there(api: Api) -> None:
@@ -229,12 +229,12 @@ def test_a_groups_page_is_always_answered_since_its_counts_have_no_version(api: 
 
 def test_endpoints_that_need_no_body_ignore_one(api: Api) -> None:
     task = new_task(api, 1, 1)
-    odd = {"data": b"{[", "headers": {"Content-Type": "text/plain"}}
+    ignored = {"data": b"{[", "headers": {"Content-Type": "text/plain"}}
     path = f"/users/1/tasks/{task['id']}"
-    assert ok(api("PUT", f"{path}/done", by="owner", **odd))["task"]["status"] is True
-    ok(api("GET", path, by="owner", **odd))
-    ok(api("DELETE", path, by="owner", **odd))
-    ok(api("POST", "/admin/sync?action=backup", by="owner", **odd))
+    assert ok(api("PUT", f"{path}/done", by="owner", **ignored))["task"]["status"] is True
+    ok(api("GET", path, by="owner", **ignored))
+    ok(api("DELETE", path, by="owner", **ignored))
+    ok(api("POST", "/admin/sync?action=backup", by="owner", **ignored))
 
 
 def test_a_body_over_the_limit_is_413_by_length_and_in_chunks(installation: Installation) -> None:

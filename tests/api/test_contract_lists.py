@@ -42,8 +42,8 @@ def api(install: Install) -> Api:
     return api
 
 
-def ids(found: list[Any]) -> list[int]:
-    return [each.get("task", each)["id"] for each in found]
+def ids(entries: list[Any]) -> list[int]:
+    return [each.get("task", each)["id"] for each in entries]
 
 
 @pytest.mark.parametrize(("path", "key"), LISTS.items())
@@ -60,18 +60,18 @@ def test_pages_joined_are_the_whole_list_by_id(api: Api, path: str, key: str, by
 
 def walked(api: Api, path: str, key: str, by: Caller, limit: int) -> list[Any]:
     """The whole list, page by page; `next_after` and the Link header lead the same way."""
-    url, found = f"{path}{'&' if '?' in path else '?'}limit={limit}", []
+    url, entries = f"{path}{'&' if '?' in path else '?'}limit={limit}", []
     while url:
         answer = api("GET", url, by=by)
         page = ok(answer)
         assert page["count"] == len(page[key]) <= limit
-        found += page[key]
+        entries += page[key]
         url = next_url(answer.headers["Link"])
         assert (url is None) == (page["next_after"] is None)
         if url:
-            assert page["next_after"] == ids(found)[-1]
+            assert page["next_after"] == ids(entries)[-1]
             assert re.search(rf"[?&]after={page['next_after']}(&|$)", url)
-    return found
+    return entries
 
 
 def next_url(link: str | None) -> str | None:

@@ -116,9 +116,9 @@ def test_a_moved_task_is_in_its_new_group_only(api: Api, team: Team) -> None:
 
 def listed(api: Api, path: str, by: Any = "owner") -> list[int]:
     data = ok(api("GET", path, by=by))
-    found = [each.get("task", each) for each in data.get("tasks", data.get("results"))]
-    assert data["count"] == len(found)
-    return [task["id"] for task in found]
+    entries = [each.get("task", each) for each in data.get("tasks", data.get("results"))]
+    assert data["count"] == len(entries)
+    return [task["id"] for task in entries]
 
 
 def test_an_owner_may_put_a_task_where_its_user_does_not_belong(api: Api, team: Team) -> None:
@@ -224,10 +224,10 @@ def test_task_search_finds_titles_and_informations_literally_in_any_case(
     data = ok(api("GET", f"/tasks/search?q={query}", by="owner"))
     assert set(data) == {"query", "results", "count"}
     tasks = {task["id"]: task for task in searched}
-    found = [each for each in data["results"] if each["task"]["id"] in tasks]
-    assert [each["task"]["title"] for each in found] == titles
-    assert all(each["task"] == tasks[each["task"]["id"]] for each in found)
-    assert all(each["user_id"] == each["task"]["user_id"] for each in found)
+    results = [each for each in data["results"] if each["task"]["id"] in tasks]
+    assert [each["task"]["title"] for each in results] == titles
+    assert all(each["task"] == tasks[each["task"]["id"]] for each in results)
+    assert all(each["user_id"] == each["task"]["user_id"] for each in results)
 
 
 @pytest.fixture(scope="module")

@@ -152,9 +152,9 @@ def test_a_group_admin_sees_themselves_and_the_members_of_their_groups(api: Api)
         "A\u030angstrom".replace("o", "ö"),
         members[1]["email"].upper(),
     ):
-        found = ok(api("GET", f"/users/search?q={word_in_url(word)}", by=login(head)))
-        assert (found["query"], found["count"]) == (word, 1)
-        assert found["results"] == [members[1]]
+        data = ok(api("GET", f"/users/search?q={word_in_url(word)}", by=login(head)))
+        assert (data["query"], data["count"]) == (word, 1)
+        assert data["results"] == [members[1]]
     hidden = word_in_url(stranger["full_name"])
     assert ok(api("GET", f"/users/search?q={hidden}", by=login(head)))["results"] == []
 
@@ -178,9 +178,9 @@ def test_user_search_finds_names_emails_and_numbers_and_takes_signs_literally(ap
         ("N°", range(7)),
         (users[2]["email"].upper(), [2]),
     ]:
-        found = ok(api("GET", f"/users/search?q={word_in_url(word)}", by="owner"))["results"]
-        ours = [user["id"] for user in found if user["number"].startswith("n°")]
-        assert ours == [users[i]["id"] for i in expected], word
+        results = ok(api("GET", f"/users/search?q={word_in_url(word)}", by="owner"))["results"]
+        ids = [user["id"] for user in results if user["number"].startswith("n°")]
+        assert ids == [users[i]["id"] for i in expected], word
 
 
 def test_user_1_cannot_be_deleted_or_demoted(api: Api) -> None:

@@ -21,9 +21,9 @@ def words(text: str) -> set[str]:
 
 
 def test_a_preflight_of_a_listed_origin_is_answered(open_api: Api) -> None:
-    asked = {"Origin": OURS, "Access-Control-Request-Method": "PUT"}
-    asked["Access-Control-Request-Headers"] = ", ".join([*SENT, "x-other"])
-    answer = open_api("OPTIONS", "/users/1", headers=asked)
+    headers = {"Origin": OURS, "Access-Control-Request-Method": "PUT"}
+    headers["Access-Control-Request-Headers"] = ", ".join([*SENT, "x-other"])
+    answer = open_api("OPTIONS", "/users/1", headers=headers)
     assert answer.status == 200
     assert answer.headers["Access-Control-Allow-Origin"] == OURS
     assert words(answer.headers["Access-Control-Allow-Headers"]) == set(SENT)
@@ -61,8 +61,8 @@ def test_other_origins_get_no_cors_headers(open_api: Api, method: str, origin: s
 
 
 def test_without_a_list_there_is_nothing_of_it(api: Api) -> None:
-    asked = {"Origin": OURS, "Access-Control-Request-Method": "GET"}
+    headers = {"Origin": OURS, "Access-Control-Request-Method": "GET"}
     for method in ("OPTIONS", "GET"):
-        answer = api(method, "/users", headers=asked)
+        answer = api(method, "/users", headers=headers)
         assert not [name for name in answer.headers if name.lower().startswith("access-control")]
         assert "Vary" not in answer.headers

@@ -19,10 +19,10 @@ NGINX = (ROOT / "deploy/nginx.conf").read_text()
 
 def codes_in_source() -> set[str]:
     """Every literal that becomes the code of an error, wherever in the service it is written."""
-    found = {code for code, _ in responses.HTTP_ERRORS.values()}
+    codes = {code for code, _ in responses.HTTP_ERRORS.values()}
     for path in (ROOT / "taskapi").rglob("*.py"):
-        found.update(codes_of(ast.parse(path.read_text())))
-    return found
+        codes.update(codes_of(ast.parse(path.read_text())))
+    return codes
 
 
 def codes_of(tree: ast.Module) -> Iterator[str]:
@@ -36,8 +36,8 @@ def codes_of(tree: ast.Module) -> Iterator[str]:
 
 def answers_in_nginx() -> set[tuple[str, int]]:
     """Every code that nginx answers itself, with its status."""
-    found = re.findall(r'return (\d{3}) .*"code":"(\w+)"', NGINX)
-    return {(code, int(status)) for status, code in found}
+    answers = re.findall(r'return (\d{3}) .*"code":"(\w+)"', NGINX)
+    return {(code, int(status)) for status, code in answers}
 
 
 def test_every_code_of_the_source_is_in_the_table_and_nothing_else() -> None:

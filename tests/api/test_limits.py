@@ -61,10 +61,10 @@ def test_a_redis_that_drops_data_is_refused_at_the_start(
         done = subprocess.run(
             command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=30, check=False
         )
-        said = done.stdout + done.stderr
+        output = done.stdout + done.stderr
         assert done.returncode == 1
-        assert "set maxmemory-policy noeviction" in said
-        assert "Traceback" not in said
+        assert "set maxmemory-policy noeviction" in output
+        assert "Traceback" not in output
     assert any(policy in warning for warning in status(api)["warnings"])
 
 
@@ -191,8 +191,8 @@ def peak_kilobytes(installation: Installation, act: str, count: int) -> int:
         [sys.executable, "-c", MEASURED.format(act=act)], cwd=ROOT, check=True,
         input=json.dumps(installation.env), capture_output=True, text=True,
     )  # fmt: skip
-    kilobytes, told = done.stdout.splitlines()[-1].split(" ", 1)
-    assert json.loads(told)["tasks"] == count
+    kilobytes, counts = done.stdout.splitlines()[-1].split(" ", 1)
+    assert json.loads(counts)["tasks"] == count
     return int(kilobytes)
 
 

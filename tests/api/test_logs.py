@@ -22,7 +22,7 @@ COMMON = {"time", "level", "event", "method", "path", "status", "duration_ms", "
 NASTY = [chr(code) for code in (*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029, 0xD800, 0xDFFF)]
 
 
-class Witness:
+class LoggedClient:
     """A client, and what the lines of its answers say beyond what all lines do."""
 
     def __init__(self, api: Api, capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,30 +30,30 @@ class Witness:
         self._lines: list[dict[str, Any]] = []
         capsys.readouterr()
 
-    def said_of(self, answer: Answer) -> dict[str, Any]:
+    def extra_fields(self, answer: Answer) -> dict[str, Any]:
         self._lines += map(json.loads, self._capsys.readouterr().out.splitlines())
         wanted = answer.headers["X-Request-ID"]
-        (found,) = (
+        (fields,) = (
             line for line in self._lines if line.get("request_id") == wanted and "status" in line
         )
-        assert found["status"] == answer.status
-        assert set(found) >= COMMON
-        return {name: value for name, value in found.items() if name not in COMMON}
+        assert fields["status"] == answer.status
+        assert set(fields) >= COMMON
+        return {name: value for name, value in fields.items() if name not in COMMON}
 
 
 @pytest.fixture
-def witness(install: Install, capsys: pytest.CaptureFixture[str]) -> Witness:
-    return Witness(install(LOG_FORMAT="json").client(), capsys)
+def logged(install: Install, capsys: pytest.CaptureFixture[str]) -> LoggedClient:
+    return LoggedClient(install(LOG_FORMAT="json").client(), capsys)
 
 
-def test_the_line_of_a_change_has_caller_action_and_ids(witness: Witness) -> None:
-    api = witness.api
+def test_the_line_of_a_change_has_caller_action_and_ids(logged: LoggedClient) -> None:
+    api = logged.api
     team = {"user": 2, "group": 1}
     person = {"full_name": "A", "email": "a@b.co", "password": PASSWORD}
     week = {"work_times": {"Monday": 8}}
     done = {"task_ids": [1, 9], "action": "mark_done"}
     batch = {"action": "mark_done", "count": 1, "failed": 1, "tasks": [1]}
-    task, tasks, ours = "/users/2/tasks/1", "/users/2/tasks", {"user": 2, "task": 1}
+    task, tasks, ids = "/users/2/tasks/1", "/users/2/tasks", {"user": 2, "task": 1}
     sync, no_reseed = "/admin/sync?action=", {"reseed": "false"}
     story: list[tuple[str, str, Any, str, dict[str, Any]]] = [
         ("POST", "/users", person, "user.create", {"user": 2}),
@@ -62,11 +62,11 @@ def test_the_line_of_a_change_has_caller_action_and_ids(witness: Witness) -> Non
         ("POST", "/groups", {"name": "G", "admin_id": 1}, "group.create", {"group": 1}),
         ("PATCH", "/groups/1", {"name": "H"}, "group.update", {"group": 1}),
         ("POST", "/groups/1/users", {"user_id": 2}, "member.add", team),
-        ("POST", tasks, {"title": "T", "group_id": 1}, "task.create", ours),
-        ("PUT", task, {"title": "U"}, "task.update", ours),
-        ("PUT", f"{task}/done", ..., "task.done", ours),
+        ("POST", tasks, {"title": "T", "group_id": 1}, "task.create", ids),
+        ("PUT", task, {"title": "U"}, "task.update", ids),
+        ("PUT", f"{task}/done", ..., "task.done", ids),
         ("POST", "/tasks/batch", done, "tasks.batch", batch),
-        ("DELETE", task, ..., "task.delete", ours),
+        ("DELETE", task, ..., "task.delete", ids),
         ("DELETE", "/groups/1/users/2", ..., "member.remove", team),
         ("DELETE", "/groups/1", ..., "group.delete", {"group": 1}),
         ("DELETE", "/users/2", ..., "user.delete", {"user": 2}),
@@ -77,9 +77,9 @@ def test_the_line_of_a_change_has_caller_action_and_ids(witness: Witness) -> Non
     for method, path, body, action, what in story:
         answer = api(method, path, by="owner", json=body)
         assert answer.status in (200, 201), answer.body
-        assert witness.said_of(answer) == {"caller": 1, "audit": action} | what
+        assert logged.extra_fields(answer) == {"caller": 1, "audit": action} | what
     answer = api("GET", "/users", by="owner")
-    assert witness.said_of(answer) == {"caller": 1}
+    assert logged.extra_fields(answer) == {"caller": 1}
 
 
 def test_each_view_that_changes_something_has_an_action(installation: Installation) -> None:
@@ -93,8 +93,8 @@ def test_each_view_that_changes_something_has_an_action(installation: Installati
         assert app.extensions["unknown_words"].sub("*", path) == path
 
 
-def test_the_line_of_a_refusal_has_caller_and_action(witness: Witness) -> None:
-    api, path, by = witness.api, "/users/2", (2, "wrong-one")
+def test_the_line_of_a_refusal_has_caller_and_action(logged: LoggedClient) -> None:
+    api, path, by = logged.api, "/users/2", (2, "wrong-one")
     user = new_user(api)
     person = {"full_name": "A", "email": user["email"], "password": PASSWORD}
     stale = {"If-Match": '"9999"'}
@@ -135,11 +135,11 @@ def test_the_line_of_a_refusal_has_caller_and_action(witness: Witness) -> None:
     statuses = [401] * 5 + [403, 409, 412, 400, 404, 404, 429]
     assert [answer.status for answer, _ in story] == statuses
     for answer, expected in story:
-        assert witness.said_of(answer) == expected
+        assert logged.extra_fields(answer) == expected
 
 
-def test_a_batch_names_its_first_tasks_and_their_number(witness: Witness) -> None:
-    api = witness.api
+def test_a_batch_names_its_first_tasks_and_their_number(logged: LoggedClient) -> None:
+    api = logged.api
     admin = new_admin(api)
     group = new_group(api, admin["id"])
     ids = [new_task(api, admin["id"], group["id"])["id"] for _ in range(IDS_MOST + 1)]
@@ -147,7 +147,7 @@ def test_a_batch_names_its_first_tasks_and_their_number(witness: Witness) -> Non
         "POST", "/tasks/batch", by=login(admin), json={"task_ids": ids, "action": "delete"}
     )
     ok(answer)
-    line = witness.said_of(answer)
+    line = logged.extra_fields(answer)
     assert (line["count"], line["tasks"]) == (IDS_MOST + 1, ids[:IDS_MOST])
 
 
@@ -178,9 +178,15 @@ def test_long_values_are_cut(style: str) -> None:
 @pytest.mark.parametrize("style", logs.STYLES)
 def test_what_a_client_makes_up_is_one_line(install: Install, style: str) -> None:
     with install(TRUSTED_PROXIES="1", LOG_FORMAT=style).serve(workers=1) as api:
-        for odd in ("%0AForged", "%E2%80%A8Forged", "%C2%85Forged", "%ED%A0%80Forged", "%FFForged"):
-            api("GET", f"/nothing{odd}", headers={"X-Request-ID": "Forged line"})
-            api("FORGED", f"/users/{odd}/tasks/7")
+        for text in (
+            "%0AForged",
+            "%E2%80%A8Forged",
+            "%C2%85Forged",
+            "%ED%A0%80Forged",
+            "%FFForged",
+        ):
+            api("GET", f"/nothing{text}", headers={"X-Request-ID": "Forged line"})
+            api("FORGED", f"/users/{text}/tasks/7")
         api("GET", "/users", by=("a@b.co\nForged line", "x"))
         hop = {"X-Forwarded-For": "192.0.2.1\x85Forged caller=1"}
         assert api("GET", "/users", by=(1, "wrong-one"), headers=hop).status == 401

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from tests.api import bodies
 from tests.api.bodies import CALLERS, Caller, Ref, refs
-from tests.api.model_runner import Duet
+from tests.api.model_runner import ServiceAndModel
 from tests.conftest import Install
 
 EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "30"))
@@ -38,21 +38,21 @@ class Machine(RuleBasedStateMachine):
     """Each example begins with the same cast; after a failure it begins with a new installation."""
 
     install: ClassVar[Install]
-    duet: ClassVar[Duet | None] = None
+    pair: ClassVar[ServiceAndModel | None] = None
 
     @initialize()
     def begin(self) -> None:
-        if Machine.duet is None or Machine.duet.is_out_of_step:
-            Machine.duet = Duet(Machine.install(TRUSTED_PROXIES="1"))
-        self.duet_now = Machine.duet
-        self.duet_now.begin()
+        if Machine.pair is None or Machine.pair.has_diverged:
+            Machine.pair = ServiceAndModel(Machine.install(TRUSTED_PROXIES="1"))
+        self.pair_now = Machine.pair
+        self.pair_now.begin()
 
     def do(self, endpoint: str, by: Caller, *args: Any, match: str | None = None) -> None:
-        self.duet_now.play(endpoint, by, *args, match=match)
+        self.pair_now.play(endpoint, by, *args, match=match)
 
     def teardown(self) -> None:
-        if hasattr(self, "duet_now") and not self.duet_now.is_out_of_step:
-            self.duet_now.end()
+        if hasattr(self, "pair_now") and not self.pair_now.has_diverged:
+            self.pair_now.end()
 
     @rule(by=CALLERS, body=bodies.NEW_USERS)
     def create_user(self, by: Caller, body: Any) -> None:
@@ -145,7 +145,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(action=st.sampled_from(["force", "force", "force", "backup", "restore"]))
     def sync(self, action: str) -> None:
-        self.duet_now.sync(action)
+        self.pair_now.sync(action)
 
 
 def test_the_service_and_the_model_agree(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:

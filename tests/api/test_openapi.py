@@ -48,10 +48,10 @@ def resolved(value: dict[str, Any]) -> dict[str, Any]:
     """Return the value, or what its reference names."""
     if "$ref" not in value:
         return value
-    found: Any = DOCUMENT
+    node: Any = DOCUMENT
     for part in value["$ref"].removeprefix("#/").split("/"):
-        found = found[part]
-    return dict(found)
+        node = node[part]
+    return dict(node)
 
 
 def check(instance: Any, schema: dict[str, Any]) -> None:
@@ -192,14 +192,14 @@ def documented_for(method: str, path: str) -> dict[str, Any]:
 
 
 def check_answer(answer: Answer, operation: dict[str, Any]) -> None:
-    told = resolved(operation["responses"][str(answer.status)])
+    documented = resolved(operation["responses"][str(answer.status)])
     kind = answer.headers.get_content_type()
-    said = answer.json if kind == "application/json" else answer.body.decode()
-    check(said, told["content"][kind]["schema"])
-    ours = {name.lower() for name in answer.headers} - {"content-type", "content-length"}
-    assert ours <= {name.lower() for name in told["headers"]}
-    for name in told["headers"].keys() & set(answer.headers):
-        schema, value = resolved(told["headers"][name])["schema"], answer.headers[name]
+    content = answer.json if kind == "application/json" else answer.body.decode()
+    check(content, documented["content"][kind]["schema"])
+    names = {name.lower() for name in answer.headers} - {"content-type", "content-length"}
+    assert names <= {name.lower() for name in documented["headers"]}
+    for name in documented["headers"].keys() & set(answer.headers):
+        schema, value = resolved(documented["headers"][name])["schema"], answer.headers[name]
         check(int(value) if schema.get("type") == "integer" else value, schema)
 
 

@@ -139,11 +139,11 @@ def ask(api: Api, request: str) -> Answer:
 
 def test_every_endpoint_is_in_the_table(installation: Installation) -> None:
     routes = create_app(installation.settings).url_map
-    asked = set()
+    endpoints = set()
     for request in COSTS:
         _, method, path = request.split(" ")
-        asked.add(routes.bind("").match(path.partition("?")[0], method)[0])
-    assert asked == {rule.endpoint for rule in routes.iter_rules()}
+        endpoints.add(routes.bind("").match(path.partition("?")[0], method)[0])
+    assert endpoints == {rule.endpoint for rule in routes.iter_rules()}
 
 
 def test_no_request_costs_more_than_the_table_says(install: Install, counter: Counter) -> None:
@@ -154,9 +154,9 @@ def test_no_request_costs_more_than_the_table_says(install: Install, counter: Co
     for caller in ("owner", "admin", "user"):  # passwords are remembered from here on
         assert ask(api, f"{caller} GET /groups/1").status == 200
     counter.take()
-    found = {}
+    costs = {}
     for request in COSTS:
         answer = ask(api, request)
         assert answer.status in (200, 201), (request, answer.body)
-        found[request] = counter.take()
-    assert found == COSTS
+        costs[request] = counter.take()
+    assert costs == COSTS

@@ -30,7 +30,7 @@ TITLES = (
 
 
 @pytest.fixture
-def found(installation: Installation) -> Callable[[str], list[str]]:
+def find_titles(installation: Installation) -> Callable[[str], list[str]]:
     """Makes the tasks of TITLES, and finds titles as the owner."""
     api = installation.client()
     group = new_group(api)
@@ -63,38 +63,38 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("text", EXPECTED)
-def test_finds_what_was_never_synced(found: Callable[[str], list[str]], text: str) -> None:
-    assert found(text) == EXPECTED[text]
+def test_finds_what_was_never_synced(find_titles: Callable[[str], list[str]], text: str) -> None:
+    assert find_titles(text) == EXPECTED[text]
 
 
 @pytest.mark.parametrize("text", EXPECTED)
 def test_finds_what_postgres_has(
-    installation: Installation, found: Callable[[str], list[str]], text: str
+    installation: Installation, find_titles: Callable[[str], list[str]], text: str
 ) -> None:
     installation.sync()
-    assert found(text) == EXPECTED[text]
+    assert find_titles(text) == EXPECTED[text]
 
 
 def test_what_changed_since_the_sync_decides(
-    installation: Installation, found: Callable[[str], list[str]]
+    installation: Installation, find_titles: Callable[[str], list[str]]
 ) -> None:
     installation.sync()
     api = installation.client()
     ok(api("PUT", "/users/1/tasks/1", by="owner", json={"title": "renamed"}))
     ok(api("PUT", "/users/1/tasks/10", by="owner", json={"title": "now a Strasse too"}))
     ok(api("DELETE", "/users/1/tasks/2", by="owner"))
-    assert found("strasse") == ["now a Strasse too"]
-    assert found("renamed") == ["renamed"]
+    assert find_titles("strasse") == ["now a Strasse too"]
+    assert find_titles("renamed") == ["renamed"]
 
 
 def test_another_epochs_rows_are_not_believed(
-    installation: Installation, found: Callable[[str], list[str]]
+    installation: Installation, find_titles: Callable[[str], list[str]]
 ) -> None:
     installation.sync()
     with Database(installation.settings) as database:
         database.execute("UPDATE sync_state SET epoch = epoch + 1")
         database.execute("DELETE FROM tasks")
-    assert found("strasse") == EXPECTED["strasse"]
+    assert find_titles("strasse") == EXPECTED["strasse"]
 
 
 def test_pages_meet_without_gap_or_overlap(installation: Installation) -> None:
@@ -135,8 +135,8 @@ def test_a_group_admin_finds_their_groups_tasks_and_their_own(
     if is_synced:
         installation.sync()
     ok(api("PUT", path_of(moved), by="owner", json={"group_id": foreign}))
-    found, _ = search(api, by=login(admin), q="needle")
-    assert [task["id"] for task in found] == seen
+    tasks, _ = search(api, by=login(admin), q="needle")
+    assert [task["id"] for task in tasks] == seen
 
 
 def test_without_postgres_redis_is_scanned(installation: Installation) -> None:

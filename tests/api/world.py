@@ -73,8 +73,8 @@ class World:
         return self.group_in_reach(me, group_id)
 
     def task_in_reach(self, me: Entity, user_id: int, task_id: int) -> Entity:
-        found = any(t["id"] == task_id for t in self.visible_tasks(me, user_id=user_id))
-        require(found, 404 if is_owner(me) or user_id == me["id"] else 403)
+        is_visible = any(t["id"] == task_id for t in self.visible_tasks(me, user_id=user_id))
+        require(is_visible, 404 if is_owner(me) or user_id == me["id"] else 403)
         return self.tasks[task_id]
 
     def may_assign_to_group(self, me: Entity, user: Entity, group_id: int) -> bool:

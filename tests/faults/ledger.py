@@ -85,7 +85,7 @@ def judge(ledger: Ledger, final: dict[Key, Entity]) -> Verdict:
             verdict.resurrected += [f"{key} is back: {final[key]}"] if key in final else []
         elif key not in ledger.opened and final.get(key) != known:
             verdict.lost.append(f"{key} is {final.get(key)}, not {known}")
-    for operation in {id(found): found for found in ledger.opened.values()}.values():
+    for operation in {id(opened): opened for opened in ledger.opened.values()}.values():
         verdict.torn += _torn(operation, ledger, final)
     verdict.duplicated += _duplicated(ledger, final)
     return verdict
@@ -96,8 +96,8 @@ def _torn(operation: Open, ledger: Ledger, final: dict[Key, Entity]) -> Iterator
     keys = [key for key in operation.keys if ledger.known[key] is not None]
     is_done = [_is_done(operation, ledger.known[key], final.get(key)) for key in keys]
     if len(set(is_done)) > 1 or None in is_done:
-        found = [final.get(key) for key in keys]
-        yield f"{operation} ended as {found}, began as {[ledger.known[key] for key in keys]}"
+        states = [final.get(key) for key in keys]
+        yield f"{operation} ended as {states}, began as {[ledger.known[key] for key in keys]}"
 
 
 def _is_done(operation: Open, before: Entity | None, after: Entity | None) -> bool | None:

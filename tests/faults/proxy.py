@@ -110,13 +110,13 @@ class Proxy:
     def _is_lost(self, data: bytes, lost: list[Loss]) -> bool:
         """Note what happens to this request; True when it ends here."""
         with self._lock:
-            found = next((loss for loss in self._losses if loss[0] in data), None)
-            if not found:
+            planned = next((loss for loss in self._losses if loss[0] in data), None)
+            if not planned:
                 return False
-            self._losses.remove(found)
-        if found[1] is not Loss.REQUEST:
-            lost.append(found[1])
-        return found[1] is Loss.REQUEST
+            self._losses.remove(planned)
+        if planned[1] is not Loss.REQUEST:
+            lost.append(planned[1])
+        return planned[1] is Loss.REQUEST
 
     @staticmethod
     def _drop(end: socket.socket) -> None:

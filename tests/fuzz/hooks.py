@@ -16,7 +16,7 @@ WELL_FORMED: dict[int, set[str]] = {
     412: {"version_mismatch"},
 }
 """Why a request whose form is right may be refused, beside what Schemathesis knows of."""
-SAID_OF_FIELDS = (
+FIELD_ERRORS = (
     "Must be a whole number",  # a 1.0 is one to JSON Schema, and to us none
     "Only action=force can reseed PostgreSQL.",  # two parameters at once: no schema says that
 )
@@ -80,6 +80,8 @@ def filter_failure(_: Any, failure: Failure, case: Any, response: Any) -> bool:
     if not isinstance(failure, RejectedPositiveData):
         return True
     error = response.json()
-    said = [sentence for sentences in error.get("fields", {}).values() for sentence in sentences]
+    sentences = [
+        sentence for sentences in error.get("fields", {}).values() for sentence in sentences
+    ]
     is_excused = error["code"] in WELL_FORMED.get(response.status_code, ())
-    return not (is_excused or (said and all(s.startswith(SAID_OF_FIELDS) for s in said)))
+    return not (is_excused or (sentences and all(s.startswith(FIELD_ERRORS) for s in sentences)))

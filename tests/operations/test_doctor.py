@@ -32,13 +32,13 @@ def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
         yield server
 
 
-def found(settings: Settings, clock: Callable[[], float] = time.time) -> dict[str, Finding]:
+def examine(settings: Settings, clock: Callable[[], float] = time.time) -> dict[str, Finding]:
     return {finding.name: finding for finding in doctor.examine(settings, clock)}
 
 
 def seen(settings: Settings, name: str) -> tuple[str, str]:
     """The status and the detail of one finding, which has a remedy unless it is ok."""
-    finding = found(settings)[name]
+    finding = examine(settings)[name]
     assert bool(finding.remedy) == (finding.status != "ok")
     return finding.status.value, finding.detail
 
@@ -70,20 +70,20 @@ def test_a_sound_installation_passes(
         installation.worker(),
     ):
         env = installation.env | {"SERVER_PORT": str(urlsplit(api.url).port)}
-        eventually(lambda: found(load(env))["sync worker"].status == "ok")
-        told, listed = run(env, "doctor"), run(env, "doctor", "--json")
-    assert (told.returncode, listed.returncode) == (0, 0), told.stdout + told.stderr
-    findings = json.loads(listed.stdout)
+        eventually(lambda: examine(load(env))["sync worker"].status == "ok")
+        as_text, as_json = run(env, "doctor"), run(env, "doctor", "--json")
+    assert (as_text.returncode, as_json.returncode) == (0, 0), as_text.stdout + as_text.stderr
+    findings = json.loads(as_json.stdout)
     assert {tuple(finding) for finding in findings} == {("name", "status", "detail", "remedy")}
     not_ok = [finding["name"] for finding in findings if finding["status"] != "ok"]
     assert not_ok in ([], ["pg_trgm"])
-    lines = told.stdout.splitlines()
+    lines = as_text.stdout.splitlines()
     assert [line.split(": ")[0].split("  ")[-1].strip() for line in lines] == [
         finding["name"] for finding in findings
     ]
     assert all(map(LINE.fullmatch, lines)), lines
     for secret in secrets_of(env):
-        assert secret not in told.stdout + listed.stdout
+        assert secret not in as_text.stdout + as_json.stdout
 
 
 def test_stores_that_are_away_fail(installation: Installation) -> None:
@@ -91,11 +91,11 @@ def test_stores_that_are_away_fail(installation: Installation) -> None:
         "REDIS_URL": "redis://:canary-r-1@127.0.0.1:1/0",
         "DATABASE_URL": "postgresql://u:canary-p-2@127.0.0.1:1/x?password=canary-q-3",
     }
-    told = run(env, "doctor")
-    assert told.returncode == 1
-    assert re.search(r"^fail  redis: redis://127.0.0.1:1/0 .*refused.* – ", told.stdout, re.M)  # noqa: RUF001
-    assert re.search(r"^fail  postgresql: postgresql://127.0.0.1:1/x .*refused", told.stdout, re.M)
-    assert "canary" not in told.stdout + told.stderr
+    done = run(env, "doctor")
+    assert done.returncode == 1
+    assert re.search(r"^fail  redis: redis://127.0.0.1:1/0 .*refused.* – ", done.stdout, re.M)  # noqa: RUF001
+    assert re.search(r"^fail  postgresql: postgresql://127.0.0.1:1/x .*refused", done.stdout, re.M)
+    assert "canary" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_wrong_password_is_named_and_not_shown(
 ) -> None:
     right = urlsplit(installation.env[variable]).password or ""
     env = installation.env | {variable: installation.env[variable].replace(right, "canary-9")}
-    finding = found(load(env))[name]
+    finding = examine(load(env))[name]
     assert finding.status == "fail"
     assert "password" in finding.detail
     assert "canary-9" not in str(finding)
@@ -146,7 +146,7 @@ def test_servers_that_are_too_old_fail(
 
 @pytest.mark.parametrize(("shift", "status"), [(0, "ok"), (3, "ok"), (60, "fail"), (-60, "fail")])
 def test_a_clock_that_is_off_fails(installation: Installation, shift: float, status: str) -> None:
-    findings = found(installation.settings, lambda: time.time() + shift)
+    findings = examine(installation.settings, lambda: time.time() + shift)
     for name in ("redis clock", "postgresql clock"):
         assert findings[name].status == status
         assert ("behind" in findings[name].detail) == (shift == 60)
@@ -177,7 +177,7 @@ def test_a_schema_of_another_program_is_named(installation: Installation) -> Non
 
 def test_a_reader_that_leaves_early_sees_no_traceback(installation: Installation) -> None:
     command = f"{sys.executable} -m taskapi doctor | head -n 1"
-    told = subprocess.run(
+    done = subprocess.run(
         ["bash", "-c", command],
         cwd=ROOT,
         env=ambient() | installation.env,
@@ -186,7 +186,7 @@ def test_a_reader_that_leaves_early_sees_no_traceback(installation: Installation
         timeout=60,
         check=True,
     )
-    assert told.stderr == ""
+    assert done.stderr == ""
 
 
 def test_searches_without_an_index_are_warned_of(installation: Installation) -> None:
@@ -196,8 +196,8 @@ def test_searches_without_an_index_are_warned_of(installation: Installation) -> 
 
 
 def test_stores_of_different_histories_fail(installation: Installation) -> None:
-    ours = meta(installation)["installation"]
-    assert seen(installation.settings, "installation")[1].startswith(ours)
+    installation_id = meta(installation)["installation"]
+    assert seen(installation.settings, "installation")[1].startswith(installation_id)
     sql(installation, "UPDATE sync_state SET epoch = epoch + 1")
     status, detail = seen(installation.settings, "installation")
     assert (status, "different histories" in detail) == ("fail", True)
@@ -244,7 +244,9 @@ def test_nothing_is_changed_in_either_store(installation: Installation) -> None:
     before = keys(installation)
     tables = ("sync_state", "users", "tombstones")
     rows = [sql(installation, f"SELECT *, xmin::text FROM {table}") for table in tables]
-    assert "fail" not in {found(installation.settings)[name].status for name in ("redis", "schema")}
+    assert "fail" not in {
+        examine(installation.settings)[name].status for name in ("redis", "schema")
+    }
     assert keys(installation) == before
     assert [sql(installation, f"SELECT *, xmin::text FROM {table}") for table in tables] == rows
     assert not list(installation.settings.backup_dir.parent.glob("backups*"))
@@ -263,6 +265,6 @@ def test_bad_settings_have_an_exit_code_of_their_own() -> None:
 
 
 def test_a_default_password_off_loopback_is_a_mistake_in_the_settings() -> None:
-    told = run({"SERVER_HOST": "0.0.0.0"}, "doctor")
-    assert told.returncode == 2
-    assert "OWNER_PASSWORD is the default" in told.stderr
+    done = run({"SERVER_HOST": "0.0.0.0"}, "doctor")
+    assert done.returncode == 2
+    assert "OWNER_PASSWORD is the default" in done.stderr

@@ -11,7 +11,7 @@ from devserver.servers import Valkey
 from taskapi.config import load
 from taskapi.doctor import ports
 from tests.conftest import Install
-from tests.operations.test_doctor import found, seen
+from tests.operations.test_doctor import examine, seen
 from tests.support import Installation
 
 
@@ -56,7 +56,7 @@ def test_a_port_that_something_else_has_fails(
     assert seen(installation.settings, "port")[0] == "ok"
     taken = load(installation.env | {"SERVER_PORT": str(valkey.port)})
     assert seen(taken, "port")[0] == "fail"
-    assert "set SERVER_PORT" in found(taken)["port"].remedy
+    assert "set SERVER_PORT" in examine(taken)["port"].remedy
 
 
 @pytest.mark.parametrize(

@@ -42,15 +42,15 @@ SOURCES = {
 def imports(name: str, tree: ast.Module) -> set[str]:
     """Return every module and name that the file imports, in full: `taskapi.store.keys.Keys`."""
     package = name.removesuffix(".py").split("/")[:-1]
-    found = set()
+    names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join(base + ([node.module] if node.module else []))
-            found |= {f"{module}.{alias.name}" for alias in node.names}
-    return found
+            names |= {f"{module}.{alias.name}" for alias in node.names}
+    return names
 
 
 def reaches(imported: set[str], module: str) -> bool:

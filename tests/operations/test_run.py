@@ -60,13 +60,13 @@ class Run:
         command = ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="]
         table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         rows = [line.split(None, 2) for line in table.splitlines()]
-        found: dict[int, str] = {}
+        processes: dict[int, str] = {}
         parents = {self.process.pid}
         while parents:
             below = {int(pid): args for pid, parent, args in rows if int(parent) in parents}
-            found |= below
+            processes |= below
             parents = set(below)
-        return found
+        return processes
 
     def ask(self, path: str, **body: object) -> dict[str, object]:
         headers = {"X-Owner-Password": PASSWORD, "Content-Type": "application/json"}

@@ -36,8 +36,8 @@ def load(url: str, prefix: str) -> Store:
 
 def entities(store: Store, kind: str) -> Entities:
     """The objects of a kind by id, as their hashes hold them."""
-    found = {key: value for key, value in store.items() if key.startswith(f"{kind}:")}
-    return {int(key.split(":")[1]): value["json"] for key, value in found.items()}
+    hashes = {key: value for key, value in store.items() if key.startswith(f"{kind}:")}
+    return {int(key.split(":")[1]): value["json"] for key, value in hashes.items()}
 
 
 def _value(connection: Any, key: str) -> Any:
@@ -57,13 +57,13 @@ def _value(connection: Any, key: str) -> Any:
 
 
 def _wrong_indexes(store: Store) -> Iterator[str]:
-    found = {k: v for k, v in store.items() if k.split(":")[0] not in NOT_DERIVED}
-    for key in [key for key in found if key.split(":")[0] == "counts"]:
-        found[key] = {member: n for member, n in found[key].items() if n != "0"}
+    stored = {k: v for k, v in store.items() if k.split(":")[0] not in NOT_DERIVED}
+    for key in [key for key in stored if key.split(":")[0] == "counts"]:
+        stored[key] = {member: n for member, n in stored[key].items() if n != "0"}
     derived = _derived(*(entities(store, kind) for kind in KINDS))
-    for key in sorted(derived.keys() | found.keys()):
-        if (derived.get(key) or {}) != (found.get(key) or {}):
-            yield f"{key} is {found.get(key)}, not {derived.get(key)}"
+    for key in sorted(derived.keys() | stored.keys()):
+        if (derived.get(key) or {}) != (stored.get(key) or {}):
+            yield f"{key} is {stored.get(key)}, not {derived.get(key)}"
 
 
 def _derived(users: Entities, groups: Entities, tasks: Entities) -> Store:
@@ -109,16 +109,16 @@ def _wrong_secrets(store: Store) -> Iterator[str]:
 
 def _wrong_marks(store: Store) -> Iterator[str]:
     """A mark has its entity's version, and no entity refers to what is not there."""
-    meta, dirty, tombs = (store.get(key, {}) for key in ("meta", "dirty", "tombs"))
+    meta, dirty, tombstones = (store.get(key, {}) for key in ("meta", "dirty", "tombs"))
     for kind, letter in KINDS.items():
         existing = entities(store, kind)
         for mark in (mark for mark in dirty if mark.startswith(letter)):
             entity = existing.get(int(mark.split(":")[1]))
-            if dirty[mark] != (entity["version"] if entity else tombs.get(mark)):
-                yield f"dirty has {mark} {dirty[mark]}, the entity is {entity}, tombs {tombs}"
+            if dirty[mark] != (entity["version"] if entity else tombstones.get(mark)):
+                yield f"dirty has {mark} {dirty[mark]}, entity {entity}, tombstones {tombstones}"
         for entity_id, entity in existing.items():
-            if f"{letter}:{entity_id}" in tombs:
-                yield f"{kind} {entity_id} is alive and among the tombs"
+            if f"{letter}:{entity_id}" in tombstones:
+                yield f"{kind} {entity_id} is alive and among the tombstones"
             if entity["id"] != entity_id or entity_id > int(meta[f"next:{letter}"]):
                 yield f"{kind} {entity_id} is not the next {kind}'s elder"
             if entity["version"] > int(meta["version"]):

@@ -28,25 +28,25 @@ def contents(installation: Installation) -> tuple[dict[str, Any], dict[str, Any]
     newest = max(installation.settings.backup_dir.glob("*.jsonl.gz"))
     first, *lines, last = map(json.loads, gzip.decompress(newest.read_bytes()).splitlines())
     assert first["taskapi_backup"] == 2
-    found: dict[str, Any] = {}
+    saved: dict[str, Any] = {}
     for line in lines:
         ((kind, entity),) = line.items()
         if kind == "deleted":
             noun = {"u": "user", "g": "group", "t": "task"}[entity["kind"]]
-            found.pop(f"{noun}:{entity['id']}", None)
-        elif found.get(f"{kind}:{entity['id']}", entity)["version"] <= entity["version"]:
-            found[f"{kind}:{entity['id']}"] = entity
-    return found, last
+            saved.pop(f"{noun}:{entity['id']}", None)
+        elif saved.get(f"{kind}:{entity['id']}", entity)["version"] <= entity["version"]:
+            saved[f"{kind}:{entity['id']}"] = entity
+    return saved, last
 
 
 def in_redis(installation: Installation) -> dict[str, Any]:
     return {key: json.loads(fields["json"]) for key, fields in entities(installation).items()}
 
 
-def without_secrets(found: dict[str, Any]) -> dict[str, Any]:
+def without_secrets(saved: dict[str, Any]) -> dict[str, Any]:
     return {
         key: {name: value for name, value in entity.items() if name != "password_hash"}
-        for key, entity in found.items()
+        for key, entity in saved.items()
     }
 
 
@@ -61,22 +61,22 @@ def task(api: Api) -> Any:
 def test_a_backup_has_everything_with_the_hash_of_each_password(
     installation: Installation, api: Api
 ) -> None:
-    told = ok(api("POST", "/admin/sync?action=backup", by="owner"))
-    assert told["saved"] == {"users": 2, "groups": 1, "tasks": 5}
-    found, last = contents(installation)
-    assert without_secrets(found) == in_redis(installation)
-    assert all(found[key]["password_hash"].startswith("scrypt:") for key in found if "user" in key)
-    assert last["saved"] == told["saved"]
+    result = ok(api("POST", "/admin/sync?action=backup", by="owner"))
+    assert result["saved"] == {"users": 2, "groups": 1, "tasks": 5}
+    saved, last = contents(installation)
+    assert without_secrets(saved) == in_redis(installation)
+    assert all(saved[key]["password_hash"].startswith("scrypt:") for key in saved if "user" in key)
+    assert last["saved"] == result["saved"]
     assert last["ids"] == {"users": 2, "groups": 1, "tasks": 5}
 
 
 @pytest.mark.usefixtures("task")
 def test_a_backup_is_private_and_its_hash_is_right(installation: Installation, api: Api) -> None:
-    told = ok(api("POST", "/admin/sync?action=backup", by="owner"))
+    result = ok(api("POST", "/admin/sync?action=backup", by="owner"))
     (path,) = installation.settings.backup_dir.iterdir()
-    assert told["file"] == path.name
-    assert told["size_bytes"] == path.stat().st_size
-    assert told["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert result["file"] == path.name
+    assert result["size_bytes"] == path.stat().st_size
+    assert result["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
@@ -94,9 +94,9 @@ def test_what_changes_during_a_backup_is_in_it_as_it_ends(
 
     monkeypatch.setattr(changes, "CHUNK", 2)
     before(monkeypatch, changes, "changed", change)
-    told = backup.write(installation.settings, passes.open_store(installation.settings))
+    result = backup.write(installation.settings, passes.open_store(installation.settings))
     assert without_secrets(contents(installation)[0]) == in_redis(installation)
-    assert told.saved == {"users": 2, "groups": 1, "tasks": 5}
+    assert result.saved == {"users": 2, "groups": 1, "tasks": 5}
     assert set(dirty(installation)) == {"t:1", f"t:{task['id']}", "t:6"}
     installation.sync()
     assert not dirty(installation)
@@ -121,8 +121,8 @@ def test_a_backup_under_traffic_is_one_state(
     try:
         for _ in range(5):
             backup.write(installation.settings, passes.open_store(installation.settings))
-            found, _ = contents(installation)
-            assert found["task:1"]["priority"] == found[f"task:{task['id']}"]["priority"]
+            saved, _ = contents(installation)
+            assert saved["task:1"]["priority"] == saved[f"task:{task['id']}"]["priority"]
     finally:
         stop.set()
         writer.join()
@@ -138,8 +138,8 @@ def test_a_backup_needs_no_postgresql(install: Install) -> None:
         KEY_PREFIX=settings.key_prefix,
         DATABASE_URL="postgresql://x@127.0.0.1:1/x",
     )
-    told = ok(nowhere.client()("POST", "/admin/sync?action=backup", by="owner"))
-    assert told["saved"]["users"] == 1
+    result = ok(nowhere.client()("POST", "/admin/sync?action=backup", by="owner"))
+    assert result["saved"]["users"] == 1
     nowhere.close()
 
 

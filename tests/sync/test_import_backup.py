@@ -141,9 +141,9 @@ def test_a_missing_file_and_missing_arguments_are_reported(installation: Install
     assert "cannot be read" in bring_back(installation, Path("/nowhere")).stderr
     env = {"PATH": os.defpath} | installation.env
     command = [sys.executable, "-m", "taskapi", "restore"]
-    told = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    assert told.returncode == 2
-    assert "required: file" in told.stderr
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "required: file" in done.stderr
 
 
 @pytest.mark.parametrize("step", ["_fill", "fill"])

@@ -82,9 +82,9 @@ def check_status_without_redis(api: Api) -> None:
     health = quickly(lambda: api("GET", "/health"))
     assert (health.status, health.json["status"]) == (503, "unhealthy")
     assert health.json["issues"]
-    told = ok(quickly(lambda: api("GET", "/admin/status", by="owner")))
-    assert (told["redis_status"], told["postgres_status"]) == ("error", "connected")
-    assert told["healthy"] is False
+    data = ok(quickly(lambda: api("GET", "/admin/status", by="owner")))
+    assert (data["redis_status"], data["postgres_status"]) == ("error", "connected")
+    assert data["healthy"] is False
     wrong = quickly(lambda: api("GET", "/admin/status", headers={"X-Owner-Password": "no"}))
     assert refused(wrong, wrong.status)
     assert wrong.status in (401, 503)
@@ -100,15 +100,15 @@ def test_without_postgresql_the_api_works_and_is_degraded(site: Site, api: Api) 
     site.postgres.stop()
     try:
         task = new_task(api, user["id"], user["group_ids"][0], by=login(user), title="Alone")
-        found = ok(api("GET", "/tasks/search?q=alone", by="owner"))["results"]
-        assert [each["task"]["id"] for each in found] == [task["id"]]
+        results = ok(api("GET", "/tasks/search?q=alone", by="owner"))["results"]
+        assert [each["task"]["id"] for each in results] == [task["id"]]
         assert ok(api("GET", "/users/search?q=person", by="owner"))["count"]
         health = eventually(lambda: degraded(api))
         assert (health.status, bool(health.json["issues"])) == (200, True)
-        told = status(api)
-        assert (told["redis_status"], told["postgres_status"]) == ("connected", "error")
-        assert told["pending_changes"] is True
-        assert "tasks" in told["dirty_types"]
+        data = status(api)
+        assert (data["redis_status"], data["postgres_status"]) == ("connected", "error")
+        assert data["pending_changes"] is True
+        assert "tasks" in data["dirty_types"]
         for action in ("force", "restore"):
             answer = api("POST", f"/admin/sync?action={action}", by="owner")
             refused(answer, 503)
@@ -118,8 +118,8 @@ def test_without_postgresql_the_api_works_and_is_degraded(site: Site, api: Api) 
     finally:
         site.postgres.start()
     ok(eventually(lambda: forced(api)))
-    told = status(api)
-    assert (told["pending_changes"], told["postgres_status"]) == (False, "connected")
+    data = status(api)
+    assert (data["pending_changes"], data["postgres_status"]) == (False, "connected")
     assert eventually(lambda: api("GET", "/health").json["status"] == "healthy")
 
 

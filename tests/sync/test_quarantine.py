@@ -136,9 +136,9 @@ def test_the_children_of_what_is_refused_wait_for_it(installation: Installation,
     task = new_task(api, user["id"], group["id"])
     new_task(api, 1, group["id"])
     assert installation.sync().written == {"users": 1, "groups": 1, "tasks": 1}
-    found = refused(api)
-    assert found["user", user["id"]][0] == "23514"
-    assert found["task", task["id"]][0] == "23503"
+    reasons = refused(api)
+    assert reasons["user", user["id"]][0] == "23514"
+    assert reasons["task", task["id"]][0] == "23503"
     ok(api("PUT", f"/users/{user['id']}", by="owner", json={"full_name": "Antidote"}))
     installation.sync()
     assert not refused(api)

@@ -128,23 +128,23 @@ def test_a_reseed_retries_quarantined_changes(installation: Installation, api: A
 
 
 def test_a_postgresql_with_more_data_is_not_overwritten(install: Install) -> None:
-    ours, others = install(), install()
-    new_group(others.client())
-    others.sync()
+    own, other = install(), install()
+    new_group(other.client())
+    other.sync()
     stray = Installation(
-        ours.folder,
-        ours.settings.redis_url,
-        ours.settings.database_url,
-        KEY_PREFIX=ours.settings.key_prefix,
-        DATABASE_URL=others.settings.database_url,
+        own.folder,
+        own.settings.redis_url,
+        own.settings.database_url,
+        KEY_PREFIX=own.settings.key_prefix,
+        DATABASE_URL=other.settings.database_url,
     )
     anew = "force&reseed=true"
     assert refuses(stray.client(), anew) == "not_empty"
-    assert sql(others, "SELECT count(*) FROM groups") == [(1,)]
-    sql(others, "TRUNCATE sync_state")
+    assert sql(other, "SELECT count(*) FROM groups") == [(1,)]
+    sql(other, "TRUNCATE sync_state")
     assert refuses(stray.client(), anew) == "not_empty"
-    sql(ours, "UPDATE sync_state SET epoch = epoch + 1")
-    assert refuses(ours.client(), anew) == "not_empty"
+    sql(own, "UPDATE sync_state SET epoch = epoch + 1")
+    assert refuses(own.client(), anew) == "not_empty"
     stray.close()
 
 

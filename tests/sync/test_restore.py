@@ -44,8 +44,12 @@ def task(api: Api, installation: Installation) -> Any:
     week = {"Sunday": 0, "Monday": 7.5, "Friday": 24}
     user = new_user(api, other["id"], group["id"], work_times=week, number="٣ 5")
     for n in range(4):
-        odd = {"title": f"a{ODD}z", "information": ODD, "deadline": "2024-02-29" if n % 2 else None}
-        task = new_task(api, user["id"], group["id"], priority=1 + n % 3, **odd)
+        fields = {
+            "title": f"a{ODD}z",
+            "information": ODD,
+            "deadline": "2024-02-29" if n % 2 else None,
+        }
+        task = new_task(api, user["id"], group["id"], priority=1 + n % 3, **fields)
     done = ok(api("PUT", f"{path_of(task)}/done", by="owner"))["task"]
     ok(api("DELETE", path_of(new_task(api, user["id"], other["id"])), by="owner"))
     installation.sync()
@@ -99,8 +103,8 @@ def test_unsynced_changes_survive_a_restore(api: Api, task: Any) -> None:
     newer = new_task(api, task["user_id"], task["group_id"])
     ok(api("DELETE", path_of(task), by="owner"))
     seen = everything(api)
-    told = ok(api("POST", "/admin/sync?action=restore", by="owner"))
-    assert told["loaded"] == {"users": 3, "groups": 2, "tasks": 4}
+    result = ok(api("POST", "/admin/sync?action=restore", by="owner"))
+    assert result["loaded"] == {"users": 3, "groups": 2, "tasks": 4}
     assert everything(api) == seen
     assert new_task(api, newer["user_id"], newer["group_id"])["id"] == newer["id"] + 1
 
@@ -240,8 +244,8 @@ def test_other_installations_in_the_same_redis_are_left_alone(install: Install) 
     longer = install(KEY_PREFIX=f"{name}.")
     shorter = install(KEY_PREFIX=name[:-1])
     before_restore = entities(longer), entities(shorter)
-    ours = install(KEY_PREFIX=name[:-1] + ".")
-    ok(ours.client()("POST", "/admin/sync?action=restore", by="owner"))
+    similar = install(KEY_PREFIX=name[:-1] + ".")
+    ok(similar.client()("POST", "/admin/sync?action=restore", by="owner"))
     assert (entities(longer), entities(shorter)) == before_restore
 
 
@@ -280,16 +284,16 @@ def test_under_load_no_client_sees_half_of_a_restore(
 ) -> None:
     """Readers see all tasks or a 503, and writers' acknowledged tasks are all there afterwards."""
     monkeypatch.setattr(loading, "BATCH", 1)
-    stop, odd, made = Event(), [], []
+    stop, unexpected, made = Event(), [], []
     tasks = f"/users/{task['user_id']}/tasks"
 
     def read() -> None:
         while not stop.is_set():
             answer = api("GET", tasks, by="owner")
             if answer.status == 200:
-                odd.extend({*range(2, 5)} - {each["id"] for each in answer.data["tasks"]})
+                unexpected.extend({*range(2, 5)} - {each["id"] for each in answer.data["tasks"]})
             elif answer.status != 503:
-                odd.append(answer.status)
+                unexpected.append(answer.status)
 
     def write() -> None:
         while not stop.is_set():
@@ -298,7 +302,7 @@ def test_under_load_no_client_sees_half_of_a_restore(
             if answer.status == 201:
                 made.append(answer.data["task"]["id"])
             elif answer.status != 503:
-                odd.append(answer.status)
+                unexpected.append(answer.status)
 
     with ThreadPoolExecutor(3) as pool:
         pool.submit(read)
@@ -308,7 +312,7 @@ def test_under_load_no_client_sees_half_of_a_restore(
                 restore.force(installation.settings, passes.open_store(installation.settings))
         finally:
             stop.set()
-    assert not odd
+    assert not unexpected
     shown = {each["id"] for each in ok(api("GET", tasks, by="owner"))["tasks"]}
     assert {*made} <= shown
     assert len({*made}) == len(made) > 0

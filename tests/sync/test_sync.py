@@ -244,24 +244,24 @@ def test_a_pass_of_another_epoch_forgets_no_marks(
 def test_redis_of_another_installation_is_fenced_until_its_own_postgresql_is_back(
     install: Install,
 ) -> None:
-    ours, others = install(), install()
-    api = ours.client()
+    own, other = install(), install()
+    api = own.client()
     populate(api)
     stray = Installation(
-        ours.folder,
-        ours.settings.redis_url,
-        ours.settings.database_url,
-        KEY_PREFIX=ours.settings.key_prefix,
-        DATABASE_URL=others.settings.database_url,
+        own.folder,
+        own.settings.redis_url,
+        own.settings.database_url,
+        KEY_PREFIX=own.settings.key_prefix,
+        DATABASE_URL=other.settings.database_url,
     )
     with pytest.raises(state.Fenced):
         stray.sync()
     stray.prepare()
-    assert sql(others, "SELECT count(*) FROM tasks") == [(0,)]
+    assert sql(other, "SELECT count(*) FROM tasks") == [(0,)]
     refused(api("POST", "/groups", by="owner", json={"name": "No", "admin_id": 1}), 503)
     ok(api("GET", "/users", by="owner"))
     assert api("GET", "/health").json["status"] == "degraded"
-    ours.sync()
+    own.sync()
     made(api("POST", "/groups", by="owner", json={"name": "Yes", "admin_id": 1}))
     stray.close()
 

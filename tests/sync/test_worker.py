@@ -159,9 +159,9 @@ def test_mistakes_in_the_settings_are_reported_at_start(
     with pytest.raises(ValueError, match="SYNC_INTERVAL"):
         load(installation.env)
     assert start(installation).wait(20) == 1
-    said = log_of(installation).read_text()
-    assert "SYNC_INTERVAL='often'" in said
-    assert "Traceback" not in said
+    log = log_of(installation).read_text()
+    assert "SYNC_INTERVAL='often'" in log
+    assert "Traceback" not in log
 
 
 def test_its_start_tries_again_what_postgresql_refused(
