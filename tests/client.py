@@ -1,4 +1,4 @@
-"""A client of the service, in process or over HTTP, that can also send malformed requests."""
+"""A client of the service, in process or over HTTP; it can also send malformed requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Answer:
-    """What the service answered; `headers` finds names in any case."""
+    """An answer of the service; names in `headers` are case-insensitive."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -48,10 +48,10 @@ Send = Callable[[str, str, list[tuple[str, str]], Any], Answer]
 
 
 class Api:
-    """Makes requests as whoever `by` names.
+    """Sends requests with the credentials `by`.
 
-    `by` is None (nobody), "owner" (the header) or a pair (id or e-mail, password) for Basic. `data`
-    is a body as it stands: bytes, or an iterable of bytes to be sent in chunks (over HTTP only).
+    `by` is None (no credentials), "owner" (the header) or a pair (id or e-mail, password) for
+    Basic. `data` is the raw body: bytes, or an iterable of bytes to send in chunks (HTTP only).
     """
 
     def __init__(self, send: Send, owner_password: str, url: str = "", log: Path | None = None):
@@ -80,12 +80,12 @@ class Api:
         return answer
 
     def log(self) -> str:
-        """Everything the service has written to its standard output so far."""
+        """Return what the service has written to standard output so far."""
         return self._log.read_text() if self._log else ""
 
 
 def basic(user: object, password: str) -> str:
-    """The Authorization header of these credentials."""
+    """Return the Authorization header for these credentials."""
     return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
 
 
@@ -94,7 +94,7 @@ def _dumps(value: Any) -> bytes:
 
 
 def over_http(address: str, source: str = "") -> Send:
-    """Send each request to `host:port` on a connection of its own, from the address `source`."""
+    """Send each request to `host:port` on its own connection, from the address `source`."""
 
     def send(method: str, path: str, headers: list[tuple[str, str]], data: Any) -> Answer:
         connection = http.client.HTTPConnection(address, timeout=40, source_address=(source, 0))
@@ -103,7 +103,7 @@ def over_http(address: str, source: str = "") -> Send:
             connection.putrequest(method, path, skip_accept_encoding=True)
             for name, value in _framed(headers, method, data):
                 connection.putheader(name, value)
-            # A server may refuse a body before it has read it all; its answer is there even so.
+            # A server may refuse a body before it has read all of it; its answer still arrives.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connection.endheaders(data, encode_chunked=not isinstance(data, bytes))
             response = connection.getresponse()
@@ -124,7 +124,7 @@ def _framed(headers: list[tuple[str, str]], method: str, data: Any) -> Iterable[
 
 
 def in_process(app: Flask) -> Send:
-    """Hand each request to the WSGI application itself."""
+    """Pass each request directly to the WSGI application."""
 
     def send(method: str, path: str, headers: list[tuple[str, str]], data: Any) -> Answer:
         target, _, query = path.partition("?")

@@ -1,7 +1,7 @@
-"""Installations to test against: real servers, no stand-ins.
+"""Installations for tests, on real servers.
 
-An `Installation` has its own key prefix, database and folders, so tests never meet each other's
-data. `tests.client` has the client that speaks to them.
+An `Installation` has its own key prefix, database and folders, so tests never see each other's
+data. `tests.client` has the client for an installation.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ OUR_VARIABLES = (
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 15) -> Any:
-    """What `condition` returns once that is true; fails when it is not within `seconds`."""
+    """Wait until `condition` returns a true value, and return it; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         if time.monotonic() > deadline:
@@ -54,7 +54,7 @@ def eventually(condition: Callable[[], Any], seconds: float = 15) -> Any:
 
 
 class Installation:
-    """One key prefix, one database, one backup folder: isolated from all others."""
+    """A key prefix, a database and a backup folder, isolated from all other installations."""
 
     def __init__(self, folder: Path, redis_url: str, database_url: str, **env: str):
         self.name = name = "t" + secrets.token_hex(6)
@@ -74,7 +74,7 @@ class Installation:
         self._administer("CREATE DATABASE {}", name)
 
     def close(self) -> None:
-        """Drop the database; the keys go with the server."""
+        """Drop the database; the keys stay until the Redis server stops."""
         self._administer("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name)
 
     def prepare(self) -> Installation:
@@ -82,16 +82,16 @@ class Installation:
         return self
 
     def client(self) -> Api:
-        """An Api in this process, without a server."""
+        """Return a client of the application in this process."""
         return Api(in_process(self._app), self.env["OWNER_PASSWORD"])
 
     def sync(self) -> passes.SyncReport:
-        """One pass of the worker, in this process."""
+        """Do one pass of the sync in this process."""
         return passes.run(self.settings)
 
     @contextlib.contextmanager
     def serve(self, workers: int = 2, app: str = "app:app", root: Path = ROOT) -> Iterator[Api]:
-        """A real gunicorn with the configuration of the project in `root`, once it answers."""
+        """Run gunicorn with the project in `root`; yield a client when it answers."""
         env = {"WEB_CONCURRENCY": str(workers), "SERVER_PORT": str(free_port())}
         address = f"127.0.0.1:{env['SERVER_PORT']}"
         send = over_http(address)
@@ -101,7 +101,7 @@ class Installation:
 
     @contextlib.contextmanager
     def worker(self, root: Path = ROOT) -> Iterator[Path]:
-        """The real sync_worker.py; yields the file it logs to."""
+        """Run sync_worker.py; yield the path of its log."""
         with self._process("sync", ["sync_worker.py"], {}, root) as (_, log):
             yield log
 
@@ -132,13 +132,13 @@ class Installation:
 
 
 def ambient() -> dict[str, str]:
-    """This process's environment without settings of the service."""
+    """Return the environment of this process without settings of the service."""
     settings = GUIDES_VARIABLES + OUR_VARIABLES
     return {k: v for k, v in os.environ.items() if not k.startswith(settings)}
 
 
 def without_coverage(env: dict[str, str]) -> dict[str, str]:
-    """The environment for a program outside ROOT: measured there, the files would be others."""
+    """Return the environment without coverage, for a copy of the program outside ROOT."""
     return {name: value for name, value in env.items() if not name.startswith("COV")}
 
 

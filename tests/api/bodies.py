@@ -30,9 +30,9 @@ STAMPS = [("id", 99), ("version", 1), ("created_at", "never"), ("updated_at", No
 
 @dataclass(frozen=True)
 class Ref:
-    """The n-th user, group or task of that moment; the last few n are ids without one.
+    """The n-th user, group or task that exists; the last few n are ids that do not exist.
 
-    Those of the kind "own" are the tasks of the caller.
+    The kind "own" is the caller's own tasks.
     """
 
     kind: str
@@ -41,7 +41,7 @@ class Ref:
 
 @dataclass(frozen=True)
 class Caller:
-    """The n-th of those who may call: the first few are the owner, the last ones no user at all."""
+    """The n-th possible caller: the first few are the owner, the last ones are not users."""
 
     n: int
     by_email: bool = False
@@ -66,7 +66,7 @@ def spoil(body: dict[str, Any], spot: tuple[str, Any] | None) -> dict[str, Any]:
 def spoilable(
     required: dict[str, Strategy], optional: dict[str, Strategy], *spots: Any
 ) -> Strategy:
-    """Bodies of which one in eight has something wrong, strange or missing in one spot."""
+    """Bodies; one in eight has a wrong, strange or missing value in one place."""
     missing = [(name, MISSING) for name in required]
     choices = [*missing, *spots, ("colour", "red")]
     body = st.fixed_dictionaries(required, optional=optional)
@@ -128,7 +128,7 @@ BAD_TASKS = [
 NEW_TASKS = spoilable(TASK, TASK_MORE, *BAD_TASKS)
 OWN_OR_ANY = st.one_of(refs("own"), refs("task"))
 SUITABLE_OR_ANY = st.one_of(st.none(), st.none(), st.none(), refs("user"))
-"""None is for the user of the task, or a member of the group, that the request is about."""
+"""None stands for the user of the task, or for a member of the group, in the request."""
 TASK_CHANGES = spoilable({}, TASK | TASK_MORE, *BAD_TASKS)
 BATCHES = spoilable(
     {
@@ -147,7 +147,7 @@ BAD_FILTERS = [("status", "done"), ("priority", "4")]
 
 
 def pages(kind: str, needed: Any = None, more: Any = None, *spots: Any) -> Strategy:
-    """Queries of a list of such things."""
+    """Queries with paging, and these parameters."""
     paging = {"limit": pick("1", "2", "3", "1000"), "after": refs(kind)}
     return spoilable(needed or {}, paging | (more or {}), *BAD_PAGING, *spots)
 

@@ -19,7 +19,7 @@ FLAGS = (
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The browser, with a profile of its own that is removed afterwards."""
+    """Yield a browser with its own profile, which is removed afterwards."""
     path = shutil.which("chromium")
     if path is None and os.environ.get("CI") != "true":
         pytest.skip("needs the system package chromium")
@@ -39,7 +39,7 @@ class Visit:
 
 @contextmanager
 def visit(browser: Browser, url: str, width: int) -> Iterator[Visit]:
-    """Open the page on a screen of this width in pixels."""
+    """Open the page on a screen of `width` pixels."""
     with browser.new_context(viewport={"width": width, "height": 800}) as context:
         context.set_default_timeout(10_000)
         opened = Visit(context.new_page())

@@ -14,22 +14,22 @@ Provoked = Set[tuple[str, int]]
 PROVOKED: Final[set[tuple[str, int]]] = set()
 """Every code with the status that it came with."""
 HANDED_ON: Final = "codes"
-"""Under which a process of the run hands on what it has seen."""
+"""Under this key, a process of the run sends the codes that it has seen."""
 SELECTIONS: Final = (
     *("file_or_dir", "keyword", "markexpr", "lf", "stepwise", "collectonly"),
     *("deselect", "ignore", "ignore_glob"),
 )
-"""Options that leave tests out."""
+"""Options that deselect tests."""
 
 
 def note(status: int, body: bytes) -> None:
-    """Remember the code of an error answer; what is no envelope has none."""
+    """Record the code of an error answer; an answer without the envelope has no code."""
     if status >= 400 and body.startswith(b'{"success":false'):
         PROVOKED.add((json.loads(body)["code"], status))
 
 
 def mistakes(provoked: Provoked) -> list[str]:
-    """Sentences on what was answered and is otherwise in the table, or not at all."""
+    """Return a sentence for each answer whose code or status differs from the table."""
     tabled = {code: f"has {remedy.status} in the table" for code, remedy in CODES.items()}
     return [
         f"The code {code} came with {status} and {tabled.get(code, 'is in no table')}."
@@ -39,13 +39,13 @@ def mistakes(provoked: Provoked) -> list[str]:
 
 
 def unprovoked(provoked: Provoked) -> list[str]:
-    """Sentences on what is in the table and was never answered."""
+    """Return a sentence for each code in the table that was never answered."""
     seen = {code for code, _ in provoked}
     return [f"No test provokes the code {code}." for code in CODES if code not in seen]
 
 
 class Collector:
-    """The hooks of pytest; of several processes that share a run, the first one judges."""
+    """The hooks of pytest; in a run of several processes, the controller compares."""
 
     def __init__(self) -> None:
         self._has_skipped = False
@@ -59,7 +59,7 @@ class Collector:
         PROVOKED.update(getattr(node, "workeroutput", {}).get(HANDED_ON, ()))
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Judge what was provoked; what was not is held only against a whole run that passed."""
+        """Compare the codes; missing codes fail only a whole run that passed."""
         options, output = session.config.option, getattr(session.config, "workeroutput", None)
         if output is not None:
             output[HANDED_ON] = sorted(PROVOKED)

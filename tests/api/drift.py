@@ -1,4 +1,4 @@
-"""Compares PostgreSQL with Redis row by row, from outside: nothing of the product is imported."""
+"""Compare PostgreSQL with Redis row by row, without importing the product."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -27,7 +27,7 @@ ROWS = {
 
 
 def check_stores(installation: Installation) -> None:
-    """After a pass: indexes fit the entities, and PostgreSQL has what Redis has."""
+    """Check, after a pass, that indexes match the entities and that PostgreSQL equals Redis."""
     settings = installation.settings
     faults = fsck(settings.redis_url, settings.key_prefix)
     faults += drift(settings.redis_url, settings.key_prefix, settings.database_url)
@@ -35,7 +35,7 @@ def check_stores(installation: Installation) -> None:
 
 
 def drift(url: str, prefix: str, database_url: str) -> list[str]:
-    """What PostgreSQL has otherwise than Redis, directly after a pass, a sentence each."""
+    """Return the differences between PostgreSQL and Redis after a pass, one sentence each."""
     store, tables = load(url, prefix), _tables(database_url)
     differences = [f"Redis still has {name}" for name in ("dirty", "tombs") if store.get(name)]
     differences += [f"nobody's membership {row}" for row in tables["orphan"]]

@@ -14,7 +14,7 @@ User = dict[str, Any]
 
 
 def new_user(api: Api, *group_ids: int, by: Caller = "owner", **fields: Any) -> User:
-    """A user in these groups, whose password is PASSWORD unless `fields` say otherwise."""
+    """Create a user in these groups, with the password PASSWORD unless `fields` has one."""
     number = next(_fresh)
     person = {
         "full_name": f"Person {number}",
@@ -42,7 +42,7 @@ def new_task(api: Api, user_id: int, group_id: int, by: Caller = "owner", **fiel
 
 
 def login(user: User) -> tuple[int, str]:
-    """Who `by` this user is."""
+    """Return this user's credentials, for `by`."""
     return user["id"], PASSWORD
 
 
@@ -56,14 +56,14 @@ def made(answer: Answer) -> Any:
 
 
 def ok(answer: Answer) -> Any:
-    """The `data` of a 200."""
+    """Return the `data` of a 200."""
     assert answer.status == 200, answer.body
     assert answer.json == {"success": True, "data": answer.data}
     return answer.data
 
 
 def refused(answer: Answer, status: int) -> Any:
-    """The JSON of an error that has this status and the envelope of every error."""
+    """Check the status and the envelope of an error; return its JSON."""
     assert answer.status == status, answer.body
     envelope = answer.json
     assert set(envelope) - {"fields"} == {"success", "error", "code", "request_id"}
@@ -75,6 +75,6 @@ def refused(answer: Answer, status: int) -> Any:
 
 
 def everything(api: Api) -> list[Any]:
-    """All that clients can see, to compare before and after."""
+    """Return everything that clients can see, to compare before and after."""
     paths = ("/users", "/groups", "/tasks/filter")
     return [ok(api("GET", path, by="owner")) for path in paths]

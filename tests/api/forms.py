@@ -23,7 +23,7 @@ READ_ONLY = {
 
 
 class Refused(Exception):
-    """The contract answers with this status, and nothing changes."""
+    """The request is refused with this status and changes nothing."""
 
     def __init__(self, status: int) -> None:
         self.status = status
@@ -35,7 +35,7 @@ def require(condition: object, status: int) -> None:
 
 
 def folded(text: str) -> str:
-    """Texts are the same in any case when these are equal."""
+    """Return the form in which equal texts ignore case."""
     return unicodedata.normalize("NFC", text).casefold()
 
 
@@ -118,7 +118,7 @@ QUERY: Form = {
 
 
 def read_body(kind: str, body: Any, *required: str) -> dict[str, Any]:
-    """The fields that the body sets, trimmed; 400 where the contract refuses its form."""
+    """Return the fields that the body sets, trimmed; refuse a malformed body with 400."""
     require(isinstance(body, dict), 400)
     fields = {name: value for name, value in body.items() if name not in READ_ONLY[kind]}
     require(FORMS[kind].keys() >= fields.keys() >= set(required), 400)
@@ -127,7 +127,7 @@ def read_body(kind: str, body: Any, *required: str) -> dict[str, Any]:
 
 
 def read_query(query: Mapping[str, Any], *allowed: str) -> dict[str, str]:
-    """The parameters, trimmed; 400 for one that is unknown, out of form or a missing `q`."""
+    """Return the parameters, trimmed; refuse unknown, malformed or missing ones with 400."""
     require({*allowed, "limit", "after"} >= query.keys(), 400)
     require("q" in query or "q" not in allowed, 400)
     given = {name: str(value).strip() for name, value in query.items()}

@@ -22,7 +22,7 @@ SHOWN_TO_A_FELLOW_MEMBER = ("id", "full_name", "role", "email")
 
 
 class Model(World):
-    """The service, as the contract has it."""
+    """The service, as its contract describes it."""
 
     def answer(
         self,
@@ -32,10 +32,10 @@ class Model(World):
         born: int | None = None,
         stale: bool = False,
     ) -> tuple[int, Data | None]:
-        """Status and data.
+        """Return status and data.
 
-        `born` is the id that the service gave to what it created; with `stale` the request has an
-        `If-Match` that names another version than the present one.
+        `born` is the id of the entity that the service created. With `stale`, the request has an
+        `If-Match` with another version than the current one.
         """
         self.born, self.is_stale = born or 0, stale
         if caller not in self.users:
@@ -349,7 +349,7 @@ def matches(query: str, *texts: str) -> bool:
 
 
 def selected(tasks: Iterable[Entity], given: Query) -> list[Entity]:
-    """Those with the status and priority of the query."""
+    """Return the tasks with the status and priority of the query."""
     status, priority = STATUSES[given.get("status", "")], given.get("priority")
     return [
         task
@@ -369,7 +369,7 @@ def completion(tasks: list[Entity]) -> Data:
 
 
 def page(name: str, items: Iterable[Entity], given: Query, **more: Any) -> Data:
-    """The part of a list that was asked for, in order of id."""
+    """Return the requested page of a list, in order of id."""
     limit, after = int(given.get("limit", 10**9)), int(given.get("after", 0))
     rest = sorted((item for item in items if item_id(item) > after), key=item_id)
     part = [shown(item) for item in rest[:limit]]
@@ -380,5 +380,5 @@ def page(name: str, items: Iterable[Entity], given: Query, **more: Any) -> Data:
 
 
 def item_id(item: Entity) -> int:
-    """A search result's id is its task's."""
+    """Return the id of an item; the id of a search result is that of its task."""
     return int(item["task"]["id"] if "task" in item else item["id"])

@@ -50,8 +50,9 @@ STAMPS = ("created_at", "updated_at", "version")
 class ServiceAndModel:
     """One installation and its model.
 
-    Each example begins with the owner, a cast of four namesakes, two groups and some tasks. What an
-    example left is cleared away as a client would, and the cast is kept: hashing passwords is slow.
+    Each example begins with the owner, four users of the same name, two groups and some tasks. The
+    entities of the last example are deleted through the API. The four users stay: hashing
+    passwords is slow.
     """
 
     def __init__(self, installation: Installation) -> None:
@@ -93,7 +94,7 @@ class ServiceAndModel:
         self.has_diverged = False
 
     def sync(self, action: str) -> None:
-        """What the owner may do to the stores is nothing that anybody sees."""
+        """Run an action of the owner; it changes nothing that clients see."""
         self.has_diverged = True
         answer = self.api("POST", f"/admin/sync?action={action}", by="owner")
         assert answer.status == 200, answer.body
@@ -121,7 +122,7 @@ class ServiceAndModel:
     # a request
 
     def play(self, endpoint: str, by: Caller, *args: Any, match: str | None = None) -> Answer:
-        """Ask both; any difference is an AssertionError."""
+        """Send the request to both; a difference raises AssertionError."""
         self.has_diverged = True
         caller, credentials = self._caller(by)
         resolved = [self._resolved(arg, caller) for arg in args]
@@ -152,7 +153,7 @@ class ServiceAndModel:
         return self.api(method, path, by=credentials, headers=headers, **more), stale
 
     def _if_match(self, path: str, match: str | None) -> tuple[dict[str, str], bool]:
-        """The header, and whether it names another version than the present one."""
+        """Return the If-Match header, and whether it names another version than the current one."""
         if match is None:
             return {}, False
         target = self.api("GET", path, by="owner")
@@ -165,7 +166,7 @@ class ServiceAndModel:
         return f"10.1.{self.impostors // 250}.{self.impostors % 250}"
 
     def _caller(self, by: Caller) -> tuple[int | None, Any]:
-        """Who the model takes the caller for, and what the service is shown."""
+        """Return the caller's id for the model and the credentials for the service."""
         users = self._in_order("user")
         user_id = users[by.n % len(users)] if by.n >= FIRST_BY_BASIC else 1
         email = self.model.users[user_id]["email"]
@@ -178,7 +179,7 @@ class ServiceAndModel:
         return user_id, (email.swapcase() if by.by_email else user_id, self.passwords[user_id])
 
     def _resolved(self, value: Any, caller: int | None) -> Any:
-        """The value with ids for all references in it."""
+        """Return the value with ids in the place of its references."""
         match value:
             case Caller():
                 return caller or 1
@@ -196,7 +197,7 @@ class ServiceAndModel:
         return value
 
     def _suitable(self, args: list[Any]) -> int:
-        """The user of the task, or a member of the group, that is named beside."""
+        """Return the id of the task's user, or of a member of the group, in the same request."""
         first, second, *_ = args
         holder = self.model.tasks.get(second, {"user_id": 1})["user_id"]
         return holder if first is None else max([u["id"] for u in self.model.members(first)] or [1])
@@ -206,7 +207,7 @@ class ServiceAndModel:
         return {"user": {*model.users}, "group": {*model.groups}, "task": {*model.tasks}}
 
     def _in_order(self, kind: str) -> list[int]:
-        """What there is, the cast first, in an order that repeats from example to example."""
+        """Return existing ids, the four users first, in the same order in every example."""
         cast = {1: 0} | {user_id: n for n, user_id in enumerate(self.cast.values(), start=1)}
         places = cast if kind == "user" else {}
         return sorted(self._alive()[kind], key=lambda i: (places.get(i, len(cast)), i))
@@ -222,7 +223,7 @@ class ServiceAndModel:
     # an answer
 
     def _bare(self, answer: Answer) -> Any:
-        """The answer's data without message, timestamps and versions, which are checked here."""
+        """Check message, timestamps and versions; return the answer's data without them."""
         if answer.status not in (200, 201):
             assert answer.json["success"] is False
             assert answer.json["error"]
@@ -244,7 +245,7 @@ class ServiceAndModel:
         return {k: self._without_stamps(v) for k, v in value.items() if k not in STAMPS}
 
     def _check_stamps(self, entity: dict[str, Any]) -> None:
-        """An effective change makes a later version; nothing else makes another.
+        """Check that a change increases the version, and that nothing else changes it.
 
         A user's or group's version may also change with any change of the other users and groups.
         """
@@ -265,7 +266,7 @@ class ServiceAndModel:
 
 
 def _born(answer: Answer) -> int | None:
-    """The id of what the answer says was created."""
+    """Return the id of the created entity."""
     if answer.status != 201:
         return None
     (entity,) = (value for value in answer.data.values() if isinstance(value, dict))

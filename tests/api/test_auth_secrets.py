@@ -34,7 +34,7 @@ KEY, RAW, ID, METHOD = "canary-key-11", "canary-raw-12", "canary id 13", "CANARY
 SECRETS = (CHANGED, BAD, WRONG, NAME, HEADER, QUERY, WORD, NUMBER, ID, METHOD)
 SECRETS += tuple(value.rpartition(":")[2] for value in TOURISTS.values())
 ECHOED = (KEY, RAW)
-"""What an answer tells the client it cannot use, as it has to."""
+"""Secrets that a refusal quotes, because it names what the client has to change."""
 
 
 @pytest.fixture(scope="module")
@@ -64,20 +64,20 @@ def test_no_password_is_in_anything_that_leaves(
 
 
 def forms(secret: str) -> list[str]:
-    """A secret as it is, in an address, and in Base64 wherever it begins there."""
+    """Return a secret in plain text, URL-encoded, and in Base64 at each possible offset."""
     coded = [b64encode(b"x" * n + secret.encode()).decode()[4:-4] for n in range(3)]
     return [secret, quote(secret), *coded]
 
 
 def guides_tour(api: Api, home: Path) -> list[str]:
-    """All commands of the guide with passwords of our own; returns what is answered."""
+    """Run the guide's commands with other passwords; return the answers."""
     curl = test_guide.Curl(api, home, TOURISTS)
     test_guide.follow(api, curl)
     return curl.printed
 
 
 def readmes_tour(api: Api) -> Iterator[str]:
-    """The README's tour with passwords of our own; yields what is answered."""
+    """Run the README's tour with other passwords; yield the answers."""
     for command in COMMANDS:
         for printed, own in TOURISTS.items():
             command = command.replace(printed, own)
@@ -85,7 +85,7 @@ def readmes_tour(api: Api) -> Iterator[str]:
 
 
 def misplaced(api: Api) -> Iterator[str]:
-    """Passwords that are wrong, or where none belongs; yields what is answered."""
+    """Send wrong and misplaced passwords; yield the answers."""
     user = "/users/3"
     for body in (
         {"password": CHANGED},
@@ -114,7 +114,7 @@ def misplaced(api: Api) -> Iterator[str]:
 
 
 def kept(api: Api) -> Iterator[str]:
-    """Everything that can be listed and copied; yields what is answered."""
+    """Request everything that can be listed and copied; yield the answers."""
     for path in ("/users", "/groups", "/tasks/filter", "/admin/status", "/admin/stats"):
         yield text_of(api("GET", path, by="owner"))
     for action in ("force", "backup"):

@@ -108,7 +108,7 @@ def test_malformed_logins_get_the_same_401_as_a_wrong_password(
 
 
 def sameness(answer: Answer) -> Any:
-    """What of a refused log-in must not tell why it was refused."""
+    """Return the parts of a refusal that must not depend on its reason."""
     error = refused(answer, 401)
     headers = {name.lower(): value for name, value in answer.headers.items()}
     for varying in ("x-request-id", "date", "content-length"):
@@ -234,7 +234,7 @@ def test_an_unknown_user_takes_as_long_as_a_wrong_password(api: Api) -> None:
     user = new_user(api)
 
     def seconds(name: object, number: int) -> float:
-        began = time.thread_time()  # of this processor: other work does not count
+        began = time.thread_time()  # CPU time, so that other processes do not count
         api("GET", "/users", by=(name, "wrong"), headers=from_address(number))
         return time.thread_time() - began
 

@@ -1,4 +1,4 @@
-"""When a run complains about error codes that its tests did not provoke."""
+"""A test run reports error codes that its tests did not provoke."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_codes_that_differ_from_the_table_are_reported() -> None:
 
 
 def run(folder: Path, *options: str, extra: str = "busy", missing: str = "", end: str = "") -> str:
-    """Run a suite that provokes all codes but one; return its exit status and what it complains."""
+    """Run tests that provoke all codes but one; return the exit status and the complaints."""
     (folder / "conftest.py").write_text(PLUGIN)
     (folder / "test_it.py").write_text(TESTS.format(extra=extra, missing=missing, end=end or "..."))
     env = without_coverage(dict(os.environ))

@@ -1,4 +1,4 @@
-"""Eight clients at once through real gunicorn: the result is that of some order, one by one."""
+"""Eight concurrent clients of gunicorn: the result is that of some sequential order."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +27,7 @@ def shared(install: Install) -> Iterator[tuple[Installation, Api]]:
 
 @pytest.fixture
 def api(shared: tuple[Installation, Api]) -> Iterator[Api]:
-    """A client; after the test, indexes fit the entities and PostgreSQL gets what Redis has."""
+    """Yield a client; after the test, check the indexes, and that PostgreSQL equals Redis."""
     installation, api = shared
     yield api
     installation.sync()
@@ -35,7 +35,7 @@ def api(shared: tuple[Installation, Api]) -> Iterator[Api]:
 
 
 def at_once(*jobs: Callable[[], Any]) -> list[Any]:
-    """What the jobs return, all of them begun together."""
+    """Run the jobs at the same time; return their results."""
     start = Barrier(len(jobs))
 
     def run(job: Callable[[], Any]) -> Any:
@@ -51,7 +51,7 @@ def repeat(request: Callable[[int], Answer]) -> Callable[[], list[Answer]]:
 
 
 def until_refused(request: Callable[[int], Answer]) -> Callable[[], list[Answer]]:
-    """Makes the request again and again; the last answer is the first that is no success."""
+    """Return a job that repeats the request until an answer is not a success."""
 
     def run() -> list[Answer]:
         answers = [request(0)]
@@ -282,7 +282,7 @@ def test_overlapping_batches_delete_each_task_once(api: Api) -> None:
 
 
 def once(begun: Callable[[], bool], api: Api, *request: str, **more: Any) -> Callable[[], Answer]:
-    """A request by the owner, made when what races it has begun."""
+    """Return a job that sends a request when the concurrent one has begun."""
 
     def make() -> Answer:
         eventually(begun)
@@ -297,7 +297,7 @@ def tasks_count(api: Api, group: int) -> int:
 
 
 def check_none_is_later(last: Any, histories: list[list[Answer]], kind: str) -> None:
-    """Every write got a version before that of `last`, or was refused."""
+    """Check that every accepted write has a lower version than `last`."""
     assert {history[-1].status for history in histories} == {403}
     made = [answer.data[kind]["version"] for history in histories for answer in history[:-1]]
     assert max(made) < last["version"]

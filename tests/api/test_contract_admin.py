@@ -40,7 +40,7 @@ def status(api: Api) -> Any:
 
 
 def populate(api: Api) -> Any:
-    """A group, a user in it and a task of theirs."""
+    """Create a group, a user in it and a task of the user."""
     user = new_user(api, new_group(api)["id"])
     new_task(api, user["id"], *user["group_ids"])
     return user

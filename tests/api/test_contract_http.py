@@ -28,7 +28,7 @@ READS += ["/tasks/stats", "/tasks/filter", "/admin/status", "/admin/stats"]
 
 @pytest.fixture(scope="module")
 def installation(install: Install) -> Installation:
-    """Group 1 with user 2 in it, and task 1 of user 1."""
+    """An installation with user 2 in group 1, and task 1 of user 1."""
     installation = install()
     api = installation.client()
     new_group(api)
@@ -122,7 +122,7 @@ def test_head_is_get_without_the_body(api: Api, path: str) -> None:
 
 
 def followed(api: Api, method: str, path: str, **sent: Any) -> Answer:
-    """The answer, after at most one redirect that keeps the method."""
+    """Return the answer, after at most one redirect that keeps the method."""
     answer = api(method, path, by="owner", **sent)
     if answer.status != 308:
         return answer

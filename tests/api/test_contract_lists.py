@@ -29,7 +29,7 @@ LISTS = {
 
 @pytest.fixture(scope="module")
 def api(install: Install) -> Api:
-    """Head 2 administers groups 1 to 5; users 3 to 5 are in group 1; 40 tasks of six kinds."""
+    """User 2 administers groups 1 to 5; users 3 to 5 are in group 1; 40 tasks of six kinds."""
     api = install().client()
     new_admin(api, full_name="Listed 2")
     for _ in range(5):
@@ -59,7 +59,7 @@ def test_pages_joined_are_the_whole_list_by_id(api: Api, path: str, key: str, by
 
 
 def walked(api: Api, path: str, key: str, by: Caller, limit: int) -> list[Any]:
-    """The whole list, page by page; `next_after` and the Link header lead the same way."""
+    """Return the whole list, read page by page; check that the Link header matches `next_after`."""
     url, entries = f"{path}{'&' if '?' in path else '?'}limit={limit}", []
     while url:
         answer = api("GET", url, by=by)
@@ -115,7 +115,7 @@ def test_an_admin_of_many_groups_gets_their_tasks_in_order_and_once(install: Ins
 
 @pytest.fixture(scope="module")
 def office(install: Install) -> Api:
-    """Head 2 leads groups 1 and 2. Two of the four other users have one name."""
+    """User 2 administers groups 1 and 2. Two of the four other users have the same name."""
     api = install().client()
     new_admin(api, full_name="Alice Admin")
     for head in (2, 2, 1):

@@ -30,7 +30,7 @@ def api(install: Install) -> Api:
 
 
 class Team:
-    """A head who administers one of two groups, and a user who belongs to both."""
+    """A group admin of one of two groups, and a user who is in both."""
 
     def __init__(self, api: Api) -> None:
         self.head = new_admin(api)

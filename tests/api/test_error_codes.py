@@ -18,7 +18,7 @@ NGINX = (ROOT / "deploy/nginx.conf").read_text()
 
 
 def codes_in_source() -> set[str]:
-    """Every literal that becomes the code of an error, wherever in the service it is written."""
+    """Return every literal in the service that is used as an error code."""
     codes = {code for code, _ in responses.HTTP_ERRORS.values()}
     for path in (ROOT / "taskapi").rglob("*.py"):
         codes.update(codes_of(ast.parse(path.read_text())))
@@ -35,7 +35,7 @@ def codes_of(tree: ast.Module) -> Iterator[str]:
 
 
 def answers_in_nginx() -> set[tuple[str, int]]:
-    """Every code that nginx answers itself, with its status."""
+    """Return every code that nginx itself answers with, and its status."""
     answers = re.findall(r'return (\d{3}) .*"code":"(\w+)"', NGINX)
     return {(code, int(status)) for status, code in answers}
 

@@ -1,7 +1,7 @@
-"""Every curl command of the guide, unchanged, in the guide's order, run by curl itself.
+"""Run every curl command of the guide, unchanged and in its order.
 
-`guide_curls.sh` holds the commands as the guide prints them; only `localhost:7890` becomes the
-address of the test's own server.
+`guide_curls.sh` holds the commands as the guide prints them; only `localhost:7890` is replaced
+by the address of the test's server.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ KEYS = {
 
 
 class Curl:
-    """Runs commands through bash; .curlrc makes curl print headers, and the status at the end.
+    """Runs commands in bash; .curlrc makes curl print the headers, and the status at the end.
 
-    `passwords` are others to use in the place of the guide's; `printed` is all that curl printed.
+    `passwords` maps the guide's passwords to others; `printed` is all output of curl.
     """
 
     def __init__(self, api: Api, home: Path, passwords: Mapping[str, str] | None = None) -> None:
@@ -66,7 +66,7 @@ class Curl:
         (home / ".curlrc").write_text(options)
 
     def __call__(self, command: str) -> tuple[int, Any]:
-        """The status and the JSON that the command is answered with."""
+        """Return the status and the JSON of the answer to the command."""
         line = self.put_in(command.replace("localhost:7890", self.address))
         env = {"CURL_HOME": str(self.home), "PATH": "/usr/bin:/bin:/usr/local/bin"}
         done = subprocess.run(["bash", "-c", line], env=env, capture_output=True, check=True)
@@ -76,7 +76,7 @@ class Curl:
         return int(status), json.loads(body)
 
     def put_in(self, text: str) -> str:
-        """The text with the passwords in the place of the guide's."""
+        """Return the text with the guide's passwords replaced."""
         for guides, other in self.passwords.items():
             text = text.replace(guides, other)
         return text
@@ -84,7 +84,7 @@ class Curl:
 
 @contextmanager
 def running(install: Install, home: Path, **env: str) -> Iterator[tuple[Api, Curl]]:
-    """The service as the guide starts it, both processes of it, on an empty installation."""
+    """Run both processes of the service, as the guide does, on an empty installation."""
     installation = install(OWNER_PASSWORD="admin1234", OWNER_EMAIL="admin@gmail.com", **env)
     with installation.serve(workers=1) as api, installation.worker():
         eventually(lambda: ok(api("GET", "/admin/status", by="owner"))["last_sync"])
@@ -102,7 +102,7 @@ def test_every_command_works_where_what_it_names_exists(install: Install, tmp_pa
 
 
 def follow(api: Api, curl: Curl) -> None:
-    """Make what the commands name, then run them all; what deletes comes last."""
+    """Create the entities that the commands name, then run all commands; deletes come last."""
     prepare(api, curl)
     deletes = [command for command in COMMANDS if "DELETE" in command]
     for command in [*(c for c in COMMANDS if c not in deletes), *reversed(deletes)]:
@@ -115,7 +115,7 @@ def follow(api: Api, curl: Curl) -> None:
 
 
 def prepare(api: Api, curl: Curl) -> None:
-    """Users 1 to 5, Alice's groups 1 and 2, and tasks 1 to 3, with the passwords in use."""
+    """Create users 1 to 5, Alice's groups 1 and 2, and tasks 1 to 3."""
     alice, others = curl.put_in("alice123"), curl.put_in("mypassword")
     new_user(api, email="alice@company.com", password=alice, role="group_admin")
     for name in ("Platform", "Backend"):
@@ -130,7 +130,7 @@ def prepare(api: Api, curl: Curl) -> None:
 
 
 def retire_alice(api: Api) -> None:
-    """The guide creates an Alice whose e-mail the Alice who logs in before has until then."""
+    """Change Alice's e-mail address, because the guide creates another Alice with this address."""
     ok(api("PUT", "/users/2", by="owner", json={"email": "alice.first@company.com"}))
 
 
@@ -146,7 +146,7 @@ def path_of(command: str) -> str:
 
 
 def check_shape(command: str, answer: Any) -> None:
-    """The keys that the guide shows are there, in the guide's envelope."""
+    """Check that the answer has the guide's envelope and keys."""
     path = path_of(command)
     data = answer if path == "/health" else answer["data"]
     assert path == "/health" or answer == {"success": True, "data": data}

@@ -17,7 +17,7 @@ TASKS = "/users/1/tasks"
 
 @pytest.fixture(scope="module")
 def api(install: Install) -> Api:
-    """Group 1, user 2 in it, and task 1 of user 1 are there."""
+    """A client of an installation with user 2 in group 1, and task 1 of user 1."""
     api = install().client()
     new_group(api, name="Ground")
     new_user(api, 1)
@@ -26,7 +26,7 @@ def api(install: Install) -> Api:
 
 
 def refuse(api: Api, status: int, method: str, path: str, **sent: Any) -> Any:
-    """The error of a request by the owner that is refused and changes nothing."""
+    """Check that a request of the owner is refused and changes nothing; return its error."""
     before = everything(api)
     error = refused(api(method, path, by="owner", **sent), status)
     assert everything(api) == before

@@ -1,4 +1,4 @@
-"""Each field accepts its limits and refuses one more; a refusal changes nothing."""
+"""Each field accepts its limits and refuses values beyond them; a refusal changes nothing."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_no_deadline_is_null(api: Api) -> None:
 
 
 def posted(api: Api, path: str, body: dict[str, Any]) -> Answer:
-    """The owner's POST; when it is refused nothing has changed."""
+    """Return the answer to a POST of the owner; check that a refusal changes nothing."""
     before = everything(api)
     answer = api("POST", path, by="owner", json=body)
     if answer.status != 201:

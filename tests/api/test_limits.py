@@ -24,14 +24,14 @@ from tests.support import ROOT, Installation, eventually
 
 @pytest.fixture(scope="module")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    """A server of this module's own, whose settings tests change."""
+    """A server for this module only; its tests change the settings."""
     with Valkey(tmp_path_factory.mktemp("valkey")) as server:
         yield server
 
 
 @pytest.fixture
 def setting(valkey: Valkey) -> Iterator[Any]:
-    """Changes settings of the server until the end of the test."""
+    """Yield a function that changes a setting of the server until the test ends."""
     with redis.Redis.from_url(valkey.url) as connection:
         old: dict[str, str] = {}
 
@@ -166,13 +166,13 @@ settings = load(json.load(sys.stdin))
 {act}
 print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0], json.dumps(done))
 """
-"""Work in a process of its own, and the most memory that it ever had, in kB."""
+"""Code for a process of its own: it prints its peak memory in kB."""
 PASS = "done = passes.run(settings).written"
 RESTORE = "done = restore.fill(settings, passes.open_store(settings))"
 
 
 def test_many_rows_take_no_more_memory_than_few(installation: Installation, api: Api) -> None:
-    """A pass of 20 chunks, and a restore of those, need hardly more than of 4."""
+    """A pass of 20 chunks, and a restore of their tasks, need little more memory than with 4."""
     used = []
     group = new_group(api)
     installation.sync()
@@ -186,7 +186,7 @@ def test_many_rows_take_no_more_memory_than_few(installation: Installation, api:
 
 
 def peak_kilobytes(installation: Installation, act: str, count: int) -> int:
-    """The most memory that doing this takes, after making sure that it is about so many tasks."""
+    """Return the peak memory of `act` in kB; check that it copied `count` tasks."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURED.format(act=act)], cwd=ROOT, check=True,
         input=json.dumps(installation.env), capture_output=True, text=True,
@@ -197,7 +197,7 @@ def peak_kilobytes(installation: Installation, act: str, count: int) -> int:
 
 
 def make_dirty(installation: Installation, group_id: int, count: int) -> None:
-    """Tasks that are written past the API: entities and marks only."""
+    """Write tasks directly to Redis: only entities and marks."""
     at = root(installation)
     stamp = {"created_at": "2025-09-29T10:00:00Z", "updated_at": "2025-09-29T10:00:00Z"}
     with connect(installation) as connection, connection.pipeline(transaction=False) as pipeline:

@@ -23,7 +23,7 @@ NASTY = [chr(code) for code in (*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029, 
 
 
 class LoggedClient:
-    """A client, and what the lines of its answers say beyond what all lines do."""
+    """A client that also returns the fields of its log lines, without those that all lines have."""
 
     def __init__(self, api: Api, capsys: pytest.CaptureFixture[str]) -> None:
         self.api, self._capsys = api, capsys
@@ -222,7 +222,7 @@ def test_grep_finds_the_sync_and_the_errors_with_their_traces(
 
 
 class Disk(io.RawIOBase):
-    """Remembers each write, and has room for `room` bytes."""
+    """Records each write, and has space for `room` bytes."""
 
     def __init__(self, room: int) -> None:
         self.writes: list[bytes] = []

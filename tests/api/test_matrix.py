@@ -1,6 +1,6 @@
-"""Who may do what: the whole matrix of role x endpoint x relation, every cell tried over HTTP.
+"""Who may do what: a table of role x endpoint x relation; every cell is one request.
 
-The table was written from the contract, by hand, and shares nothing with `policy.py`.
+The table was written by hand from the contract; it shares no code with `policy.py`.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ BATCHES = """
 
 
 class World:
-    """The cast, and the entities a cell asks for."""
+    """The users of the table, and the entities that a cell names."""
 
     def __init__(self, api: Api) -> None:
         self.api = api
@@ -239,7 +239,7 @@ class World:
         return new_task(self.api, self.ids[user], self.groups[group])["id"]
 
     def fill_in(self, text: str, caller: str) -> str:
-        """`text` with an id or a word for every placeholder."""
+        """Return `text` with an id or a word in the place of each placeholder."""
         home = {"bob": "B", "sam": "B", "cy": "C"}.get(caller, "A")
         makers: dict[str, Callable[[], Any]] = {
             "gone": lambda: 987654321,
@@ -299,7 +299,7 @@ def test_each_role_may_do_this_and_no_more(world: World, request_: str, cells: l
 
 
 def snapshot(world: World) -> list[bytes]:
-    """All that clients can see, to compare before and after."""
+    """Return everything that clients can see, to compare before and after."""
     paths = ("/users", "/groups", "/tasks/filter")
     return [world.api("GET", path, by="owner").body for path in paths]
 
@@ -311,7 +311,7 @@ def check_unchanged(world: World, before: list[bytes] | None) -> None:
 
 
 def tried(world: World, request_: str, caller: str) -> int:
-    """The status of the answer; a refusal has changed nothing and says so in JSON."""
+    """Return the status of the answer; check that a refusal is JSON and changes nothing."""
     filled = world.fill_in(request_, caller)
     before = None if filled.startswith("GET") else world.seen or snapshot(world)
     answer = ask(world, filled, world.by[caller])
@@ -322,7 +322,7 @@ def tried(world: World, request_: str, caller: str) -> int:
     if before:
         world.fresh.clear()
         world.seen = []
-    if before and caller in ("header", "olga"):  # undo what became of user 1 itself
+    if before and caller in ("header", "olga"):  # undo the change of user 1
         world.api("PUT", "/users/1", by="owner", json={"group_ids": [], "email": OWNER_EMAIL})
     return answer.status
 

@@ -1,6 +1,6 @@
 """Random operations by random callers: the service and the model agree on every answer.
 
-MODEL_EXAMPLES and MODEL_STEPS ask for a longer run, which is random then.
+Set MODEL_EXAMPLES and MODEL_STEPS for a longer run; that run is random.
 """
 
 import os
@@ -35,7 +35,7 @@ MATCHES = st.sampled_from([None, None, None, None, "current", "another"])
 
 
 class Machine(RuleBasedStateMachine):
-    """Each example begins with the same cast; after a failure it begins with a new installation."""
+    """Each example begins with the same users; after a failure, with a new installation."""
 
     install: ClassVar[Install]
     pair: ClassVar[ServiceAndModel | None] = None

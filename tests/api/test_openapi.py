@@ -45,7 +45,7 @@ def operations_of(endpoint: str) -> list[dict[str, Any]]:
 
 
 def resolved(value: dict[str, Any]) -> dict[str, Any]:
-    """Return the value, or what its reference names."""
+    """Return the value, or the target of its reference."""
     if "$ref" not in value:
         return value
     node: Any = DOCUMENT
@@ -55,7 +55,7 @@ def resolved(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def check(instance: Any, schema: dict[str, Any]) -> None:
-    """Fail where the instance is not what the schema says; references are the document's."""
+    """Fail if the instance does not match the schema; references are to the document."""
     whole = {**schema, "components": DOCUMENT["components"]}
     Draft202012Validator(whole, format_checker=FormatChecker()).validate(instance)
 
@@ -185,7 +185,7 @@ nobody GET /openapi.json
 
 
 def documented_for(method: str, path: str) -> dict[str, Any]:
-    """Return the operation that a request is about."""
+    """Return the operation of a request."""
     endpoint = APP.url_map.bind("").match(path.partition("?")[0], method)[0]
     name = endpoint.replace(".", "_") + ("_patch" if method == "PATCH" else "")
     return next(one for one in DOCUMENTED.values() if one["operationId"] == name)

@@ -31,7 +31,7 @@ BODIES: dict[str, Any] = {
     "POST /tasks/batch": {"task_ids": [1, 2, 3], "updates": {"title": "All renamed"}},
 }
 
-# Asked in this order. Lists, batches and deletes cost the same for more of what they are about.
+# Requests run in this order. Lists, batches and deletes cost the same for more entities.
 COSTS = {
     "nobody GET /health": (1, 2),
     "nobody GET /": (0, 0),
@@ -87,7 +87,7 @@ COSTS = {
 
 
 class Counter:
-    """Counts what goes over every link."""
+    """Counts round trips and commands of all connections."""
 
     def __init__(self) -> None:
         self.trips = self.commands = 0
@@ -113,7 +113,7 @@ def counter(monkeypatch: pytest.MonkeyPatch) -> Counter:
 
 
 def load_scripts(installation: Installation) -> None:
-    """Redis knows them from the first request on."""
+    """Load the scripts, so that no request has to send one."""
     settings = installation.settings
     connection = Store(settings.redis_url, settings.key_prefix).connection
     connection.execute(*(("SCRIPT", "LOAD", source) for source in SOURCES.values()))
@@ -121,7 +121,7 @@ def load_scripts(installation: Installation) -> None:
 
 
 def populate(api: Api) -> None:
-    """Two groups of user 2, the first one with user 3, who has three tasks there."""
+    """Create two groups of user 2; user 3 is in the first one and has three tasks there."""
     new_admin(api)
     for _ in range(2):
         new_group(api, admin_id=2)
@@ -151,7 +151,7 @@ def test_no_request_costs_more_than_the_table_says(install: Install, counter: Co
     load_scripts(installation)
     api = installation.client()
     populate(api)
-    for caller in ("owner", "admin", "user"):  # passwords are remembered from here on
+    for caller in ("owner", "admin", "user"):  # from here on, verified passwords are cached
         assert ask(api, f"{caller} GET /groups/1").status == 200
     counter.take()
     costs = {}

@@ -31,7 +31,7 @@ TITLES = (
 
 @pytest.fixture
 def find_titles(installation: Installation) -> Callable[[str], list[str]]:
-    """Makes the tasks of TITLES, and finds titles as the owner."""
+    """Create the tasks of TITLES; return a function that searches titles as the owner."""
     api = installation.client()
     group = new_group(api)
     for title in TITLES:
@@ -45,7 +45,7 @@ def find_titles(installation: Installation) -> Callable[[str], list[str]]:
 
 
 def search(api: Api, by: Caller = "owner", **query: object) -> tuple[list[Any], int | None]:
-    """The tasks found, and where the next page begins."""
+    """Return the tasks found, and `after` of the next page."""
     answer = ok(api("GET", f"/tasks/search?{urlencode(query)}", by=by))
     return [result["task"] for result in answer["results"]], answer.get("next_after")
 

@@ -9,9 +9,9 @@ Entity = dict[str, Any]
 
 
 class World:
-    """Users (with `group_ids`, the only truth about membership), groups and tasks by id.
+    """Users (`group_ids` alone defines membership), groups and tasks by id.
 
-    `revisions` counts the effective changes of each entity, `structure` those of users and groups.
+    `revisions` counts effective changes of each entity, `structure` those of users and groups.
     """
 
     def __init__(self, owner_email: str) -> None:
@@ -24,7 +24,7 @@ class World:
         self.born, self.is_stale = 1, False
         self._add_user({"full_name": "System Owner", "email": owner_email, "role": "owner"})
 
-    # who reaches what
+    # who may see which entities
 
     def administered(self, me: Entity) -> set[int]:
         return {g["id"] for g in self.groups.values() if g["admin_id"] == me["id"]}
@@ -78,7 +78,7 @@ class World:
         return self.tasks[task_id]
 
     def may_assign_to_group(self, me: Entity, user: Entity, group_id: int) -> bool:
-        """Whether `me` may put a task of `user` into this group."""
+        """Return whether `me` may put a task of `user` into this group."""
         mine = me["group_ids"] if user is me else self.administered(me)
         return is_owner(me) or (group_id in mine and group_id in user["group_ids"])
 
@@ -86,7 +86,7 @@ class World:
         require(self.may_assign_to_group(me, user, group_id), 403)
         require(group_id in self.groups, 400)
 
-    # what an endpoint may refuse
+    # checks
 
     def check_move(self, me: Entity, task: Entity, new: Entity) -> None:
         if new.get("group_id", task["group_id"]) != task["group_id"]:
@@ -163,5 +163,5 @@ def is_owner(user: Entity) -> bool:
 
 
 def shown(entity: Entity) -> Entity:
-    """A copy that later changes leave alone."""
+    """Return a copy that later changes do not affect."""
     return dict(entity)

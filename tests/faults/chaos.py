@@ -1,6 +1,6 @@
-"""Concurrent clients, and everything killed and cut around them; then the comparison.
+"""Kill processes and cut networks while clients write, then compare what clients and stores have.
 
-`python -m tests.faults.chaos MINUTES [SEED]` does it for long and prints the figures.
+`python -m tests.faults.chaos MINUTES [SEED]` runs for MINUTES and prints the figures.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.faults.site import Service, Site, running
 
 CLIENTS = 6
 PAUSE_SECONDS = 0.1, 0.8
-"""Between two faults; also how long a cut or a slow network lasts."""
+"""Pause between two faults, and duration of a cut or slow network."""
 SLOW_SECONDS = 0.05
 COMMIT, ACKNOWLEDGE = scripts.COMMIT.encode(), scripts.ACKNOWLEDGE.encode()
 Do = Callable[[], object]
@@ -37,7 +37,7 @@ Do = Callable[[], object]
 
 @dataclass
 class Figures:
-    """What a run did, and what was wrong in the end."""
+    """What a run did, and what was wrong at its end."""
 
     seed: int
     seconds: float
@@ -66,7 +66,7 @@ class Figures:
 
 
 class Chaos:
-    """Breaks one thing at a time, and mends it again."""
+    """Causes one fault at a time, and repairs it."""
 
     def __init__(self, site: Site, service: Service, choices: random.Random) -> None:
         self._site, self._service, self._random = site, service, choices
@@ -93,7 +93,7 @@ class Chaos:
         }
 
     def run(self, seconds: float) -> None:
-        """Break things for so long, each as often as any other."""
+        """Cause faults for `seconds`, each kind equally often."""
         deadline = time.monotonic() + seconds
         order: list[str] = []
         while time.monotonic() < deadline:
@@ -117,7 +117,7 @@ class Chaos:
         time.sleep(self._random.uniform(*PAUSE_SECONDS))
 
     def _force(self, action: str) -> None:
-        """Ask as the owner, while clients go on and other faults happen."""
+        """Request an action as the owner, while clients write and other faults happen."""
         path = f"/admin/sync?action={action}"
         threading.Thread(target=_try, args=(self._service, path), daemon=True).start()
 
@@ -132,7 +132,7 @@ def _slow(proxy: Proxy) -> None:
 
 
 def run(folder: Path, seconds: float, seed: int) -> Figures:
-    """Let clients work under fire for so long; then compare what they were promised."""
+    """Run clients and faults for `seconds`; then compare the stores with acknowledged writes."""
     choices = random.Random(seed)
     with running(folder, SYNC_INTERVAL="1s") as (site, service):
         clients = [Client(service.api, n, random.Random(f"{seed}-{n}")) for n in range(CLIENTS)]
@@ -145,7 +145,7 @@ def run(folder: Path, seconds: float, seed: int) -> Figures:
             finally:
                 stop.set()
             for each in working:
-                each.result()  # a client that died would make the figures look better than they are
+                each.result()  # a failed client must fail the run: it writes less
         spent = time.monotonic() - begin
         _settle(site, service)
         ledger = _merged([client.ledger for client in clients])
@@ -158,7 +158,7 @@ def run(folder: Path, seconds: float, seed: int) -> Figures:
 
 
 def _settle(site: Site, service: Service) -> None:
-    """Mend everything and let the next passes do their work."""
+    """Repair everything and wait until passes have copied all changes."""
     for proxy in (site.to_valkey, site.to_postgres):
         proxy.mend()
     service.until(service.is_healthy)
@@ -172,7 +172,7 @@ def _is_clean(service: Service) -> bool:
 
 
 def _everything(service: Service) -> dict[Key, Entity]:
-    """All entities but the System Owner, who belongs to no client."""
+    """Return all entities but the System Owner, which no client creates."""
     lists = zip(KINDS, ("/users", "/groups", "/tasks/filter"), strict=True)
     return {
         (kind, entity["id"]): entity

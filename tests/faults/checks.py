@@ -1,4 +1,4 @@
-"""What must be true of an installation when nothing changes any more."""
+"""Conditions of an installation that no client changes any more."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tests.support import Installation
 
 
 def faults(installation: Installation) -> list[str]:
-    """What is wrong in Redis, and what PostgreSQL has otherwise; directly after a pass."""
+    """Return what is wrong in Redis, and how PostgreSQL differs from it, directly after a pass."""
     settings = installation.settings
     where = settings.redis_url, settings.key_prefix
     return [*fsck(*where), *drift(*where, settings.database_url)]
 
 
 def settle(installation: Installation) -> None:
-    """Do a pass, once nothing that was killed holds the lock, and find nothing wrong."""
+    """Do a pass when no killed process holds the lock, and check both stores."""
     passes.run(installation.settings, wait_seconds=10)
     assert not faults(installation)

@@ -16,7 +16,7 @@ MOST_TASKS = 40
 
 
 class Client:
-    """One client with a user and a group of its own; nobody else writes to what it creates."""
+    """A client with its own user and group; no other client writes to the entities it creates."""
 
     def __init__(self, api: Api, number: int, choices: random.Random) -> None:
         self.ledger = Ledger()
@@ -36,7 +36,7 @@ class Client:
         self._is_me_open = False
 
     def run(self, stop: threading.Event) -> None:
-        """Work until told to stop."""
+        """Send requests until `stop` is set."""
         self._stop = stop
         acts = [self._add, self._change, self._read, self._delete, self._change_many]
         acts += [self._change_me, self._come_and_go_group, self._come_and_go_user]
@@ -44,7 +44,7 @@ class Client:
             (act,) = self._random.choices(acts, [40, 20, 15, 10, 5, 5, 4, 1])
             act()
 
-    # what it does
+    # operations
 
     def _add(self) -> None:
         if task := self._create("task", f"/users/{self._me}/tasks", self._task(self._home)):
@@ -72,7 +72,7 @@ class Client:
             self._open(chosen, fields)
 
     def _read(self) -> None:
-        """What was acknowledged is there, whatever happens around it."""
+        """Check that an acknowledged task is there, during any fault."""
         if self._tasks:
             task = self._any_task()
             answer = self._send("GET", _path(task))
@@ -102,14 +102,14 @@ class Client:
             self._fill_and_delete("user", user["id"], user["id"], self._home)
 
     def _fill_and_delete(self, kind: str, owner_id: int, user_id: int, group_id: int) -> None:
-        """Delete something together with its tasks."""
+        """Delete a user or a group together with its tasks."""
         keys = [(kind, owner_id)]
         for _ in range(self._random.randint(0, 4)):
             if task := self._create("task", f"/users/{user_id}/tasks", self._task(group_id)):
                 keys.append(("task", task["id"]))
         self._remove(f"/{kind}s/{owner_id}", keys)
 
-    # how it does it
+    # requests
 
     def _create(self, kind: str, path: str, body: Entity) -> Entity | None:
         if answer := self._send("POST", path, body):
@@ -135,7 +135,7 @@ class Client:
         self.ledger.open_change([("task", task_id) for task_id in task_ids], fields)
 
     def _send(self, method: str, path: str, body: Entity | None = None) -> Answer | None:
-        """The answer if it is one; None where the outcome is open."""
+        """Return the answer, or None if the outcome is unknown."""
         self.requests += 1
         more = {} if body is None else {"json": body}
         try:
@@ -149,7 +149,7 @@ class Client:
         self._stop.wait(self._random.uniform(0.01, 0.1))  # as a polite client does
         return None
 
-    # what it sends
+    # values
 
     def _mark(self) -> str:
         return f"{self._number}-{next(self._serial)}"

@@ -1,4 +1,4 @@
-"""What was acknowledged to clients, compared with what the stores have in the end."""
+"""The writes acknowledged to clients, compared with the stores at the end."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ Entity = dict[str, Any]
 Key = tuple[str, int]
 KINDS = ("user", "group", "task")
 MARK = {"user": "number", "group": "name", "task": "information"}
-"""A field of each kind that has a different value in each create, and never changes."""
+"""For each kind, a field that has a different value in each create and never changes."""
 
 
 @dataclass
 class Open:
-    """One operation without an answer: it happened to all it was about, or to nothing."""
+    """An operation without an answer: it changed all of its entities, or none."""
 
     keys: list[Key]
     fields: Entity | None
-    """What it sets; None for a delete."""
+    """The fields that it sets; None for a delete."""
 
 
 @dataclass
 class Ledger:
-    """Acknowledged writes, the last of each entity, and operations whose outcome is open.
+    """The last acknowledged write of each entity, and operations whose outcome is unknown.
 
-    Clients write to entities of their own only, and never again to one whose state is open.
+    A client writes only to its own entities, and never again to one whose state is unknown.
     """
 
     known: dict[Key, Entity | None] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Ledger:
 
 @dataclass
 class Verdict:
-    """What broke its promise, a sentence each."""
+    """Broken guarantees, one sentence each."""
 
     lost: list[str]
     resurrected: list[str]
@@ -78,7 +78,7 @@ class Verdict:
 
 
 def judge(ledger: Ledger, final: dict[Key, Entity]) -> Verdict:
-    """Compare the ledger with all entities that there are, except those it has no part in."""
+    """Compare the ledger with all entities in `final` that its clients wrote."""
     verdict = Verdict([], [], list(ledger.duplicated), [])
     for key, known in ledger.known.items():
         if known is None:
@@ -92,7 +92,7 @@ def judge(ledger: Ledger, final: dict[Key, Entity]) -> Verdict:
 
 
 def _torn(operation: Open, ledger: Ledger, final: dict[Key, Entity]) -> Iterator[str]:
-    """An open operation did all or nothing, and nothing else happened to what it was about."""
+    """Report an operation done in part, or whose entities have another state than expected."""
     keys = [key for key in operation.keys if ledger.known[key] is not None]
     is_done = [_is_done(operation, ledger.known[key], final.get(key)) for key in keys]
     if len(set(is_done)) > 1 or None in is_done:
@@ -101,7 +101,7 @@ def _torn(operation: Open, ledger: Ledger, final: dict[Key, Entity]) -> Iterator
 
 
 def _is_done(operation: Open, before: Entity | None, after: Entity | None) -> bool | None:
-    """Whether it was done to this entity; None when it is neither as before nor as intended."""
+    """Return whether the operation changed this entity; None if the entity has another state."""
     if after == before:
         return False
     if after is None or operation.fields is None or before is None:
@@ -112,7 +112,7 @@ def _is_done(operation: Open, before: Entity | None, after: Entity | None) -> bo
 
 
 def _duplicated(ledger: Ledger, final: dict[Key, Entity]) -> Iterator[str]:
-    """Each create is there once, and what nobody acknowledged is what somebody asked for."""
+    """Report creates that happened twice, and entities that no client created."""
     marks = Counter((kind, entity[MARK[kind]]) for (kind, _), entity in final.items())
     yield from (f"{mark} is there {times} times" for mark, times in marks.items() if times > 1)
     for (kind, entity_id), entity in final.items():

@@ -1,4 +1,4 @@
-"""A TCP proxy between the service and a store: it cuts, delays, hangs, or loses one message."""
+"""A TCP proxy between the service and a store; it can cut, delay, hang, or lose one message."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CHUNK = 1 << 16
 
 
 class Loss(Enum):
-    """Which half of an exchange gets lost; the connection breaks either way."""
+    """Which half of an exchange is lost; the connection breaks in both cases."""
 
     REQUEST = "the server never gets it"
     REPLY = "the server does it, the client never hears"
@@ -20,7 +20,7 @@ class Loss(Enum):
 
 
 class Proxy:
-    """Passes everything on to a port of this machine, until it is told otherwise."""
+    """Forwards everything to a port of this machine, except for the faults that a test sets."""
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -34,14 +34,14 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
-        """Break every connection, and each new one at once, until `mend`."""
+        """Break every connection, and every new one immediately, until `mend`."""
         self.is_cut = True
         with self._lock:
             for end in list(self._open):
                 self._drop(end)
 
     def mend(self) -> None:
-        """Pass everything on again."""
+        """Forward everything again."""
         self.is_cut, self.delay_seconds = False, 0.0
         with self._lock:
             self._losses.clear()
@@ -53,7 +53,7 @@ class Proxy:
 
     @property
     def has_lost(self) -> bool:
-        """Whether everything that was to be lost has been."""
+        """Return whether all planned losses have happened."""
         return not self._losses
 
     def close(self) -> None:
@@ -92,7 +92,7 @@ class Proxy:
     def _pump(
         self, source: socket.socket, sink: socket.socket, lost: list[Loss], is_request: bool = False
     ) -> None:
-        """Pass one direction on; `lost` says, once it does, that the answer must not arrive."""
+        """Forward one direction; an entry in `lost` says that the answer must not arrive."""
         with contextlib.suppress(OSError):
             while data := source.recv(CHUNK):
                 if is_request and self._is_lost(data, lost):
@@ -108,7 +108,7 @@ class Proxy:
         self._drop(sink)
 
     def _is_lost(self, data: bytes, lost: list[Loss]) -> bool:
-        """Note what happens to this request; True when it ends here."""
+        """Apply a planned loss to this request; return True if the request itself is lost."""
         with self._lock:
             planned = next((loss for loss in self._losses if loss[0] in data), None)
             if not planned:

@@ -1,4 +1,4 @@
-"""An installation on servers of its own, behind proxies, whose processes may be killed."""
+"""An installation on its own servers, behind proxies; a test may kill its processes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ WORKERS = 2
 
 
 class Site:
-    """Private servers, a proxy before each, and an installation that knows only the proxies.
+    """Private servers, a proxy for each, and an installation that uses only the proxies.
 
-    Valkey writes every change to its disk before it answers, so that nothing may be lost.
+    Valkey writes every change to disk before it answers, so no loss is permitted.
     """
 
     def __init__(self, folder: Path, **env: str) -> None:
@@ -54,7 +54,7 @@ def _through(proxy: Proxy, url: str) -> str:
 
 
 class Service:
-    """The web and the sync process of a site, as an operator's supervisor keeps them."""
+    """The web and the sync process of a site, kept running as by a supervisor."""
 
     def __init__(self, site: Site) -> None:
         self._installation = site.installation
@@ -64,12 +64,12 @@ class Service:
         self.api = Api(over_http(address), OWNER_PASSWORD)
 
     def start(self) -> None:
-        """Start what does not run; gunicorn refuses while a killed one's workers linger."""
+        """Start what does not run; gunicorn cannot start while workers of a killed one exit."""
         self._start("web", "-m", "gunicorn", "app:app")
         self._start("sync", "sync_worker.py")
 
     def stop(self) -> None:
-        """End both as a supervisor does."""
+        """Stop both as a supervisor does."""
         for process in self._running.values():
             process.terminate()
         for process in self._running.values():
@@ -79,7 +79,7 @@ class Service:
         self._kill("sync")
 
     def kill_gunicorn(self) -> None:
-        """Kill the master; its workers notice, and end themselves."""
+        """Kill the master; its workers notice and exit."""
         self._kill("web")
 
     def kill_web_worker(self) -> None:
@@ -89,7 +89,7 @@ class Service:
             os.kill(int(booted[-1]), signal.SIGKILL)
 
     def surprises(self) -> list[str]:
-        """What the logs tell that an outage does not explain."""
+        """Return log lines that no outage explains."""
         lines = [line for name in self._running for line in self.log(name).splitlines()]
         return [line for line in lines if "Traceback" in line]
 
@@ -111,7 +111,7 @@ class Service:
         self._running[name].wait()
 
     def until(self, condition: Callable[[], bool], seconds: float = 60) -> None:
-        """Keep both processes up until the condition holds."""
+        """Keep both processes running until the condition is true."""
 
         def holds() -> bool:
             self.start()
@@ -127,7 +127,7 @@ class Service:
 
 @contextlib.contextmanager
 def running(folder: Path, **env: str) -> Iterator[tuple[Site, Service]]:
-    """A site whose service is up."""
+    """Yield a site whose service is running."""
     with contextlib.closing(Site(folder, **env)) as site:
         service = Service(site)
         try:

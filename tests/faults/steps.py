@@ -1,7 +1,7 @@
-"""The steps of a pass, a restore, a backup or a request: each exchange with a store is one.
+"""The steps of a pass, a restore, a backup or a request: each exchange with a store is a step.
 
-Their names begin with the store. A pass reads from one store while it writes to the other, so only
-the steps of one store come in the same order each time.
+The name of a step begins with the store. A pass reads from one store while it writes to the other,
+so only the steps of one store have the same order each time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SCRIPTS = {value: name.lower() for name, value in vars(scripts).items() if isin
 
 
 def watch(patch: Patch, after: Callable[[str], None]) -> None:
-    """Have `after` called after every step from now on, with the step's name."""
+    """Call `after` with the step's name after every step from now on."""
 
     class Cursor(extensions.cursor):
         def execute(self, query: Any, values: Any = None) -> None:
@@ -64,11 +64,11 @@ def _name(command: Any) -> str:
 
 
 _OTHERS = ThreadPoolExecutor(1)
-"""Where intruders act: as other clients do, not inside the request that they cross."""
+"""The connection on which an intruder acts, as another client would."""
 
 
 class Intruder:
-    """Does something once, after a step: the n-th of those whose names begin with `kind`."""
+    """Runs `act` once, after the n-th of the steps whose names begin with `kind`."""
 
     def __init__(self, patch: Patch, step: int, act: Act, kind: str = "") -> None:
         self._left, self._act, self._kind = step, act, kind

@@ -1,4 +1,4 @@
-"""Everything is killed and cut under load, and nothing acknowledged is lost."""
+"""No acknowledged write is lost when processes are killed and networks are cut under load."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _fresh = count()
 
 
 class World:
-    """A few people and groups that always change and never become more."""
+    """A few users and groups that change in every round; their number stays the same."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -41,11 +41,11 @@ class World:
         self._group = new_group(api, self._admin)["id"]
 
     def change_little(self) -> None:
-        """Do what a pass has few steps for."""
+        """Make a change that a pass copies in few steps."""
         ok(self._api("PUT", f"/users/{self._user}", by="owner", json={"number": str(next(_fresh))}))
 
     def change(self) -> None:
-        """Do something of everything that a pass can find: new, changed, moved and deleted."""
+        """Make every kind of change: create, update, move and delete."""
         api = self._api
         ok(api("DELETE", f"/groups/{self._group}", by="owner"))
         self._group = new_group(api, self._admin)["id"]
@@ -62,7 +62,7 @@ class World:
 def everywhere(
     victim: Victim, installation: Installation, api: Api, act: str, **limits: int
 ) -> Iterator[str]:
-    """Yield after each death the step it came after, until the victim gets through."""
+    """Kill the victim after each step in turn; yield the step, until it runs to its end."""
     world = World(api)
     for store in STORES:
         for step in count(1):
@@ -76,13 +76,13 @@ def everywhere(
 
 
 def a_minute_passes(installation: Installation) -> None:
-    """What a backup that died had pinned is free again."""
+    """Let the pin of a dead backup expire."""
     with connect(installation) as connection:
         connection.delete(f"{root(installation)}pin")
 
 
 def check_named(steps: list[str], *names: str) -> None:
-    """The steps that a reader would name are among those that were reached."""
+    """Check that the important steps are among those that were reached."""
     assert steps[-1] == "done", steps
     missing = [name for name in names if not any(name in step for step in steps)]
     assert not missing, steps
@@ -153,7 +153,7 @@ def test_a_group_of_many_tasks_is_deleted_whole_or_not_at_all(
 
 
 def fill_group(installation: Installation, api: Api) -> int:
-    """A new group of MANY tasks; its id."""
+    """Create a group with MANY tasks; return its id."""
     group = new_group(api)
     installation.sync()
     rows = "SELECT n, 'Task', false, 2, NULL, '', 1, %s, now(), now(), %s, 'task' "

@@ -20,7 +20,7 @@ Do = Callable[..., Any]
 
 
 class World:
-    """Two people, a group and a task; each act changes what the last one left."""
+    """Two users, a group and a task; each act continues from the state of the one before."""
 
     def __init__(self, api: Api) -> None:
         self.api = api
@@ -33,7 +33,7 @@ class World:
         return self.api(method, path, by="owner", json=body)
 
     def touch(self) -> None:
-        """Give the next pass something of each kind, and a delete."""
+        """Change an entity of each kind, and delete one."""
         ok(self.do("PUT", f"/groups/{self.home['id']}", name=f"Home {next(_numbers)}"))
         gone = new_task(self.api, self.pair[1]["id"], self.home["id"])
         ok(self.do("DELETE", path_of(gone)))

@@ -22,7 +22,7 @@ LIMITS = ["SET default_transaction_read_only = on", "CONNECTION LIMIT 0"]
 
 @contextlib.contextmanager
 def limited(installation: Installation, limit: str) -> Iterator[None]:
-    """Its database under a limit, as an administrator would set it."""
+    """Set a limit on the database, as an administrator would."""
     _alter(installation, limit)
     try:
         yield
@@ -64,7 +64,7 @@ def test_changes_wait_while_postgresql_takes_none(
 
 
 def test_postgresql_may_end_any_step_of_a_pass(installation: Installation, api: Api) -> None:
-    """Its administrator, or a crash, ends the connection; the next pass does everything."""
+    """An administrator or a crash ends the connection; the next pass copies everything."""
     change(api)
     for step in count(1):
         task = new_task(api, 1, 1)

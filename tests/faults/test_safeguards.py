@@ -1,4 +1,4 @@
-"""The guards of a commit: other writes, and a restore, between any two steps of a request."""
+"""The guards of a commit, tested by writes and a restore between any two steps of a request."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ Ask = Callable[[], Answer]
 def between_steps(
     request: Callable[[int], Ask], act: Callable[[int], Any]
 ) -> Iterator[tuple[Answer, bool]]:
-    """Make a request with the act after its first step, then after its second, and so on.
+    """Repeat a request, with the act after its first step, then after its second, and so on.
 
-    Yields each answer, and whether there was such a step: the last request goes without the act.
+    Yield each answer, and whether the act ran: in the last request, no step is left for it.
     """
     for step in count(1):
         ask = request(step)
@@ -56,7 +56,9 @@ def test_a_task_created_while_its_group_is_deleted_is_deleted_too(
 
     def create(_: int) -> None:
         body = {"title": "late", "group_id": last["group"]}
-        with connect(installation) as connection:  # its delete holds others up, for some seconds
+        with connect(
+            installation
+        ) as connection:  # while its delete runs, other requests wait for some seconds
             connection.delete(f"{root(installation)}closing:g:{last['group']}")
         assert api("POST", "/users/1/tasks", by="owner", json=body).status in (201, 400)
 
@@ -130,7 +132,7 @@ def test_a_right_taken_away_between_two_steps_refuses_the_write(
 
     *crossed, (last, _), (alone, _) = between_steps(write, demote)
     assert [answer.status for answer, _ in crossed] == [403] * len(crossed)
-    made(last)  # what was done before the right was taken away
+    made(last)  # the write before the right was removed
     made(alone)
     settle(installation)
 

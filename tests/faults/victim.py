@@ -1,7 +1,7 @@
 """A process whose children kill themselves after a given step: `python -m tests.faults.victim`.
 
-It reads orders, a line of JSON each, and answers each with a line: the step after which the child
-died, or "done" when it did not get that far, or what went wrong.
+It reads orders as lines of JSON and answers each with a line: the step after which the child died,
+"done" if the child ended before that step, or an error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ANSWERS = 100  # a file descriptor that nothing else has
 
 
 class Victim:
-    """The process, seen from a test."""
+    """The test's handle of the process."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -46,7 +46,7 @@ class Victim:
         store: str = "",
         **limits: int,
     ) -> str:
-        """Do something in a child that dies after `step`, counting those of one store or of both.
+        """Run `act` in a child that dies after step number `step` of one store or of both.
 
         `limits` are constants to lower.
         """
@@ -64,7 +64,7 @@ class Victim:
 
 def main() -> None:
     os.dup2(1, ANSWERS)
-    os.dup2(2, 1)  # what the product logs is not an answer
+    os.dup2(2, 1)  # log lines of the product must not be read as answers
     for line in sys.stdin:
         if not (child := os.fork()):
             os._exit(_live(json.loads(line)))

@@ -16,11 +16,11 @@ from tests.support import OWNER_PASSWORD, ROOT, Installation
 
 APP = "tests.fuzz.app:app"
 PLACES = {"TRUSTED_PROXIES": "1"}
-"""What an installation to be fuzzed has in its environment: see fuzz_hooks.before_call."""
+"""The environment of an installation for fuzzing: see hooks.before_call."""
 
 
 def populate(api: Api) -> None:
-    """Something under the first ids, so that not everything is 404."""
+    """Create entities with the first ids, so that not every request gets 404."""
     new_admin(api)
     for _ in range(4):
         new_group(api, 2)
@@ -29,7 +29,7 @@ def populate(api: Api) -> None:
 
 
 def run(api: Api, seed: int, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run Schemathesis with all its checks against a service; fails where it finds something."""
+    """Run Schemathesis with all its checks against a service; fail if it reports a problem."""
     return subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", "tests/fuzz/fuzz.toml"),
@@ -46,7 +46,7 @@ def run(api: Api, seed: int, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def main(minutes: str = "10", seed: str = "") -> int:
-    """Fuzz servers of its own for so many minutes; the seed it prints repeats the run."""
+    """Fuzz private servers for `minutes`; the printed seed repeats the run."""
     number = int(seed or random.randrange(1 << 32))
     print(f"Fuzzing for {minutes} minutes, seed {number}.", flush=True)  # noqa: T201
     with tempfile.TemporaryDirectory() as name:

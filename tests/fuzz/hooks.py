@@ -15,13 +15,13 @@ WELL_FORMED: dict[int, set[str]] = {
     400: {"unknown_user", "unknown_group", "not_an_admin"},
     412: {"version_mismatch"},
 }
-"""Why a request whose form is right may be refused, beside what Schemathesis knows of."""
+"""Codes with which a valid request may be refused, besides those that Schemathesis knows."""
 FIELD_ERRORS = (
-    "Must be a whole number",  # a 1.0 is one to JSON Schema, and to us none
-    "Only action=force can reseed PostgreSQL.",  # two parameters at once: no schema says that
+    "Must be a whole number",  # JSON Schema takes 1.0 as an integer, the service does not
+    "Only action=force can reseed PostgreSQL.",  # no schema can express this
 )
 MOST_ID = 10
-"""Ids up to this are there as a rule."""
+"""Ids up to this usually exist."""
 _WORDS = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=12)
 _requests = count(1)
 
@@ -37,7 +37,7 @@ def before_load_schema(_: Any, raw_schema: dict[str, Any]) -> None:
 
 @schemathesis.hook
 def filter_body(_: Any, body: Any) -> bool:
-    """Leave out white space around strings: the service cuts it off before it looks at lengths."""
+    """Skip strings with white space at an end: the service trims it before it checks lengths."""
     if isinstance(body, dict | list):
         parts = body.values() if isinstance(body, dict) else body
         return all(filter_body(_, part) for part in parts)
@@ -46,11 +46,11 @@ def filter_body(_: Any, body: Any) -> bool:
 
 @schemathesis.hook
 def before_call(_: Any, case: Any, kwargs: Any) -> None:
-    """Make more requests get through to what they are about.
+    """Change requests so that more of them reach an entity.
 
-    Each comes from an address of its own, since wrong log-ins are counted by address; an empty id
-    would ask for the collection, as a path that ends in a slash does; and of the requests whose
-    form is right half want any version, and name what is probably there.
+    Each request has its own client address, because wrong log-ins are counted by address. An empty
+    id is replaced: it would request the collection. Half of the valid requests accept any version
+    and use ids that probably exist.
     """
     del kwargs
     number = next(_requests)
@@ -75,7 +75,7 @@ def _with_low_ids(value: Any, name: str = "") -> Any:
 
 @schemathesis.hook
 def filter_failure(_: Any, failure: Failure, case: Any, response: Any) -> bool:
-    """Accept that a request whose form is right is refused for what it names."""
+    """Accept the refusal of a valid request because of the entities that it names."""
     del case
     if not isinstance(failure, RejectedPositiveData):
         return True

@@ -1,4 +1,4 @@
-"""Helpers: an nginx with deploy/nginx.conf, a load of clients, reloads of gunicorn."""
+"""Helpers: nginx with deploy/nginx.conf, concurrent clients, reloads of gunicorn."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ http {{
 
 
 def program(name: str, package: str) -> str:
-    """Return the path of a program; without it the test is skipped, in CI it fails."""
+    """Return the path of a program; if it is missing, skip the test, or fail it in CI."""
     path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if path is None and not os.environ.get("CI"):
         pytest.skip(f"{name} is not installed: apt-get install {package}")
@@ -109,7 +109,7 @@ def master_of(api: Api) -> int:
 
 
 def reload_gunicorn(api: Api, reloads: int = 1) -> None:
-    """Reload gunicorn, and return when `reloads` pairs of workers have exited in all."""
+    """Reload gunicorn; wait until `reloads` pairs of workers have exited in all."""
     os.kill(master_of(api), signal.SIGHUP)
     eventually(lambda: len(re.findall("Worker exiting", api.log())) >= 2 * reloads, 40)
 
@@ -134,7 +134,7 @@ class Load:
             thread.join()
 
     def goes_on(self, requests: int = 200) -> None:
-        """Return when `requests` more requests have been answered."""
+        """Wait until `requests` more requests have been answered."""
         before = self.results.total()
         eventually(lambda: self.results.total() >= before + requests, 30)
 
@@ -156,7 +156,7 @@ def seconds_of(ask: Callable[[], Answer]) -> float:
 
 
 def raw(api: Api, sent: bytes) -> Answer:
-    """Return the answer to these bytes, sent as they are."""
+    """Send raw bytes; return the answer."""
     host, _, port = api.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(sent)

@@ -1,4 +1,4 @@
-"""Reloads and a killed worker cost no request. test_reloads.py runs these tests in a namespace."""
+"""Reloads and a killed worker fail no request. test_reloads.py runs these tests in a namespace."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ UNUSABLE = {
     "DOCS_ENABLED": ("maybe",),
 }
 HIDDEN = {"PORT", "OWNER_PASSWORD_FILE", "REDIS_PORT", "DB_PORT", "POSTGRES_SSLMODE"}
-"""Variables that are not read where another one is given."""
+"""Variables that are ignored if another one is set."""
 
 
 def test_without_variables_the_guides_defaults_hold() -> None:

@@ -153,7 +153,7 @@ def test_a_reload_loads_new_code(installation: Installation, tmp_path: Path) -> 
 
 
 def answers_with(api: Api, words: str) -> bool:
-    """Whether a refusal has these words; without the kernel setting a reload resets requests."""
+    """Return whether a refusal has these words; a reload may reset the request."""
     try:
         return words in api("GET", "/users").json["error"]
     except (OSError, HTTPException):

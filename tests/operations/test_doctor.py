@@ -27,7 +27,7 @@ LINE = re.compile(r"(ok|warn|fail) {2,4}[a-z_ ]+: [^–]+( – [^–]+)?")  # no
 
 @pytest.fixture
 def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
-    """A server of this test's own, as sound as can be."""
+    """A server for this test only, with the recommended settings."""
     with Valkey(tmp_path / "valkey") as server:
         yield server
 
@@ -37,7 +37,7 @@ def examine(settings: Settings, clock: Callable[[], float] = time.time) -> dict[
 
 
 def seen(settings: Settings, name: str) -> tuple[str, str]:
-    """The status and the detail of one finding, which has a remedy unless it is ok."""
+    """Return status and detail of a finding; check that it has a remedy unless it is ok."""
     finding = examine(settings)[name]
     assert bool(finding.remedy) == (finding.status != "ok")
     return finding.status.value, finding.detail

@@ -1,4 +1,4 @@
-"""gunicorn: what it refuses to start with, and its answers to what is not HTTP."""
+"""gunicorn: settings with which it refuses to start, and answers to malformed HTTP."""
 
 import json
 import os

@@ -11,7 +11,7 @@ COMMANDS = [line for line in re.split(r"\n(?=curl|#|$)", TOUR) if line.startswit
 
 
 def curl(command: str, url: str, *options: str) -> str:
-    """What a command of the tour prints, sent to `url`; fails where curl does."""
+    """Send a command of the tour to `url`; return its output; fail if curl fails."""
     words = " ".join(["curl -sS --fail-with-body", *options])
     text = command.replace("http://localhost:7890", url).replace("curl", words, 1)
     done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=False)

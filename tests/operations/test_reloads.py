@@ -20,7 +20,7 @@ SET_UP = " && ".join(
 
 
 def in_namespace(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run the command where only this test's loopback and kernel settings exist."""
+    """Run the command in a network namespace with its own loopback and kernel settings."""
     program("ip", "iproute2")
     script = f'{SET_UP} && exec "$@"'
     return subprocess.run(

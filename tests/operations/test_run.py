@@ -46,13 +46,13 @@ class Run:
         return self.log.read_text()
 
     def ready(self) -> "Run":
-        """Return when it has printed the command to try."""
+        """Wait until it has printed the command to try."""
         eventually(lambda: "Ready. Try:" in self.output or self.process.poll() is not None, 30)
         assert self.process.poll() is None, self.output
         return self
 
     def ended(self) -> int:
-        """Return its exit code."""
+        """Wait until it has ended; return its exit code."""
         return self.process.wait(60)
 
     def children(self) -> dict[int, str]:
@@ -96,7 +96,7 @@ def is_alive(pid: int) -> bool:
 
 @pytest.fixture(autouse=True)
 def is_not_under_nohup() -> Iterator[None]:
-    """Where SIGHUP is ignored, a run ignores it too, as it should."""
+    """Stop ignoring SIGHUP: a run ignores SIGHUP if its parent does, as under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
@@ -109,7 +109,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def used_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for several runs: the second starts sooner."""
+    """One data directory for several runs: later runs start faster."""
     return tmp_path_factory.mktemp("run") / "data"
 
 

@@ -1,4 +1,4 @@
-"""The private servers: other users cannot log in, they end with their parent, they keep data."""
+"""Private servers keep their data, end with their parent, and refuse other users."""
 
 import os
 import shutil

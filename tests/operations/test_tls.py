@@ -1,4 +1,4 @@
-"""Both stores over TLS, with a certificate that is verified."""
+"""Both stores over TLS, with verified certificates."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ from tests.support import Installation
 
 
 class Tls(NamedTuple):
-    """The ports of both stores' relays, and the certificate that they have."""
+    """The ports of the relays to both stores, and the certificate of the relays."""
 
     redis: int
     postgres: int
@@ -43,7 +43,7 @@ def tls(
 
 
 def over_tls(installation: Installation, tls: Tls, redis: str, postgres: str) -> dict[str, str]:
-    """The environment of the installation behind the relays, its URLs with these endings."""
+    """Return the environment with URLs of the relays, which end with `redis` and `postgres`."""
     environ = installation.env.copy()
     to_redis = environ["REDIS_URL"].replace("redis://", "rediss://")
     port = urlsplit(to_redis).port
@@ -81,7 +81,7 @@ def test_a_redis_whose_certificate_is_not_trusted_or_not_its_own_is_refused(
 
 
 def reached(postgres: Postgres, mode: str, port: int) -> bool:
-    """Whether PostgreSQL, named in parts, can be used in this mode."""
+    """Return whether PostgreSQL can be reached with this sslmode."""
     url = urlsplit(postgres.url)
     parts = {"DB_HOST": "127.0.0.1", "DB_PORT": str(port), "POSTGRES_DB": url.path[1:]}
     parts |= {"POSTGRES_USER": url.username or "", "POSTGRES_PASSWORD": url.password or ""}

@@ -1,4 +1,4 @@
-"""TLS before a store that has none: a relay with a certificate of its own for 127.0.0.1."""
+"""TLS for a store without TLS: a relay with a certificate for 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 CHUNK = 1 << 16
 SSL_REQUEST = bytes((0, 0, 0, 8, 4, 210, 22, 47))
-"""How PostgreSQL's clients ask for TLS; the server says S, and the handshake follows."""
+"""A PostgreSQL client sends this to request TLS; the server answers S, then TLS starts."""
 
 
 def make_certificate(folder: Path) -> Path:
-    """A file with a key and a certificate that it signed itself, for 127.0.0.1 only."""
+    """Return a file with a key and a self-signed certificate for 127.0.0.1."""
     path = folder / "tls.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
     command += ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
@@ -29,7 +29,7 @@ def make_certificate(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def relay(target: int, certificate: Path) -> Iterator[int]:
-    """The port of a server that speaks TLS, in front of one of this machine that does not."""
+    """Yield the port of a TLS server that forwards to a port of this machine."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     with socket.create_server(("127.0.0.1", 0)) as listener:

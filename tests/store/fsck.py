@@ -1,4 +1,4 @@
-"""Checks an installation's stores from outside: nothing of the product is imported here.
+"""Check the Redis keys of an installation, without importing the product.
 
 `fsck` rebuilds every index and counter from the entities and compares them with what Redis holds,
 so that a key that should not be there is found too.
@@ -21,13 +21,13 @@ NOT_DERIVED = ("meta", "dirty", "tombs", "quarantine", "sync", "failures", "secr
 
 
 def fsck(url: str, prefix: str) -> list[str]:
-    """What is wrong with the keys of this prefix, a sentence each."""
+    """Return what is wrong with the keys of this prefix, one sentence each."""
     store = load(url, prefix)
     return [*_wrong_indexes(store), *_wrong_secrets(store), *_wrong_marks(store)]
 
 
 def load(url: str, prefix: str) -> Store:
-    """Every key of the prefix, without it; JSON in hashes is decoded."""
+    """Return every key with its value, without the prefix; JSON in hashes is decoded."""
     root = f"{{{prefix}}}:"
     with redis.Redis.from_url(url, decode_responses=True) as connection:
         keys = list(connection.scan_iter(f"{root}*", count=1000))
@@ -35,7 +35,7 @@ def load(url: str, prefix: str) -> Store:
 
 
 def entities(store: Store, kind: str) -> Entities:
-    """The objects of a kind by id, as their hashes hold them."""
+    """Return the entities of a kind by id, from the JSON in their hashes."""
     hashes = {key: value for key, value in store.items() if key.startswith(f"{kind}:")}
     return {int(key.split(":")[1]): value["json"] for key, value in hashes.items()}
 
@@ -108,7 +108,7 @@ def _wrong_secrets(store: Store) -> Iterator[str]:
 
 
 def _wrong_marks(store: Store) -> Iterator[str]:
-    """A mark has its entity's version, and no entity refers to what is not there."""
+    """Check that a mark has its entity's version, and that references exist."""
     meta, dirty, tombstones = (store.get(key, {}) for key in ("meta", "dirty", "tombs"))
     for kind, letter in KINDS.items():
         existing = entities(store, kind)
@@ -139,6 +139,6 @@ def _dangling(store: Store, entity: dict[str, Any]) -> Iterator[str]:
 
 
 def folded(text: str) -> str:
-    """The form in which names are equal in any case."""
+    """Return the form in which equal names ignore case."""
     normal = unicodedata.normalize("NFC", text).casefold()
     return unicodedata.normalize("NFC", normal)

@@ -1,4 +1,4 @@
-"""The part of redis-py that `store/connection.py` uses: a new release that drops it is noticed."""
+"""redis-py has the methods that `store/connection.py` uses."""
 
 from __future__ import annotations
 

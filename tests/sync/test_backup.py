@@ -24,7 +24,7 @@ from tests.support import Installation
 
 
 def contents(installation: Installation) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the newest file says in the end of each entity, and its last line."""
+    """Return the last state of each entity in the newest file, and the file's last line."""
     newest = max(installation.settings.backup_dir.glob("*.jsonl.gz"))
     first, *lines, last = map(json.loads, gzip.decompress(newest.read_bytes()).splitlines())
     assert first["taskapi_backup"] == 2
@@ -90,7 +90,7 @@ def test_what_changes_during_a_backup_is_in_it_as_it_ends(
         new_task(api, task["user_id"], task["group_id"])
         ok(api("PUT", f"{path_of(task)}/done", by="owner"))
         ok(api("DELETE", f"/users/{task['user_id']}/tasks/1", by="owner"))
-        installation.sync()  # whose acknowledgement must not take the marks away
+        installation.sync()  # its acknowledgement must not remove the marks
 
     monkeypatch.setattr(changes, "CHUNK", 2)
     before(monkeypatch, changes, "changed", change)
@@ -105,7 +105,7 @@ def test_what_changes_during_a_backup_is_in_it_as_it_ends(
 def test_a_backup_under_traffic_is_one_state(
     installation: Installation, api: Api, task: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two tasks always change together, so a file in which they differ is of no one instant."""
+    """Two tasks always change in one commit; if they differ in a file, it is not of one instant."""
     monkeypatch.setattr(changes, "CHUNK", 2)
     stop = threading.Event()
 

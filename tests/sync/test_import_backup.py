@@ -37,7 +37,7 @@ def bring_back(installation: Installation, file: Path) -> subprocess.CompletedPr
 
 @pytest.fixture
 def user(api: Api) -> Any:
-    """A member of the world that the backup has."""
+    """A user that the backup has."""
     group = new_group(api, name="Größe")
     user = new_user(api, group["id"], work_times={"Monday": 8})
     tasks = [new_task(api, user["id"], group["id"]) for _ in range(5)]
@@ -47,7 +47,7 @@ def user(api: Api) -> Any:
 
 @pytest.fixture
 def file(installation: Installation, api: Api, user: Any) -> Path:
-    """A backup with something that changed twice and something that PostgreSQL never got."""
+    """A backup with an entity that changed twice and one that PostgreSQL never had."""
     installation.sync()
     ok(api("PUT", f"/users/{user['id']}", by="owner", json={"number": "7"}))
     name = ok(api("POST", "/admin/sync?action=backup", by="owner"))["file"]

@@ -1,4 +1,4 @@
-"""Data that is older than the program: migrations, defaults, and two programs side by side."""
+"""Data older than the program: migrations, defaults, and two versions running together."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MIGRATION = "ALTER TABLE tasks ADD COLUMN IF NOT EXISTS estimate bigint NOT NULL
 
 @pytest.fixture
 def next_program(tmp_path: Path) -> Path:
-    """The project with one more field of a task: a line in its schema, and a migration."""
+    """Return a copy of the project with a new task field: a schema line and a migration."""
     folder = tmp_path / "next"
     folder.mkdir()
     for name in ("taskapi", "schemas"):
@@ -51,7 +51,7 @@ def next_program(tmp_path: Path) -> Path:
 
 @contextmanager
 def writing(api: Api, group_id: int) -> Iterator[list[int]]:
-    """Create tasks without a pause; yields the ids that were acknowledged."""
+    """Create tasks all the time; yield the acknowledged ids."""
     acknowledged: list[int] = []
     stop = Event()
 
@@ -130,7 +130,7 @@ def test_workers_of_both_programs_lose_nothing(
 
 @pytest.fixture
 def earlier(installation: Installation, api: Api) -> Installation:
-    """An installation with data whose database is as it was before there were migrations."""
+    """An installation with data in the database schema from before migrations."""
     new_task(api, 1, new_group(api)["id"])
     installation.sync()
     sql(installation, "DROP TABLE migrations")

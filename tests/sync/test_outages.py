@@ -1,4 +1,4 @@
-"""A store goes away and comes back while clients send requests."""
+"""A store stops and starts again while clients send requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECONDS_TO_A_503 = 2
 
 
 class Site:
-    """An installation on servers of its own, which a test may stop."""
+    """An installation on its own servers; a test may stop them."""
 
     def __init__(self, folder: Path) -> None:
         self.valkey = Valkey(folder / "valkey", options=["appendfsync everysec"])

@@ -19,7 +19,7 @@ from tests.support import Installation
 
 @pytest.fixture
 def tasks(installation: Installation, api: Api) -> list[Any]:
-    """Seven tasks that PostgreSQL does not have yet, of a user that it has."""
+    """Create seven tasks that PostgreSQL does not have yet, of a user that it has."""
     group = new_group(api)
     user = new_user(api, group["id"])
     installation.sync()
@@ -35,7 +35,7 @@ def status(api: Api) -> Any:
 
 
 def refused(api: Api) -> dict[tuple[str, int], tuple[str, str]]:
-    """What is in quarantine, with SQLSTATE and reason."""
+    """Return the quarantined entities with SQLSTATE and reason."""
     shown = status(api)["quarantined"]
     assert all(each["since"] and each["version"] for each in shown)
     return {(e["type"], e["id"]): (e["sqlstate"], e["reason"]) for e in shown}
@@ -190,7 +190,7 @@ def test_transient_errors_set_nothing_aside(
 def test_a_child_read_before_its_parent_is_read_again_not_quarantined(
     installation: Installation, api: Api, tasks: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pass that stops at its bound may see a child without its parent."""
+    """A pass that stops at its version limit may read a child without its parent."""
     monkeypatch.setattr(changes, "CHUNK", 1)
     monkeypatch.setattr(push, "CHUNK", 10**9)  # the first chunk is the last
     group = new_group(api)

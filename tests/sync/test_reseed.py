@@ -33,7 +33,7 @@ def reseed(installation: Installation) -> Any:
 
 
 def refuses(api: Api, action: str) -> Any:
-    """Why the owner may not do this now."""
+    """Return the error code of an action that is refused."""
     return refused(api("POST", f"/admin/sync?action={action}", by="owner"), 409)["code"]
 
 
@@ -50,7 +50,7 @@ def is_whole(installation: Installation) -> bool:
 
 @pytest.fixture
 def seen(installation: Installation, api: Api) -> Any:
-    """A world that PostgreSQL has, one change apart."""
+    """Entities that PostgreSQL has, except for one change."""
     group = new_group(api)
     user = new_user(api, group["id"])
     task = new_task(api, user["id"], group["id"])

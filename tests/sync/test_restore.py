@@ -1,4 +1,4 @@
-"""The restore: Redis gets what PostgreSQL has, and no client sees half of it."""
+"""A restore copies PostgreSQL to Redis, and no client sees a partial restore."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ODD = ' \\ \\N "q" tab\tline\nreturn\r\x01 é e\u0301 İ ß 𝄞 \u2028 '
 
 @pytest.fixture
 def task(api: Api, installation: Installation) -> Any:
-    """A small world that PostgreSQL has; the last task of it."""
+    """Create entities that PostgreSQL has; return the last task."""
     admin = new_admin(api)
     group = new_group(api, admin["id"], name=f"Größe{ODD}x")
     other = new_group(api)
@@ -201,7 +201,7 @@ def test_batches_are_applied_once(installation: Installation) -> None:
     store = passes.open_store(installation.settings)
     loader = Loader(store)
     loader.block_clients()
-    for _ in range(2):  # the same batch, as after a lost reply
+    for _ in range(2):  # the same batch again, as after a lost reply
         loader._batches = 0
         loader.run([("INCR", f"{root(installation)}counter")])
     with connect(installation) as connection:
@@ -282,7 +282,7 @@ def test_what_postgresql_refused_is_in_the_file_that_a_restore_leaves(
 def test_under_load_no_client_sees_half_of_a_restore(
     installation: Installation, api: Api, task: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Readers see all tasks or a 503, and writers' acknowledged tasks are all there afterwards."""
+    """Readers see all tasks or get 503; afterwards, all acknowledged tasks are there."""
     monkeypatch.setattr(loading, "BATCH", 1)
     stop, unexpected, made = Event(), [], []
     tasks = f"/users/{task['user_id']}/tasks"

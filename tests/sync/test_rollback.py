@@ -33,7 +33,7 @@ from tests.support import Installation, eventually
 
 
 class Site:
-    """An installation on a Redis of its own, whose file can be put back to an earlier state."""
+    """An installation on its own Redis, whose file can be set back to an earlier state."""
 
     def __init__(self, folder: Path, database_url: str, appendfsync: str) -> None:
         self.valkey = Valkey(folder / "valkey", options=[f"appendfsync {appendfsync}"])
@@ -51,7 +51,7 @@ class Site:
 
     @contextmanager
     def lost(self) -> Iterator[None]:
-        """What is done in here is not in the file of the Redis that runs afterwards."""
+        """Changes in this block are lost: afterwards, Redis runs with its earlier file."""
         file, kept = (self.valkey.directory / name for name in ("appendonlydir", "kept"))
         with connect(self.installation) as connection:
             assert connection.waitaof(1, 0, 5000)

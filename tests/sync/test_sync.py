@@ -1,4 +1,4 @@
-"""The sync pass: PostgreSQL gets every change, once, completely, and nothing older."""
+"""A pass copies every change to PostgreSQL, once and completely, and no older version."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def differences(installation: Installation) -> list[str]:
 
 
 def populate(api: Api, tasks: int = 3) -> Any:
-    """A group, a member, and tasks of theirs; returns one task."""
+    """Create a group, a member and tasks of the member; return one task."""
     group = new_group(api)
     user = new_user(api, group["id"], work_times={"Sunday": 0.5, "Monday": 24}, number="+1 \\N")
     return [

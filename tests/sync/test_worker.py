@@ -24,7 +24,7 @@ Start = Callable[[Installation], subprocess.Popen[bytes]]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts workers; those that still run at the end are killed."""
+    """Yield a function that starts workers; kill the running ones at the end."""
     running = []
 
     def start(installation: Installation) -> subprocess.Popen[bytes]:

@@ -1,10 +1,10 @@
-"""The safeguards, how each is removed, and the test that must fail then."""
+"""The safeguards, how to remove each one, and the test that must then fail."""
 
 from typing import NamedTuple
 
 
 class Mutant(NamedTuple):
-    """One safeguard taken out, and the test that must notice."""
+    """A change that removes one safeguard, and the test that must fail."""
 
     safeguard: str
     file: str

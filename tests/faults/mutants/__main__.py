@@ -1,6 +1,7 @@
-"""Takes safeguards out, one at a time, and sees whether the test that is meant for it fails.
+"""Remove safeguards, one at a time, and check that the test for each one fails.
 
-`python -m tests.faults.mutants` works on copies and prints the score; it ends with 1 below 100 %.
+`python -m tests.faults.mutants` works on copies and prints the score; it exits with 1
+if a test does not fail.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__")
 MUTANTS = [*api.MUTANTS, *store.MUTANTS, *sync.MUTANTS]
 AT_ONCE = 2
 LONGEST_SECONDS = 300
-SOME_FAILED = 1  # pytest's exit code; others are mistakes of ours, not failures
+SOME_FAILED = 1  # pytest's exit code for failed tests; other codes are errors of the run
 
 
 def main() -> int:
@@ -38,7 +39,7 @@ def main() -> int:
 
 
 def _is_noticed(mutant: Mutant, copy: Path) -> bool:
-    """Whether the test fails where the safeguard is taken out."""
+    """Return whether the test fails without the safeguard."""
     mutated = _source(_copy(copy), mutant).replace(mutant.text, mutant.replacement)
     (copy / mutant.file).write_text(mutated)
     is_noticed = _run(copy, [mutant.test]).returncode == SOME_FAILED
