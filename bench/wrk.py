@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
+from bench import cpu
 from bench.progress import say
 
 CONNECTIONS: Final = 8
@@ -21,11 +22,17 @@ SCRIPT: Final = Path(__file__).parent / "request.lua"
 
 
 class Sample(NamedTuple):
-    """The result of one run, or the median of several."""
+    """The result of one run, or the median of several.
+
+    Attributes:
+        cpu_us: CPU time of the service and its stores for each request, in microseconds;
+            0 where it is not measured.
+    """
 
     rate: float
     p50_ms: float
     p99_ms: float
+    cpu_us: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -62,14 +69,16 @@ class Operation:
 
     def measure(self, seconds: int = SECONDS) -> Sample:
         """Send requests for `seconds`; raise SystemExit if an answer is not a success."""
+        before = cpu.seconds()
         words = _run(self._command(seconds))
+        used = cpu.seconds() - before
         requests, duration, p50, p99, refused, broken = map(int, words)
         self.skip += requests + self.connections
         if refused or broken or not requests:
             sys.exit(f"{self.method} {self.path}: {refused} refused, {broken} broken of {requests}")
         if self.is_once and self.skip * self.many > self.tasks.count:
             sys.exit(f"{self.method} {self.path}: more than {self.tasks.count} tasks are needed")
-        return Sample(requests / duration * 1e6, p50 / 1000, p99 / 1000)
+        return Sample(requests / duration * 1e6, p50 / 1000, p99 / 1000, used / requests * 1e6)
 
     def _command(self, seconds: int) -> list[str]:
         headers = {"Authorization": basic(*self.by)} if self.by else {}
@@ -108,6 +117,11 @@ class Rounds:
         """Return the median, over rounds, of an operation's rate divided by that of `limit`."""
         pairs = zip(self._samples[name], self._samples[limit], strict=True)
         return statistics.median(one.rate / other.rate for one, other in pairs)
+
+    def cpu_ratio(self, name: str, limit: str) -> float:
+        """Return the median, over rounds, of the CPU time of `limit` divided by an operation's."""
+        pairs = zip(self._samples[name], self._samples[limit], strict=True)
+        return statistics.median(other.cpu_us / one.cpu_us for one, other in pairs)
 
 
 def basic(user_id: int, password: str) -> str:
