@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import redis
+from hiredis import pack_command
 from redis import exceptions as driver
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -126,7 +127,7 @@ class Connection:
             raise refusal(error) from error
 
     def _exchange(self, commands: Sequence[Command], seconds: float | None) -> list[Any]:
-        self._socket.send_packed_command(self._socket.pack_commands(commands))
+        self._socket.send_packed_command([b"".join(map(pack_command, commands))])
         options = {} if seconds is None else {"timeout": seconds}
         return [self._reply(**options) for _ in commands]
 

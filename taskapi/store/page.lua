@@ -31,27 +31,23 @@ local function collect(key, low, high)
 end
 
 local function take()
-  -- Remove and return the lowest id of all lists.
-  local id, name = math.huge, nil
-  for i = 1, #lists do
-    local list = lists[i]
-    if list.id < id then id, name = list.id, list.members[list.at] end
+  -- Remove and return the lowest id of all lists; an id in several lists is returned again.
+  local lowest = lists[1]
+  for i = 2, #lists do
+    if lists[i].id < lowest.id then lowest = lists[i] end
   end
-  for i = 1, #lists do
-    local list = lists[i]
-    if list.id == id then
-      list.at = list.at + 1
-      list.id = tonumber(list.members[list.at] or math.huge)
-    end
-  end
+  local id, name = lowest.id, lowest.members[lowest.at]
+  lowest.at = lowest.at + 1
+  lowest.id = tonumber(lowest.members[lowest.at]) or math.huge
   return id, name
 end
 
 local function is_within(name)
+  if #q.within == 0 then return true end
   for _, key in ipairs(q.within) do
     if redis.call('ZSCORE', key, name) then return true end
   end
-  return #q.within == 0
+  return false
 end
 
 local function walk_the_smaller_set()
@@ -87,10 +83,13 @@ if #lists > MERGED_MOST then
   add(all)
 end
 
-local out, last = {}, 0
-local id, name = take()
+local out, last, taken = {}, 0, after
+local id, name
+if #lists > 0 then id, name = take() end
 while name and id <= horizon do
-  local json = id > after and is_within(name) and redis.call('HGET', q.entity .. name, 'json')
+  local is_new = id > taken and is_within(name)
+  taken = math.max(taken, id)
+  local json = is_new and redis.call('HGET', q.entity .. name, 'json')
   if json then
     if #out == q.limit then return { #out, table.concat(out, ','), last, 'more' } end
     out[#out + 1] = json

@@ -15,7 +15,6 @@ from taskapi.store.connection import Store
 @pytest.mark.parametrize(
     ("method", "parameters"),
     [
-        ("pack_commands", ["commands"]),
         ("send_packed_command", ["command"]),
         ("send_command", ["args"]),
         ("read_response", ["timeout"]),
