@@ -67,7 +67,8 @@ def _redis(settings: Settings, store: Store, clock: Clock) -> Iterator[Finding]:
     )
     yield _memory(facts)
     yield _clock("redis clock", facts.clock_seconds, clock)
-    yield _worker(meta.read_status(store)[1], clock)
+    _, published, now = meta.read_status(store)
+    yield _worker(published, now)
 
 
 def _memory(facts: server.RedisServer) -> Finding:
@@ -92,13 +93,16 @@ def _clock(name: str, seconds: float, clock: Clock) -> Finding:
     )
 
 
-def _worker(status_fields: dict[str, str], clock: Clock) -> Finding:
+def _worker(status_fields: dict[str, str], now: float) -> Finding:
     remedy = "start sync_worker.py, and see its log"
     if "beat" not in status_fields:
         return finding("sync worker", "no worker has run yet", warn=remedy)
-    ago = clock() - float(status_fields["beat"])
-    if ago > status.FRESH_SECONDS:
-        return finding("sync worker", f"no heartbeat for {status.duration(ago)}", fail=remedy)
+    if not status.is_running(status_fields, now):
+        ago = now - float(status_fields["beat"])
+        words = (
+            f"for {status.duration(ago)}" if ago > 0 else "since the clock of Redis was set back"
+        )
+        return finding("sync worker", f"no heartbeat {words}", fail=remedy)
     has_postgres = status_fields.get("postgres") == "connected"
     detail = "running" if has_postgres else "running, but PostgreSQL does not answer it"
     remedy = "" if has_postgres else "check the DATABASE_URL of the worker"

@@ -126,10 +126,24 @@ def marked(store: Store, *marks: Mark) -> list[Mark]:
     return [mark._replace(version=int(score)) for mark, score in pairs if score is not None]
 
 
-def oldest(store: Store) -> float | None:
-    """Return the time of the oldest change that PostgreSQL may not have, in seconds."""
-    (first,) = store.connection.execute(("ZRANGE", store.keys.dirty, 0, 0, "WITHSCORES"))
-    return float(first[1]) / 1_000_000 if first else None
+def size_above(store: Store, version: int) -> int:
+    """Return how many entities have a mark above a version."""
+    (number,) = store.connection.execute(("ZCOUNT", store.keys.dirty, f"({version}", "+inf"))
+    return int(number)
+
+
+def oldest_seconds(store: Store) -> float | None:
+    """Return the age of the oldest change that PostgreSQL may not have, 0 if there is none.
+
+    Versions only grow: after the clock of Redis was set back they are ahead of it. Such a version
+    does not tell the age of its change: the result is None.
+    """
+    oldest = ("ZRANGE", store.keys.dirty, 0, 0, "WITHSCORES")
+    first, now = store.connection.execute(oldest, ("TIME",))
+    if not first:
+        return 0.0
+    age = meta.seconds(now) - float(first[1]) / 1_000_000
+    return age if age >= 0 else None
 
 
 def acknowledge(store: Store, redis: Meta, last: str) -> None:

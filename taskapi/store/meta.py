@@ -81,15 +81,28 @@ def publish_status(store: Store, fields: Mapping[str, object]) -> None:
     store.connection.execute(*commands, *([_write(store.keys.sync, kept)] if kept else []))
 
 
-def read_status(store: Store) -> tuple[str, dict[str, str]]:
-    """Return the state, empty in an empty store, and the published fields, in one round trip."""
-    (epoch, state), reply = store.connection.execute(
-        ("HMGET", store.keys.meta, "epoch", "state"), ("HGETALL", store.keys.sync)
+def read_status(store: Store) -> tuple[str, dict[str, str], float]:
+    """Return the state, empty in an empty store, the published fields, and the time of Redis.
+
+    All times among the fields are times of Redis, in seconds: they compare with this one.
+    """
+    (epoch, state), reply, now = store.connection.execute(
+        ("HMGET", store.keys.meta, "epoch", "state"), ("HGETALL", store.keys.sync), ("TIME",)
     )
-    published = [word.decode() for word in reply]
-    return state.decode() if epoch and state else "", dict(
-        zip(published[::2], published[1::2], strict=True)
-    )
+    words = [word.decode() for word in reply]
+    published = dict(zip(words[::2], words[1::2], strict=True))
+    return state.decode() if epoch and state else "", published, seconds(now)
+
+
+def now(store: Store) -> float:
+    """Return the time of Redis in seconds: one clock for all processes of an installation."""
+    (reply,) = store.connection.execute(("TIME",))
+    return seconds(reply)
+
+
+def seconds(reply: list[bytes]) -> float:
+    """Return the seconds in a reply to TIME."""
+    return int(reply[0]) + int(reply[1]) / 1_000_000
 
 
 def _write(key: str, fields: Mapping[str, str]) -> Command:

@@ -90,8 +90,7 @@ def _write(settings: Settings, store: Store, pin: Pin, before: Meta, stem: str) 
         digest = hashlib.file_digest(written, "sha256").hexdigest()
     partial.rename(final)
     _sync_folder(folder)
-    for old in sorted(folder.glob(f"{stem}-*.jsonl.gz"))[: -settings.backup_keep]:
-        old.unlink()
+    _rotate(folder, f"{stem}-*.jsonl.gz", final, settings.backup_keep)
     log.info("Sync backup file=%s saved=%s", name, saved)
     return BackupReport(saved, name, final.stat().st_size, digest)
 
@@ -136,6 +135,16 @@ def _lines(chunk: Chunk) -> Iterator[bytes]:
 
 def _line(**content: object) -> bytes:
     return orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _rotate(folder: Path, pattern: str, newest: Path, keep: int) -> None:
+    """Remove all but the last `keep` files written; a clock that was set back changes no order."""
+    others = [path for path in folder.glob(pattern) if path != newest]
+    others.sort(key=lambda path: (path.stat().st_mtime, path.name))
+    if others and newest.stat().st_mtime <= (last := others[-1].stat().st_mtime):
+        os.utime(newest, (last + 1, last + 1))
+    for old in [*others, newest][:-keep]:
+        old.unlink()
 
 
 def _private(path: str, flags: int) -> int:

@@ -115,7 +115,7 @@ def _require_older(db: Database, redis: Meta) -> None:
 
 def _report(store: Store, progress: Progress, begin: float) -> SyncReport:
     report = SyncReport(progress.written, progress.deleted, round(time.perf_counter() - begin, 3))
-    fields = {"last_sync": time.time(), "last_duration": report.duration_seconds}
+    fields = {"last_sync": meta.now(store), "last_duration": report.duration_seconds}
     meta.publish_status(store, {**fields, "last_error": None, "failures": None})
     log.info("Sync done", extra={"fields": asdict(report)})
     return report

@@ -70,7 +70,7 @@ def fill(settings: Settings, store: Store) -> dict[str, int]:
         synced=str(copy.version),
         **{f"next:{kind}": str(last) for kind, last in _ids(copy, redis).items()},
     )
-    meta.publish_status(store, {"since": time.time(), "restored": None, "fenced": None})
+    meta.publish_status(store, {"since": meta.now(store), "restored": None, "fenced": None})
     report = {kind.plural: count for kind, count in loaded.items()}
     log.info("Sync restored loaded=%s epoch=%d", report, epoch)
     return report

@@ -29,7 +29,7 @@ _STATES: Final = {
 }
 _REDIS: Final = "Redis does not answer."
 _POSTGRES: Final = "PostgreSQL does not answer: changes wait in Redis."
-_LATE: Final = "The last sync is too long ago: changes wait in Redis."
+_LATE: Final = "The last sync is too long ago, or its time is unknown: changes wait in Redis."
 
 
 def health(settings: Settings, store: Store) -> dict[str, Any]:
@@ -38,12 +38,12 @@ def health(settings: Settings, store: Store) -> dict[str, Any]:
     One round trip to Redis; PostgreSQL is asked only if no worker publishes its state.
     """
     try:
-        state, published = meta.read_status(store)
+        state, published, now = meta.read_status(store)
     except Unavailable:
         return _health("unhealthy", [_REDIS])
     if state not in (State.READY, State.FENCED):
         return _health("unhealthy", [_STATES[state]])
-    issues = _issues(settings, state, published)
+    issues = _issues(settings, state, published, now)
     return _health("degraded" if issues else "healthy", issues)
 
 
@@ -64,19 +64,24 @@ def status(settings: Settings, store: Store) -> dict[str, Any]:
 
 
 def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str, Any]:
-    state, published = meta.read_status(store)
-    dirty, oldest, refused = changes.count(store), changes.oldest(store), quarantine.read(store)
+    state, published, now = meta.read_status(store)
+    dirty, oldest, refused = (
+        changes.count(store),
+        changes.oldest_seconds(store),
+        quarantine.read(store),
+    )
     last_sync, last_duration = published.get("last_sync"), published.get("last_duration")
+    age = _age(now, last_sync)
     return {
         "last_sync": _timestamp(float(last_sync)) if last_sync else None,
-        "time_since_last_sync": duration(time.time() - float(last_sync)) if last_sync else None,
-        "running": _is_running(published),
-        "healthy": has_postgres and state == State.READY and not _is_late(settings, published),
+        "time_since_last_sync": None if age is None else duration(age),
+        "running": is_running(published, now),
+        "healthy": has_postgres and state == State.READY and not _is_late(settings, published, now),
         "dirty_types": [kind.plural for kind in Kind if dirty[kind]],
         "pending_changes": any(dirty.values()),
         "redis_status": "connected",
         "dirty_counts": {kind.plural: dirty[kind] for kind in Kind},
-        "oldest_unsynced_seconds": round(max(0.0, time.time() - oldest), 1) if oldest else 0.0,
+        "oldest_unsynced_seconds": None if oldest is None else round(oldest, 1),
         "quarantined": refused[:SHOWN_MOST],
         "quarantined_count": len(refused),
         "restore_progress": published.get("restored"),
@@ -122,20 +127,28 @@ def duration(seconds: float) -> str:
 def publish_heartbeat(settings: Settings, store: Store) -> None:
     """Publish that the worker runs, and whether PostgreSQL answers."""
     postgres = "connected" if _is_reachable(settings) else "error"
-    meta.publish_status(store, {"beat": time.time(), "postgres": postgres})
+    meta.publish_status(store, {"beat": meta.now(store), "postgres": postgres})
 
 
-def _issues(settings: Settings, state: str, published: dict[str, str]) -> list[str]:
+def is_running(published: dict[str, str], now: float) -> bool:
+    """Return whether a worker has published a heartbeat just now, by the clock of Redis.
+
+    A heartbeat far ahead of that clock is from before the clock was set back.
+    """
+    return abs(now - float(published.get("beat", 0))) < FRESH_SECONDS
+
+
+def _issues(settings: Settings, state: str, published: dict[str, str], now: float) -> list[str]:
     issues = [_STATES[state]] if state in _STATES else []
-    if not _has_postgres(settings, published):
+    if not _has_postgres(settings, published, now):
         issues.append(_POSTGRES)
-    if _is_late(settings, published):
+    if _is_late(settings, published, now):
         issues.append(_LATE)
     return issues
 
 
-def _has_postgres(settings: Settings, published: dict[str, str]) -> bool:
-    if _is_running(published):
+def _has_postgres(settings: Settings, published: dict[str, str], now: float) -> bool:
+    if is_running(published, now):
         return published.get("postgres") == "connected"
     return _was_reachable(settings, int(time.time() / HEARTBEAT_SECONDS))
 
@@ -156,14 +169,18 @@ def _is_reachable(settings: Settings) -> bool:
     return True
 
 
-def _is_running(published: dict[str, str]) -> bool:
-    return time.time() - float(published.get("beat", 0)) < FRESH_SECONDS
+def _is_late(settings: Settings, published: dict[str, str], now: float) -> bool:
+    """Return whether the last pass and the last restore are too long ago, or at unknown times."""
+    ages = (_age(now, published.get(name)) for name in ("last_sync", "since"))
+    return min((age for age in ages if age is not None), default=now) > (
+        2 * settings.sync_interval_seconds
+    )
 
 
-def _is_late(settings: Settings, published: dict[str, str]) -> bool:
-    """Return whether the last successful pass, or the last restore, is too long ago."""
-    since = max(float(published.get("last_sync", 0)), float(published.get("since", 0)))
-    return time.time() - since > 2 * settings.sync_interval_seconds
+def _age(now: float, then: str | None) -> float | None:
+    """Return the seconds since then; None if the clock of Redis was set back to before then."""
+    age = now - float(then) if then else -1.0
+    return age if age >= 0 else None
 
 
 def _count_rows(settings: Settings) -> dict[Kind, int] | None:

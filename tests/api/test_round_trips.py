@@ -33,7 +33,7 @@ BODIES: dict[str, Any] = {
 
 # Requests run in this order. Lists, batches and deletes cost the same for more entities.
 COSTS = {
-    "nobody GET /health": (1, 2),
+    "nobody GET /health": (1, 3),
     "nobody GET /": (0, 0),
     "nobody GET /openapi.json": (0, 0),
     "nobody GET /docs": (0, 0),
@@ -80,9 +80,9 @@ COSTS = {
     "owner PUT /groups/1": (3, 8),
     "owner DELETE /groups/1": (7, 17),
     "owner DELETE /users/3": (5, 12),
-    "owner POST /admin/sync": (10, 14),
-    "owner GET /admin/status": (6, 11),
-    "owner GET /admin/stats": (7, 14),
+    "owner POST /admin/sync": (11, 15),
+    "owner GET /admin/status": (6, 13),
+    "owner GET /admin/stats": (7, 16),
 }
 
 

@@ -151,4 +151,56 @@ MUTANTS = [
         "yield number, text, last, follows",
         "sync/test_migrations.py::test_old_and_new_program_work_side_by_side",
     ),
+    Mutant(
+        "heartbeats by the clock of Redis",
+        "taskapi/sync/status.py",
+        '{"beat": meta.now(store),',
+        '{"beat": time.time(),',
+        "faults/test_clocks.py::test_a_worker_with_a_wrong_clock_is_known_to_run",
+    ),
+    Mutant(
+        "heartbeats from before the clock was set back",
+        "taskapi/sync/status.py",
+        'return abs(now - float(published.get("beat", 0))) < FRESH_SECONDS',
+        'return now - float(published.get("beat", 0)) < FRESH_SECONDS',
+        "faults/test_clocks.py::"
+        "test_what_a_dead_worker_wrote_before_the_clock_of_redis_was_set_back_is_unknown",
+    ),
+    Mutant(
+        "last pass by the clock of Redis",
+        "taskapi/sync/passes.py",
+        '{"last_sync": meta.now(store),',
+        '{"last_sync": time.time(),',
+        "faults/test_clocks.py::test_a_worker_with_a_wrong_clock_is_known_to_run",
+    ),
+    Mutant(
+        "a last pass from before the clock was set back",
+        "taskapi/sync/status.py",
+        "return age if age >= 0 else None",
+        "return age",
+        "faults/test_clocks.py::"
+        "test_what_a_dead_worker_wrote_before_the_clock_of_redis_was_set_back_is_unknown",
+    ),
+    Mutant(
+        "ages of changes are not invented",
+        "taskapi/store/changes.py",
+        "return age if age >= 0 else None",
+        "return max(age, 0.0)",
+        "faults/test_clocks.py::"
+        "test_the_age_of_a_change_is_unknown_while_versions_are_ahead_of_the_clock_of_redis",
+    ),
+    Mutant(
+        "backups rotate by order of writing",
+        "taskapi/sync/backup.py",
+        "        os.utime(newest, (last + 1, last + 1))\n",
+        "        pass\n",
+        "faults/test_clocks.py::test_a_clock_that_was_set_back_makes_no_new_backup_the_oldest",
+    ),
+    Mutant(
+        "the newest backup stays",
+        "taskapi/sync/backup.py",
+        "[*others, newest][:-keep]",
+        "sorted([*others, newest])[:-keep]",
+        "faults/test_clocks.py::test_a_clock_that_was_set_back_makes_no_new_backup_the_oldest",
+    ),
 ]
