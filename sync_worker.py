@@ -1,6 +1,7 @@
 """The sync worker: copies changes from Redis to PostgreSQL, and restores what Redis lost.
 
-The worker runs a pass at start, every SYNC_INTERVAL, after a restart of Redis, and before it stops.
+The worker runs a pass at start, every SYNC_INTERVAL, when SYNC_MAX_PENDING changes wait, after a
+restart of Redis, and before it stops.
 An outage of either store does not end the worker.
 """
 
@@ -9,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from threading import Event, Thread
 from typing import Final
@@ -18,13 +20,15 @@ import schedule
 from taskapi import logs
 from taskapi.config import ConfigError, Settings, load
 from taskapi.errors import Stale, TaskApiError
-from taskapi.store import meta, quarantine, server
+from taskapi.store import changes, meta, quarantine, server
 from taskapi.sync import bootstrap, passes, status
 
 log = logging.getLogger("taskapi")
 
 RETRY_SECONDS: Final = 60
 """The longest pause after a failed pass."""
+EARLY_SECONDS: Final = 5.0
+"""How long after a pass the next one may begin because many changes wait."""
 QUARANTINE_SECONDS: Final = 24 * 60 * 60
 """How often all changes in quarantine are retried."""
 
@@ -32,25 +36,26 @@ QUARANTINE_SECONDS: Final = 24 * 60 * 60
 class Worker:
     """Runs passes until any thread sets `stop`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self.stop = Event()
+        self._clock = clock
         self._settings = settings
         self._store = passes.open_store(settings)
         self._schedule = schedule.Scheduler()
         self._is_prepared = False
         self._failures = 0
         self._server_run = ""
-        self._release_at = 0.0
+        self._release_at = self._early_at = 0.0
 
     def run(self) -> None:
         """Run passes until `stop` is set, then a last one."""
         Thread(target=self._publish_heartbeats, daemon=True).start()
-        self._sync()
+        self.sync()
         while not self.stop.wait(min(status.HEARTBEAT_SECONDS, self._schedule.idle_seconds or 0)):
-            if self._has_redis_changed():
-                self._sync()
+            if self.is_due():
+                self.sync()
             self._schedule.run_pending()
-        self._sync()
+        self.sync()
 
     def _publish_heartbeats(self) -> None:
         """Publish heartbeats until `stop` is set, also while a pass runs."""
@@ -60,14 +65,23 @@ class Worker:
             if self.stop.wait(status.HEARTBEAT_SECONDS):
                 return
 
-    def _has_redis_changed(self) -> bool:
-        """Return whether Redis was emptied, replaced or restarted since the last pass."""
+    def is_due(self) -> bool:
+        """Return whether a pass must begin before its time.
+
+        This is so if Redis was emptied, replaced or restarted since the last pass, or if
+        SYNC_MAX_PENDING changes wait and the last pass ended EARLY_SECONDS ago.
+        """
         with suppress(TaskApiError):
-            is_other_run = meta.read(self._store).run != self._server_run
-            return not self._failures and (is_other_run or not bootstrap.is_ready(self._store))
+            redis = meta.read(self._store)
+            if self._failures:
+                return False
+            if redis.run != self._server_run or not bootstrap.is_ready(self._store):
+                return True
+            waiting = changes.size_above(self._store, redis.synced)
+            return self._clock() >= self._early_at and waiting >= self._settings.sync_max_pending
         return False
 
-    def _sync(self) -> None:
+    def sync(self) -> None:
         """Run a pass and schedule the next one, sooner after a failure."""
         pause = int(self._settings.sync_interval_seconds)
         try:
@@ -81,17 +95,18 @@ class Worker:
             self._report_failure(error)
         if self._failures:
             pause = min(2**self._failures, RETRY_SECONDS, pause)
+        self._early_at = self._clock() + EARLY_SECONDS
         self._schedule.clear()
-        self._schedule.every(pause).seconds.do(self._sync)
+        self._schedule.every(pause).seconds.do(self.sync)
 
     def _run_pass(self) -> None:
         if not (self._is_prepared and bootstrap.is_ready(self._store)):
             bootstrap.prepare(self._settings, self._store)
             self._is_prepared = True
         self._server_run = meta.read(self._store).run
-        if time.monotonic() >= self._release_at:
+        if self._clock() >= self._release_at:
             quarantine.release(self._store)
-            self._release_at = time.monotonic() + QUARANTINE_SECONDS
+            self._release_at = self._clock() + QUARANTINE_SECONDS
         passes.run(self._settings, self._store)
 
     def _report_failure(self, error: Exception) -> None:

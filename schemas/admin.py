@@ -94,6 +94,14 @@ class Status(Answer):
     last_error = fields.String(allow_none=True, metadata={"example": None})
     consecutive_failures = shown(0, allow_none=True)
     last_duration_seconds = seconds(0.048, allow_none=True)
+    loss_window = fields.String(
+        validate=DURATION,
+        allow_none=True,
+        metadata={
+            "example": "0s",
+            "description": "The age of the changes that are lost at most if Redis crashes now.",
+        },
+    )
     warnings = fields.List(fields.String(), metadata={"example": []})
 
 

@@ -51,6 +51,7 @@ class Settings:
     redis_url: str
     database_url: str
     sync_interval_seconds: float
+    sync_max_pending: int
     trusted_proxies: int
     max_body_bytes: int
     key_prefix: str
@@ -132,6 +133,7 @@ def _read(env: Any) -> dict[str, Any]:
         "redis_url": redis_url(env),
         "database_url": database_url(env),
         "sync_interval_seconds": _interval(env),
+        "sync_max_pending": whole(env, "SYNC_MAX_PENDING", 2000, 1, 1_000_000_000),
         "trusted_proxies": whole(env, "TRUSTED_PROXIES", 0, 0, 16),
         "max_body_bytes": whole(env, "MAX_BODY_BYTES", 1 << 20, 1 << 10, 1 << 28),
         "key_prefix": env.str("KEY_PREFIX", "taskapi", validate=prefix),

@@ -45,6 +45,15 @@ class RedisServer:
     appendfsync: str
 
     @property
+    def loss_seconds(self) -> float | None:
+        """The age of the changes that a crash may lose although they were written to a file.
+
+        Redis waits for its disk before it answers, or writes within 2 seconds. None if no file is
+        written, or if the time is not known.
+        """
+        return {"always": 0.0, "everysec": 2.0}.get(self.appendfsync)
+
+    @property
     def is_keeping(self) -> bool:
         """Whether a full server refuses new changes and drops no old ones."""
         return self.policy in ("", "noeviction")
@@ -63,9 +72,9 @@ def require_keeping(store: Store) -> None:
         raise Evicting(_EVICTING.format(facts.policy))
 
 
-def warnings(store: Store) -> list[str]:
+def warnings(facts: RedisServer) -> list[str]:
     """Return sentences about what the server may lose with its settings."""
-    facts, sentences = look(store), []
+    sentences = []
     if not facts.is_keeping:
         sentences.append(_EVICTING.format(facts.policy))
     if not facts.appendfsync:

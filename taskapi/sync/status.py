@@ -3,6 +3,7 @@
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
+from math import ceil
 from typing import Any, Final
 
 from schemas.admin import Status
@@ -71,12 +72,13 @@ def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str,
         quarantine.read(store),
     )
     last_sync, last_duration = published.get("last_sync"), published.get("last_duration")
-    age = _age(now, last_sync)
+    age, facts = _age(now, last_sync), server.look(store)
+    is_healthy = has_postgres and state == State.READY and not _is_late(settings, published, now)
     return {
         "last_sync": _timestamp(float(last_sync)) if last_sync else None,
         "time_since_last_sync": None if age is None else duration(age),
         "running": is_running(published, now),
-        "healthy": has_postgres and state == State.READY and not _is_late(settings, published, now),
+        "healthy": is_healthy,
         "dirty_types": [kind.plural for kind in Kind if dirty[kind]],
         "pending_changes": any(dirty.values()),
         "redis_status": "connected",
@@ -88,13 +90,32 @@ def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str,
         "last_error": published.get("last_error"),
         "consecutive_failures": int(published.get("failures", 0)),
         "last_duration_seconds": float(last_duration) if last_duration else None,
-        "warnings": _warnings(store, state, published),
+        "loss_window": _loss_window(
+            settings,
+            facts,
+            published,
+            is_healthy and is_running(published, now) and "failures" not in published,
+        ),
+        "warnings": _warnings(facts, state, published),
     }
 
 
-def _warnings(store: Store, state: str, published: dict[str, str]) -> list[str]:
+def _loss_window(
+    settings: Settings, facts: server.RedisServer, published: dict[str, str], is_syncing: bool
+) -> str | None:
+    """Return the age of the changes that are lost at most if Redis crashes; None if unknown.
+
+    Without a file these are the changes of one interval and two passes, if passes succeed.
+    """
+    if facts.appendfsync:
+        return None if facts.loss_seconds is None else duration(facts.loss_seconds)
+    passes = 2 * float(published.get("last_duration", 0))
+    return duration(ceil(settings.sync_interval_seconds + passes)) if is_syncing else None
+
+
+def _warnings(facts: server.RedisServer, state: str, published: dict[str, str]) -> list[str]:
     """Return sentences about what needs the owner's attention."""
-    sentences = server.warnings(store)
+    sentences = server.warnings(facts)
     if state in _STATES:
         sentences.insert(0, published.get("fenced", _STATES[state]))
     return sentences

@@ -29,6 +29,7 @@ UNUSABLE = {
     "DB_PORT": ("1.5",),
     "DATABASE_URL": ("mysql://localhost/x",),
     "SYNC_INTERVAL": ("15", "m", "0s", "-1m", "1d", "15m30"),
+    "SYNC_MAX_PENDING": ("0", "many"),
     "TRUSTED_PROXIES": ("one", "17"),
     "MAX_BODY_BYTES": ("1k", "1"),
     "KEY_PREFIX": ("a:b", "{x}", "x" * 65),

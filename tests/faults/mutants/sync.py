@@ -152,6 +152,35 @@ MUTANTS = [
         "sync/test_migrations.py::test_old_and_new_program_work_side_by_side",
     ),
     Mutant(
+        "a pass begins early when many changes wait",
+        "sync_worker.py",
+        "waiting >= self._settings.sync_max_pending",
+        "waiting < 0",
+        "faults/test_loss_window.py::test_when_many_changes_wait_a_pass_begins_early",
+    ),
+    Mutant(
+        "early passes are not too frequent",
+        "sync_worker.py",
+        "return self._clock() >= self._early_at and waiting",
+        "return waiting",
+        "faults/test_loss_window.py::test_when_many_changes_wait_a_pass_begins_early",
+    ),
+    Mutant(
+        "only what PostgreSQL may still get begins a pass early",
+        "sync_worker.py",
+        "changes.size_above(self._store, redis.synced)",
+        "changes.size(self._store)",
+        "faults/test_loss_window.py::test_marks_that_stay_begin_no_pass_early",
+    ),
+    Mutant(
+        "no loss window is promised while passes fail",
+        "taskapi/sync/status.py",
+        'is_healthy and is_running(published, now) and "failures" not in published,',
+        "True,",
+        "faults/test_loss_window.py::"
+        "test_without_a_file_the_window_is_known_only_while_passes_succeed",
+    ),
+    Mutant(
         "heartbeats by the clock of Redis",
         "taskapi/sync/status.py",
         '{"beat": meta.now(store),',
