@@ -58,6 +58,7 @@ class Settings:
     data_dir: Path
     backup_dir: Path
     backup_keep: int
+    deletes_kept_seconds: float
     web_concurrency: int
     cors_origins: tuple[str, ...]
     secret_files: tuple[Path, ...]
@@ -132,7 +133,7 @@ def _read(env: Any) -> dict[str, Any]:
         "server_port": whole(env, port, 7890, 1, 65535),
         "redis_url": redis_url(env),
         "database_url": database_url(env),
-        "sync_interval_seconds": _interval(env),
+        "sync_interval_seconds": _duration(env, "SYNC_INTERVAL", "15m"),
         "sync_max_pending": whole(env, "SYNC_MAX_PENDING", 2000, 1, 1_000_000_000),
         "trusted_proxies": whole(env, "TRUSTED_PROXIES", 0, 0, 16),
         "max_body_bytes": whole(env, "MAX_BODY_BYTES", 1 << 20, 1 << 10, 1 << 28),
@@ -140,6 +141,7 @@ def _read(env: Any) -> dict[str, Any]:
         "data_dir": data_dir,
         "backup_dir": env.path("BACKUP_DIR", data_dir / "backups").absolute(),
         "backup_keep": whole(env, "BACKUP_KEEP", 7, 1, 10_000),
+        "deletes_kept_seconds": _duration(env, "DELETES_KEPT", "720h"),
         "web_concurrency": whole(env, "WEB_CONCURRENCY", cores, 1, 256),
         "cors_origins": _origins(env),
         "secret_files": tuple(secret_files().values()),
@@ -148,9 +150,9 @@ def _read(env: Any) -> dict[str, Any]:
     }
 
 
-def _interval(env: Any) -> float:
+def _duration(env: Any, name: str, default: str) -> float:
     remedy = "set a duration such as 15m, 30s or 1h30m."
-    return seconds(env.str("SYNC_INTERVAL", "15m", validate=usable(seconds, remedy)) or "15m")
+    return seconds(env.str(name, default, validate=usable(seconds, remedy)) or default)
 
 
 def _origins(env: Any) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ CHEAP_METHOD = "scrypt:256:8:1"
 """Hashes a password at a hundredth of the cost that we ship."""
 GUIDES_VARIABLES = ("OWNER_", "SERVER_", "PORT", "REDIS_", "DATABASE_", "DB_", "POSTGRES_")
 OUR_VARIABLES = (
-    *("SYNC_", "TRUSTED_", "MAX_BODY", "KEY_PREFIX", "DATA_DIR", "BACKUP_", "WEB_"),
+    *("SYNC_", "TRUSTED_", "MAX_BODY", "KEY_PREFIX", "DATA_DIR", "BACKUP_", "DELETES_", "WEB_"),
     *("CORS_", "LOG_", "DOCS_"),
 )
 

@@ -13,7 +13,8 @@
 -- Result   {1 if more follows, how many marks were kept}, or {-1} if the store was restored or
 --          restarted since the pass read it
 local q = cjson.decode(ARGV[1])
-local epoch, run, version = unpack(redis.call('HMGET', KEYS[1], 'epoch', 'run', 'version'))
+local epoch, run, version, synced =
+  unpack(redis.call('HMGET', KEYS[1], 'epoch', 'run', 'version', 'synced'))
 if epoch ~= q.epoch or (run or '') ~= q.run then return { -1 } end
 local dirty, tombstones, quarantine = q.root .. 'dirty', q.root .. 'tombs', q.root .. 'quarantine'
 local pin = redis.call('GET', q.root .. 'pin')
@@ -26,11 +27,13 @@ local function is_quarantined(mark, score)
 end
 
 local function remove_old_operations()
-  -- An operation older than an hour is never retried.
+  -- An operation older than an hour is never retried. Versions follow the clock, or are ahead of it.
+  local time = redis.call('TIME')
+  local now = math.max(tonumber(version or 0), time[1] * 1000000 + time[2])
   local meta = redis.call('HGETALL', KEYS[1])
   for i = 1, #meta, 2 do
     local at = string.sub(meta[i], 1, 3) == 'op:' and string.match(meta[i + 1], ' OK %S+ (%d+) ')
-    if at and tonumber(at) < tonumber(version) - 3600 * 1000000 then
+    if at and tonumber(at) < now - 3600 * 1000000 then
       redis.call('HDEL', KEYS[1], meta[i])
     end
   end
@@ -51,6 +54,6 @@ if #done > 0 then redis.call('ZREM', dirty, unpack(done)) end
 if #deletes > 0 then redis.call('ZREM', tombstones, unpack(deletes)) end
 if #marks == 2 * q.limit then return { 1, kept } end
 
-redis.call('HSET', KEYS[1], 'synced', q.last)
+if tonumber(q.last) > tonumber(synced or 0) then redis.call('HSET', KEYS[1], 'synced', q.last) end
 remove_old_operations()
 return { 0, kept }

@@ -51,6 +51,7 @@ def run(settings: Settings, store: Store | None = None, wait_seconds: float = 0.
         redis = state.check(db, store)
         rollback.heal(db, store, redis)
         progress = push(db, store, meta.read(store))
+        state.prune(db, settings.deletes_kept_seconds)
     return _report(store, progress, begin)
 
 
@@ -106,6 +107,7 @@ def _require_older(db: Database, redis: Meta) -> None:
         copy.installation == redis.installation
         and copy.epoch <= redis.epoch
         and copy.version <= redis.version
+        and (copy.epoch < redis.epoch or copy.pruned <= redis.synced)
     ):
         raise Conflict(
             "PostgreSQL has changes that Redis does not have: restore from it, or empty it first.",

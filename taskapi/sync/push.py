@@ -85,8 +85,7 @@ def push(db: Database, store: Store, redis: Meta) -> Progress:
     if progress.last:
         state.advance(db, int(progress.last), meta.read(store).ids)
     db.commit()
-    if progress.last:
-        changes.acknowledge(store, redis, progress.last)
+    changes.acknowledge(store, redis, progress.last or str(redis.synced))
     return progress
 
 

@@ -19,7 +19,7 @@ CREATE TEMP TABLE new_users  (LIKE users)  ON COMMIT DROP;
 CREATE TEMP TABLE new_groups (LIKE groups) ON COMMIT DROP;
 CREATE TEMP TABLE new_tasks  (LIKE tasks)  ON COMMIT DROP;
 CREATE TEMP TABLE new_memberships (LIKE memberships) ON COMMIT DROP;
-CREATE TEMP TABLE new_tombstones  (LIKE tombstones)  ON COMMIT DROP;
+CREATE TEMP TABLE new_tombstones (kind "char", id bigint, version bigint) ON COMMIT DROP;
 """
 _UPSERT: Final = """
 INSERT INTO {table} AS old ({columns})
@@ -49,9 +49,9 @@ SELECT m.*
     ON CONFLICT DO NOTHING;
 """
 _TOMBSTONES: Final = """
-INSERT INTO tombstones AS old
-SELECT * FROM new_tombstones
-    ON CONFLICT (kind, id) DO UPDATE SET version = excluded.version
+INSERT INTO tombstones AS old (kind, id, version)
+SELECT kind, id, version FROM new_tombstones
+    ON CONFLICT (kind, id) DO UPDATE SET version = excluded.version, deleted_at = now()
  WHERE excluded.version > old.version;
 DELETE FROM memberships USING new_tombstones AS gone WHERE kind = 'u' AND user_id = gone.id;
 """

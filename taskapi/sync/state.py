@@ -11,8 +11,11 @@ from taskapi.store.meta import Meta, State
 from taskapi.sync import migrations
 from taskapi.sync.postgres import Database
 
-_COLUMNS: Final = "installation::text, epoch, last_version, last_user, last_group, last_task"
-
+_PRUNED: Final = "coalesce((to_jsonb(sync_state) ->> 'pruned_version')::bigint, 0)"
+"""0 in a database whose migration is still to come."""
+_COLUMNS: Final = (
+    f"installation::text, epoch, last_version, {_PRUNED}, last_user, last_group, last_task"
+)
 
 FOREIGN: Final = (
     "Redis and PostgreSQL have different histories, so changes are refused. Check which stores are "
@@ -23,6 +26,22 @@ BEHIND: Final = (
     "configured; action=force&reseed=true copies all of Redis to PostgreSQL, action=restore "
     "fills Redis from PostgreSQL."
 )
+
+
+OLDER: Final = (
+    "Redis is so old that PostgreSQL no longer knows all deletes since, so changes are refused. "
+    "Check which stores are configured; action=restore fills Redis from PostgreSQL."
+)
+
+
+_PRUNE: Final = """
+  WITH pruned AS (
+    DELETE FROM tombstones WHERE deleted_at < now() - make_interval(secs => %s) RETURNING version
+  )
+UPDATE sync_state
+   SET pruned_version = greatest(pruned_version, (SELECT max(version) FROM pruned))
+ WHERE EXISTS (SELECT FROM pruned)
+"""
 
 
 class Fenced(Conflict):
@@ -38,12 +57,14 @@ class PostgresState:
     Attributes:
         epoch: counts how often Redis was restored; 0 before the first time.
         version: every change up to this version is here.
+        pruned: deletes up to this version may have no tombstone any more.
         ids: the last ids issued, as far as known, by kind.
     """
 
     installation: str
     epoch: int
     version: int
+    pruned: int
     ids: dict[Kind, int]
 
 
@@ -52,8 +73,9 @@ def find(db: Database) -> PostgresState | None:
     migrations.require_known(db)
     (has_tables,) = db.rows("SELECT to_regclass('sync_state') IS NOT NULL")[0]
     rows = db.rows(f"SELECT {_COLUMNS} FROM sync_state") if has_tables else []
-    for installation, epoch, version, *ids in rows:
-        return PostgresState(installation, epoch, version, dict(zip(Kind, ids, strict=True)))
+    for installation, epoch, version, pruned, *ids in rows:
+        ids_by_kind = dict(zip(Kind, ids, strict=True))
+        return PostgresState(installation, epoch, version, pruned, ids_by_kind)
     return None
 
 
@@ -78,8 +100,13 @@ def check(db: Database, store: Store) -> Meta:
 
 
 def has_same_history(redis: Meta, copy: PostgresState) -> bool:
-    """Return whether both have the same history; one may be ahead of the other."""
-    return (redis.installation, redis.epoch) == (copy.installation, copy.epoch)
+    """Return whether both have the same history; one may be ahead of the other.
+
+    A Redis that may lack deletes whose tombstones are gone would bring back what was deleted: it
+    has another history.
+    """
+    is_same = (redis.installation, redis.epoch) == (copy.installation, copy.epoch)
+    return is_same and redis.synced >= copy.pruned
 
 
 def difference(redis: Meta, copy: PostgresState | None) -> str:
@@ -88,7 +115,9 @@ def difference(redis: Meta, copy: PostgresState | None) -> str:
         return BEHIND
     if redis.installation != copy.installation or redis.epoch < copy.epoch:
         return FOREIGN
-    return BEHIND if redis.epoch > copy.epoch or redis.synced > copy.version else ""
+    if redis.epoch > copy.epoch or redis.synced > copy.version:
+        return BEHIND
+    return OLDER if redis.synced < copy.pruned else ""
 
 
 def create(db: Database, installation: str | None = None, epoch: int = 0) -> None:
@@ -108,6 +137,11 @@ def advance(db: Database, version: int, ids: dict[Kind, int]) -> None:
         "       last_group = greatest(last_group, %s), last_task = greatest(last_task, %s)",
         (version, *(ids[kind] for kind in Kind)),
     )
+
+
+def prune(db: Database, kept_seconds: float) -> None:
+    """Remove tombstones older than this, and record up to which version some are gone."""
+    db.execute(_PRUNE, (kept_seconds,))
 
 
 def begin_epoch(db: Database, above: int) -> int:

@@ -34,6 +34,7 @@ UNUSABLE = {
     "MAX_BODY_BYTES": ("1k", "1"),
     "KEY_PREFIX": ("a:b", "{x}", "x" * 65),
     "BACKUP_KEEP": ("0",),
+    "DELETES_KEPT": ("30", "30d"),
     "WEB_CONCURRENCY": ("0",),
     "POSTGRES_SSLMODE": ("on", "verify"),
     "CORS_ORIGINS": ("*", "https://*.a.com", "https://a.com/", "a.com", "null", "https://a.com,,"),
