@@ -21,7 +21,7 @@ from taskapi import logs
 from taskapi.config import ConfigError, Settings, load
 from taskapi.errors import Stale, TaskApiError
 from taskapi.store import changes, meta, quarantine, server
-from taskapi.sync import bootstrap, passes, status
+from taskapi.sync import bootstrap, status, sync_pass
 
 log = logging.getLogger("taskapi")
 
@@ -40,7 +40,7 @@ class Worker:
         self.stop = Event()
         self._clock = clock
         self._settings = settings
-        self._store = passes.open_store(settings)
+        self._store = sync_pass.open_store(settings)
         self._schedule = schedule.Scheduler()
         self._is_prepared = False
         self._failures = 0
@@ -107,7 +107,7 @@ class Worker:
         if self._clock() >= self._release_at:
             quarantine.release(self._store)
             self._release_at = self._clock() + QUARANTINE_SECONDS
-        passes.run(self._settings, self._store)
+        sync_pass.run(self._settings, self._store)
 
     def _report_failure(self, error: Exception) -> None:
         is_expected = isinstance(error, TaskApiError | Stale)

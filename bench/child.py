@@ -10,16 +10,16 @@ import time
 from pathlib import Path
 
 from taskapi.config import load
-from taskapi.sync import passes, restore
+from taskapi.sync import restore, sync_pass
 
 
 def main(action: str) -> None:
     """Run the action with the settings of the environment; print rows, seconds and peak memory."""
     settings = load(os.environ)
-    store = passes.open_store(settings)
+    store = sync_pass.open_store(settings)
     begin = time.perf_counter()
     if action == "sync":
-        rows = sum(passes.run(settings, store).written.values())
+        rows = sum(sync_pass.run(settings, store).written.values())
     else:
         rows = sum(restore.force(settings, store)["loaded"].values())
     seconds = time.perf_counter() - begin

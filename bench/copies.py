@@ -19,7 +19,7 @@ from bench.sizes import Sizes
 from bench.table import Row
 from bench.wrk import Sample
 from taskapi.store.keys import Keys, Kind
-from taskapi.sync import passes, restore
+from taskapi.sync import restore, sync_pass
 
 CHANGED_LEAST, NEW_LEAST, RESTORED_LEAST = 45_000, 37_000, 35_000
 RAW_LEAST = 0.5
@@ -65,7 +65,7 @@ def restored(stage: Stage, sizes: Sizes) -> Iterator[Row]:
     site = stage.site(sizes.middle, "restore")
     drop_search(site)
     seed.mark(site.store)
-    passes.run(site.settings, site.store)
+    sync_pass.run(site.settings, site.store)
     rates: dict[str, list[float]] = {"restore": [], "raw": []}
     for number in range(sizes.copies):
         say(f"restore: round {number + 1} of {sizes.copies}")
@@ -128,9 +128,9 @@ def _beside_raw(what: str, rates: dict[str, list[float]], least: float) -> Itera
 
 
 def _nothing(site: Site) -> Row:
-    passes.run(site.settings, site.store)
+    sync_pass.run(site.settings, site.store)
     times = sorted(
-        1000 / _rate(1, lambda: passes.run(site.settings, site.store))
+        1000 / _rate(1, lambda: sync_pass.run(site.settings, site.store))
         for _ in range(NOTHING_PASSES)
     )
     sample = Sample(1000 / statistics.mean(times), statistics.median(times), times[-1])
@@ -141,7 +141,7 @@ def _nothing(site: Site) -> Row:
 def _pass(site: Site) -> float:
     site.sql("VACUUM ANALYZE tasks")
     rows = site.population.tasks + seed.OWN
-    return _rate(rows, lambda: passes.run(site.settings, site.store))
+    return _rate(rows, lambda: sync_pass.run(site.settings, site.store))
 
 
 def _rate(rows: int, work: Callable[[], object]) -> float:

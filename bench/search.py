@@ -12,7 +12,7 @@ from bench.sites import OWNER, Site, Stage
 from bench.sizes import Sizes
 from bench.table import Row
 from bench.wrk import Operation, Sample, Tasks
-from taskapi.sync import bootstrap, passes
+from taskapi.sync import bootstrap, sync_pass
 
 DIRTY = 1000
 INDEXED_MOST_MS = 5
@@ -45,7 +45,7 @@ def _fill_database(site: Site) -> None:
     if count == (0,):
         copies.in_child(site, "sync")
     copies.drop_search(site)
-    passes.run(site.settings, site.store)
+    sync_pass.run(site.settings, site.store)
     say(f"indexing {site.population.tasks} tasks")
     bootstrap.prepare(site.settings)
     site.sql("VACUUM ANALYZE tasks")

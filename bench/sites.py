@@ -19,7 +19,7 @@ from bench.progress import say
 from devserver.servers import Postgres, Valkey, free_port
 from taskapi.config import Settings, load
 from taskapi.store.connection import Store
-from taskapi.sync import bootstrap, passes
+from taskapi.sync import bootstrap, sync_pass
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 OWNER: Final = (1, "owner-bench-7731")
@@ -45,7 +45,7 @@ class Site:
         }
         self.settings: Settings = load(self.env)
         bootstrap.prepare(self.settings)
-        self.store: Store = passes.open_store(self.settings)
+        self.store: Store = sync_pass.open_store(self.settings)
         users = min(tasks, USERS_MOST)
         self.population, self.bytes_per_task = seed.populate(self.store, users, tasks)
 

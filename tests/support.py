@@ -26,7 +26,7 @@ from psycopg2 import sql
 from devserver.servers import free_port
 from taskapi import create_app
 from taskapi.config import Settings, load
-from taskapi.sync import bootstrap, passes
+from taskapi.sync import bootstrap, sync_pass
 from tests.client import Answer, Api, Send, basic, in_process, over_http
 
 __all__ = ["Answer", "Api", "Installation", "basic", "eventually"]
@@ -85,9 +85,9 @@ class Installation:
         """Return a client of the application in this process."""
         return Api(in_process(self._app), self.env["OWNER_PASSWORD"])
 
-    def sync(self) -> passes.SyncReport:
+    def sync(self) -> sync_pass.SyncReport:
         """Do one pass of the sync in this process."""
-        return passes.run(self.settings)
+        return sync_pass.run(self.settings)
 
     @contextlib.contextmanager
     def serve(self, workers: int = 2, app: str = "app:app", root: Path = ROOT) -> Iterator[Api]:

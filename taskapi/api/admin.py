@@ -13,12 +13,12 @@ from taskapi.api.services import services
 from taskapi.config import Settings
 from taskapi.policy import Action
 from taskapi.store.connection import Store
-from taskapi.sync import backup, passes, restore, status
+from taskapi.sync import backup, restore, status, sync_pass
 
 bp = Blueprint("admin", __name__)
 ACTIONS: Final[dict[tuple[str, str], Callable[[Settings, Store], dict[str, Any]]]] = {
-    ("force", "false"): passes.force,
-    ("force", "true"): partial(passes.force, reseed=True),
+    ("force", "false"): sync_pass.force,
+    ("force", "true"): partial(sync_pass.force, reseed=True),
     ("restore", "false"): restore.force,
     ("backup", "false"): backup.force,
 }

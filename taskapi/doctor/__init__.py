@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 from taskapi.config import Settings
-from taskapi.doctor import host, stores
+from taskapi.doctor import host_checks, store_checks
 from taskapi.doctor.finding import Clock, Finding, Status
 
 __all__ = ["Finding", "Status", "examine"]
@@ -16,5 +16,5 @@ __all__ = ["Finding", "Status", "examine"]
 
 def examine(settings: Settings, clock: Clock = time.time) -> Iterator[Finding]:
     """Yield a finding for each check; a store that does not answer gets only one."""
-    yield from stores.examine(settings, clock)
-    yield from host.examine(settings)
+    yield from store_checks.examine(settings, clock)
+    yield from host_checks.examine(settings)

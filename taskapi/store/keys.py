@@ -1,5 +1,8 @@
 """Every Redis key, with one builder each. All keys have one hash tag, hence one cluster slot.
 
+Scripts get the keys as arguments, except `changes.lua` and `acknowledge.lua`: they read keys of
+many entities and spell the names themselves.
+
 | key              | type   | what it holds                                                        |
 |------------------|--------|----------------------------------------------------------------------|
 | meta             | hash   | epoch, state, installation, version (last issued), next:<k> (last id |

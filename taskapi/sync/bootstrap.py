@@ -13,7 +13,7 @@ from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.meta import State
 from taskapi.store.passwords import hash_password
-from taskapi.sync import migrations, passes, restore, rows, state
+from taskapi.sync import migrations, restore, rows, state, sync_pass
 from taskapi.sync.postgres import Database
 
 log = logging.getLogger("taskapi")
@@ -32,7 +32,7 @@ def prepare(settings: Settings, store: Store | None = None) -> None:
         Unavailable: a store is away, or another process holds the lock.
         NewerSchema: a newer program has migrated PostgreSQL.
     """
-    store = store or passes.open_store(settings)
+    store = store or sync_pass.open_store(settings)
     server.require_keeping(store)
     try:
         _create(settings, store)

@@ -17,7 +17,7 @@ from taskapi.store.changes import CHUNK, Chunk, Mark
 from taskapi.store.codec import Entity, complete
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
-from taskapi.sync import backup, migrations, passes, restore, rows, state
+from taskapi.sync import backup, migrations, restore, rows, state, sync_pass
 from taskapi.sync.postgres import Database
 
 log = logging.getLogger("taskapi")
@@ -39,15 +39,15 @@ def run(settings: Settings, file: Path, store: Store | None = None) -> dict[str,
         Unavailable: a store is away.
     """
     end = verify(file)
-    store = store or passes.open_store(settings)
+    store = store or sync_pass.open_store(settings)
     server.require_keeping(store)
     with Database(settings) as db:
-        db.lock(passes.FORCE_SECONDS)
+        db.lock(sync_pass.FORCE_SECONDS)
         migrations.migrate(db)
         _require_empty(db, store)
         _fill(db, file, end)
     with Database(settings) as db:
-        db.lock(passes.FORCE_SECONDS)
+        db.lock(sync_pass.FORCE_SECONDS)
         restore.fill(settings, store)
     saved: dict[str, int] = end["saved"]
     return saved

@@ -14,9 +14,9 @@ from taskapi.store.connection import SKIPPED_IDS, Store
 from taskapi.store.keys import Kind
 from taskapi.store.loading import Loader
 from taskapi.store.meta import Meta, State
-from taskapi.sync import backup, passes, rows, state
+from taskapi.sync import backup, rows, state, sync_pass
+from taskapi.sync.copy_changes import push
 from taskapi.sync.postgres import Database
-from taskapi.sync.push import push
 from taskapi.sync.state import PostgresState
 
 log = logging.getLogger("taskapi")
@@ -36,7 +36,7 @@ def force(settings: Settings, store: Store) -> dict[str, Any]:
     """
     begin = time.perf_counter()
     with Database(settings) as db:
-        db.lock(passes.FORCE_SECONDS)
+        db.lock(sync_pass.FORCE_SECONDS)
         loaded = fill(settings, store)
     return {
         "message": "Redis has what PostgreSQL has.",

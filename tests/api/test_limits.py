@@ -161,14 +161,14 @@ MEASURED = """
 import json, sys
 from pathlib import Path
 from taskapi.config import load
-from taskapi.sync import passes, restore
+from taskapi.sync import sync_pass, restore
 settings = load(json.load(sys.stdin))
 {act}
 print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0], json.dumps(done))
 """
 """Code for a process of its own: it prints its peak memory in kB."""
-PASS = "done = passes.run(settings).written"
-RESTORE = "done = restore.fill(settings, passes.open_store(settings))"
+PASS = "done = sync_pass.run(settings).written"
+RESTORE = "done = restore.fill(settings, sync_pass.open_store(settings))"
 
 
 def test_many_rows_take_no_more_memory_than_few(installation: Installation, api: Api) -> None:

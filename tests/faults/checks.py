@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskapi.sync import passes
+from taskapi.sync import sync_pass
 from tests.api.drift import drift
 from tests.store.fsck import fsck
 from tests.support import Installation
@@ -17,5 +17,5 @@ def faults(installation: Installation) -> list[str]:
 
 def settle(installation: Installation) -> None:
     """Do a pass when no killed process holds the lock, and check both stores."""
-    passes.run(installation.settings, wait_seconds=10)
+    sync_pass.run(installation.settings, wait_seconds=10)
     assert not faults(installation)

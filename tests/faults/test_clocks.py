@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from taskapi.doctor.stores import examine
-from taskapi.sync import passes, status
+from taskapi.doctor.store_checks import examine
+from taskapi.sync import status, sync_pass
 from tests.api.factories import new_group, ok
 from tests.client import Api
 from tests.conftest import Install
@@ -51,7 +51,7 @@ def test_a_worker_with_a_wrong_clock_is_known_to_run(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         set_clock(patch, off_by)
-        store = passes.open_store(installation.settings)
+        store = sync_pass.open_store(installation.settings)
         status.publish_heartbeat(installation.settings, store)
         installation.sync()
     now = shown(api)
@@ -63,7 +63,7 @@ def test_a_worker_with_a_wrong_clock_is_known_to_run(
 def test_a_web_process_with_a_wrong_clock_judges_by_the_clock_of_redis(
     installation: Installation, api: Api, off_by: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    status.publish_heartbeat(installation.settings, passes.open_store(installation.settings))
+    status.publish_heartbeat(installation.settings, sync_pass.open_store(installation.settings))
     installation.sync()
     new_group(api)
     set_clock(monkeypatch, off_by)
@@ -82,7 +82,7 @@ def test_what_a_dead_worker_wrote_before_the_clock_of_redis_was_set_back_is_unkn
     assert (now["running"], now["healthy"], now["time_since_last_sync"]) == (False, False, None)
     assert health(api) == "degraded"
     assert of_worker(installation) == "no heartbeat since the clock of Redis was set back"
-    status.publish_heartbeat(installation.settings, passes.open_store(installation.settings))
+    status.publish_heartbeat(installation.settings, sync_pass.open_store(installation.settings))
     installation.sync()
     assert shown(api)["healthy"] is True
     assert of_worker(installation) == "running"

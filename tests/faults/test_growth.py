@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from devserver.servers import Postgres
-from taskapi.doctor.stores import examine
+from taskapi.doctor.store_checks import examine
 from taskapi.store import quarantine
-from taskapi.sync import passes
+from taskapi.sync import sync_pass
 from taskapi.sync.state import Fenced
 from tests.api.factories import new_group, new_task, ok, path_of, refused
 from tests.client import Api
@@ -96,7 +96,7 @@ def test_an_old_change_from_quarantine_does_not_make_redis_look_old(
     installation.sync()
     assert pruned(installation)
     sql(installation, "ALTER TABLE groups DROP CONSTRAINT poison")
-    quarantine.release(passes.open_store(installation.settings))
+    quarantine.release(sync_pass.open_store(installation.settings))
     assert installation.sync().written["groups"] == 1
     installation.sync()
     assert not dirty(installation)

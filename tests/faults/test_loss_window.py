@@ -12,7 +12,7 @@ from devserver.servers import Postgres, Valkey
 from sync_worker import EARLY_SECONDS, Worker
 from taskapi.store import meta
 from taskapi.store.changes import Pin
-from taskapi.sync import passes, status
+from taskapi.sync import status, sync_pass
 from tests.api.factories import everything, new_group, new_user, ok
 from tests.client import Api
 from tests.conftest import Install
@@ -40,7 +40,7 @@ def test_with_a_file_the_window_is_that_of_appendfsync(
 def test_without_a_file_the_window_is_known_only_while_passes_succeed(
     installation: Installation, api: Api
 ) -> None:
-    store = passes.open_store(installation.settings)
+    store = sync_pass.open_store(installation.settings)
     installation.sync()
     assert window(api) is None, "no worker runs"
     status.publish_heartbeat(installation.settings, store)
@@ -82,7 +82,7 @@ def test_marks_that_stay_begin_no_pass_early(install: Install) -> None:
     sql(installation, "ALTER TABLE groups ADD CONSTRAINT poison CHECK (name <> 'Poison')")
     new_group(api, name="Poison")
     worker.sync()
-    pin = Pin(passes.open_store(installation.settings))
+    pin = Pin(sync_pass.open_store(installation.settings))
     clock[0] += EARLY_SECONDS
     assert len(dirty(installation)) == 2
     assert not worker.is_due()

@@ -99,7 +99,7 @@ def test_a_delete_whose_answer_is_lost_is_answered_as_done(
 def test_an_acknowledgement_that_is_lost_is_sent_again(
     site: Site, api: Api, redis: Proxy, monkeypatch: pytest.MonkeyPatch, loss: Loss
 ) -> None:
-    monkeypatch.setattr("taskapi.sync.passes.WORKER_REPLY_SECONDS", 0.5)
+    monkeypatch.setattr("taskapi.sync.sync_pass.WORKER_REPLY_SECONDS", 0.5)
     new_task(api, 1, 1)
     redis.lose(ACKNOWLEDGE, loss)
     site.installation.sync()

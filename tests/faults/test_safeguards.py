@@ -16,7 +16,7 @@ from taskapi.errors import NewEpoch
 from taskapi.store import groups, session, tasks
 from taskapi.store.connection import Connection
 from taskapi.store.keys import Kind
-from taskapi.sync import passes, restore
+from taskapi.sync import restore, sync_pass
 from tests.api.factories import login, made, new_group, new_task, new_user, ok, path_of
 from tests.client import Answer, Api
 from tests.faults.checks import settle
@@ -139,7 +139,7 @@ def test_a_right_taken_away_between_two_steps_refuses_the_write(
 
 def test_a_commit_does_not_cross_a_restore(installation: Installation, api: Api) -> None:
     task = new_task(api, 1, new_group(api)["id"])
-    store = passes.open_store(installation.settings)
+    store = sync_pass.open_store(installation.settings)
     view = session.begin(store)
     view.open()
     user = view.referred(Kind.USER, 1)
@@ -150,7 +150,7 @@ def test_a_commit_does_not_cross_a_restore(installation: Installation, api: Api)
 
 
 def test_a_commit_that_arrives_after_a_later_one_is_refused(installation: Installation) -> None:
-    store = passes.open_store(installation.settings)
+    store = sync_pass.open_store(installation.settings)
     sent: list[Any] = []
     view = session.begin(store)
     view.open()

@@ -17,7 +17,7 @@ from typing import Any
 
 from taskapi import create_app
 from taskapi.config import Settings, load
-from taskapi.sync import backup, bootstrap, passes, restore
+from taskapi.sync import backup, bootstrap, restore, sync_pass
 from tests.client import Api, in_process
 from tests.faults.steps import watch
 from tests.support import ROOT, Installation
@@ -99,13 +99,13 @@ def _live(order: dict[str, Any]) -> int:
 def _act(settings: Settings, act: str, *words: str) -> None:
     match act:
         case "pass":
-            passes.run(settings, wait_seconds=10)
+            sync_pass.run(settings, wait_seconds=10)
         case "start":
             bootstrap.prepare(settings)
         case "restore":
-            restore.force(settings, passes.open_store(settings))
+            restore.force(settings, sync_pass.open_store(settings))
         case "backup":
-            backup.force(settings, passes.open_store(settings))
+            backup.force(settings, sync_pass.open_store(settings))
         case method:
             api = Api(in_process(create_app(settings)), settings.owner_password)
             answer = api(method, *words, by="owner")

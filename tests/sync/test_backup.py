@@ -15,7 +15,7 @@ import pytest
 from taskapi.errors import AlreadyRunning, Unavailable
 from taskapi.store import changes
 from taskapi.store.changes import Pin
-from taskapi.sync import backup, passes
+from taskapi.sync import backup, sync_pass
 from tests.api.factories import new_group, new_task, new_user, ok, path_of, refused
 from tests.client import Api
 from tests.conftest import Install
@@ -94,7 +94,7 @@ def test_what_changes_during_a_backup_is_in_it_as_it_ends(
 
     monkeypatch.setattr(changes, "CHUNK", 2)
     before(monkeypatch, changes, "changed", change)
-    result = backup.write(installation.settings, passes.open_store(installation.settings))
+    result = backup.write(installation.settings, sync_pass.open_store(installation.settings))
     assert without_secrets(contents(installation)[0]) == in_redis(installation)
     assert result.saved == {"users": 2, "groups": 1, "tasks": 5}
     assert set(dirty(installation)) == {"t:1", f"t:{task['id']}", "t:6"}
@@ -120,7 +120,7 @@ def test_a_backup_under_traffic_is_one_state(
     writer.start()
     try:
         for _ in range(5):
-            backup.write(installation.settings, passes.open_store(installation.settings))
+            backup.write(installation.settings, sync_pass.open_store(installation.settings))
             saved, _ = contents(installation)
             assert saved["task:1"]["priority"] == saved[f"task:{task['id']}"]["priority"]
     finally:
@@ -160,7 +160,7 @@ def test_two_backups_at_once_are_refused_but_a_dead_ones_pin_runs_out(
     installation: Installation, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "PIN_SECONDS", 1)
-    store = passes.open_store(installation.settings)
+    store = sync_pass.open_store(installation.settings)
     dead = Pin(store)
     with pytest.raises(AlreadyRunning):
         Pin(store)
@@ -177,7 +177,7 @@ def test_a_backup_that_dies_leaves_no_file_that_looks_whole(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before(monkeypatch, changes, "changed", crash)
-    store = passes.open_store(installation.settings)
+    store = sync_pass.open_store(installation.settings)
     with pytest.raises(Unavailable):
         backup.write(installation.settings, store)
     folder = installation.settings.backup_dir
@@ -199,7 +199,7 @@ def test_an_empty_redis_is_not_saved(installation: Installation, api: Api) -> No
 
 
 def test_a_restore_does_not_wait_for_a_dead_backup(installation: Installation, api: Api) -> None:
-    dead = Pin(passes.open_store(installation.settings))
+    dead = Pin(sync_pass.open_store(installation.settings))
     ok(api("POST", "/admin/sync?action=restore", by="owner"))
     with pytest.raises(Unavailable):
         dead.renew()

@@ -9,7 +9,7 @@ import pytest
 
 from taskapi.errors import DatabaseUnreachable
 from taskapi.store import changes, quarantine
-from taskapi.sync import passes, push, rows
+from taskapi.sync import copy_changes, rows, sync_pass
 from tests.api.drift import drift
 from tests.api.factories import new_group, new_task, new_user, ok, path_of
 from tests.client import Api
@@ -71,7 +71,7 @@ def test_quarantine_is_skipped_until_it_changes(
 ) -> None:
     poison(installation, "title <> 'task 3'")
     installation.sync()
-    monkeypatch.setattr(push, "_copy_rows", crash)
+    monkeypatch.setattr(copy_changes, "_copy_rows", crash)
     new_task(api, tasks[0]["user_id"], tasks[0]["group_id"])
     assert installation.sync().written["tasks"] == 1
     monkeypatch.undo()
@@ -88,7 +88,7 @@ def test_a_released_quarantine_is_tried_again(
     installation.sync()
     sql(installation, "ALTER TABLE tasks DROP CONSTRAINT poison")
     assert installation.sync().written["tasks"] == 0
-    quarantine.release(passes.open_store(installation.settings))
+    quarantine.release(sync_pass.open_store(installation.settings))
     assert installation.sync().written["tasks"] == 1
     assert not differences(installation)
     assert len(tasks) == 7
@@ -192,7 +192,7 @@ def test_a_child_read_before_its_parent_is_read_again_not_quarantined(
 ) -> None:
     """A pass that stops at its version limit may read a child without its parent."""
     monkeypatch.setattr(changes, "CHUNK", 1)
-    monkeypatch.setattr(push, "CHUNK", 10**9)  # the first chunk is the last
+    monkeypatch.setattr(copy_changes, "CHUNK", 10**9)  # the first chunk is the last
     group = new_group(api)
     newer = new_task(api, 1, group["id"])
     for task in tasks:
@@ -204,11 +204,11 @@ def test_a_child_read_before_its_parent_is_read_again_not_quarantined(
 
     def check_constraints(*args: Any, is_last_try: bool) -> bool:
         last_tries.append(is_last_try)
-        monkeypatch.setattr(push, "CHUNK", 1)
+        monkeypatch.setattr(copy_changes, "CHUNK", 1)
         return real(*args, is_last_try=is_last_try)
 
-    real = push.check_constraints
-    monkeypatch.setattr(push, "check_constraints", check_constraints)
+    real = copy_changes.check_constraints
+    monkeypatch.setattr(copy_changes, "check_constraints", check_constraints)
     installation.sync()
     assert last_tries == [False, False]
     assert not refused(api)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from taskapi.store import quarantine
-from taskapi.sync import passes, push, state
+from taskapi.sync import copy_changes, state, sync_pass
 from tests.api.drift import drift
 from tests.api.factories import (
     everything,
@@ -29,7 +29,7 @@ TABLES = "sync_state, memberships, tasks, groups, users, tombstones"
 
 
 def reseed(installation: Installation) -> Any:
-    return passes.force(installation.settings, passes.open_store(installation.settings), True)
+    return sync_pass.force(installation.settings, sync_pass.open_store(installation.settings), True)
 
 
 def refuses(api: Api, action: str) -> Any:
@@ -103,7 +103,7 @@ def test_a_reseed_that_dies_can_be_repeated(
     installation: Installation, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     sql(installation, f"DROP TABLE {TABLES}")
-    module, name = (push.changes, "acknowledge") if "." in step else (push, step)
+    module, name = (copy_changes.changes, "acknowledge") if "." in step else (copy_changes, step)
     before(monkeypatch, module, name, crash)
     with pytest.raises(ConnectionAbortedError):
         reseed(installation)
@@ -123,7 +123,7 @@ def test_a_reseed_retries_quarantined_changes(installation: Installation, api: A
     installation.sync()
     sql(installation, f"DROP TABLE {TABLES}")
     reseed(installation)
-    assert not quarantine.read(passes.open_store(installation.settings))
+    assert not quarantine.read(sync_pass.open_store(installation.settings))
     assert is_whole(installation)
 
 

@@ -13,7 +13,7 @@ from taskapi.errors import DatabaseUnreachable, NewEpoch
 from taskapi.store import loading
 from taskapi.store.keys import Kind
 from taskapi.store.loading import Loader
-from taskapi.sync import passes, restore, rows, state
+from taskapi.sync import restore, rows, state, sync_pass
 from tests.api.drift import drift
 from tests.api.factories import (
     everything,
@@ -157,7 +157,7 @@ def test_a_restore_that_dies_leaves_redis_closed_and_the_next_start_finishes_it(
     module = state if step == "begin_epoch" else Loader
     before(monkeypatch, module, step, crash)
     with pytest.raises(ConnectionAbortedError):
-        restore.force(installation.settings, passes.open_store(installation.settings))
+        restore.force(installation.settings, sync_pass.open_store(installation.settings))
     refused(api("GET", "/users", by="owner"), 503)
     installation.prepare()
     assert everything(api) == seen
@@ -181,7 +181,7 @@ def test_a_restore_that_cannot_read_everything_clears_nothing(
 
 @pytest.mark.usefixtures("task")
 def test_what_two_restores_load_at_once_does_not_mix(installation: Installation) -> None:
-    store = passes.open_store(installation.settings)
+    store = sync_pass.open_store(installation.settings)
     first, second = Loader(store), Loader(store)
     first.block_clients()
     second.block_clients()
@@ -198,7 +198,7 @@ def group_row(group_id: int) -> dict[str, Any]:
 
 
 def test_batches_are_applied_once(installation: Installation) -> None:
-    store = passes.open_store(installation.settings)
+    store = sync_pass.open_store(installation.settings)
     loader = Loader(store)
     loader.block_clients()
     for _ in range(2):  # the same batch again, as after a lost reply
@@ -309,7 +309,7 @@ def test_under_load_no_client_sees_half_of_a_restore(
         pool.submit(write)
         try:
             for _ in range(4):
-                restore.force(installation.settings, passes.open_store(installation.settings))
+                restore.force(installation.settings, sync_pass.open_store(installation.settings))
         finally:
             stop.set()
     assert not unexpected

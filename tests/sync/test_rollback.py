@@ -14,7 +14,7 @@ from taskapi.errors import NewEpoch
 from taskapi.store import changes
 from taskapi.store.connection import SKIPPED_IDS
 from taskapi.store.loading import Loader
-from taskapi.sync import passes
+from taskapi.sync import sync_pass
 from tests.api.drift import drift
 from tests.api.factories import (
     everything,
@@ -248,7 +248,7 @@ def test_a_heal_that_dies_is_finished_by_the_next_start(
 
 def test_a_restore_whose_redis_restarts_has_to_begin_again(site: Site) -> None:
     new_group(site.api)
-    store = passes.open_store(site.installation.settings)
+    store = sync_pass.open_store(site.installation.settings)
     assert store.connection.execute(("PING",))
     loader = Loader(store)
     loader.block_clients()

@@ -9,7 +9,7 @@ import pytest
 from taskapi.config import load
 from taskapi.errors import AlreadyRunning, DatabaseUnreachable, NewEpoch, NotReady
 from taskapi.store import changes
-from taskapi.sync import passes, push, state
+from taskapi.sync import copy_changes, state, sync_pass
 from taskapi.sync.postgres import Database
 from tests.api.drift import drift
 from tests.api.factories import made, new_group, new_task, new_user, ok, path_of, refused
@@ -185,7 +185,7 @@ def test_one_of_two_passes_at_once_is_refused(installation: Installation) -> Non
 def test_force_waits_for_the_running_pass_and_then_gives_up(
     installation: Installation, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(passes, "FORCE_SECONDS", 0.2)
+    monkeypatch.setattr(sync_pass, "FORCE_SECONDS", 0.2)
     with Database(installation.settings) as db:
         db.lock()
         assert refused(api("POST", "/admin/sync", by="owner"), 409)["code"] == "already_running"
@@ -278,7 +278,7 @@ def test_an_empty_redis_is_never_synced(installation: Installation, api: Api) ->
 def test_an_unreachable_postgresql_is_reported_in_one_sentence(installation: Installation) -> None:
     nowhere = installation.env | {"DATABASE_URL": "postgresql://x:secret@127.0.0.1:1/x"}
     with pytest.raises(DatabaseUnreachable) as caught:
-        passes.run(load(nowhere))
+        sync_pass.run(load(nowhere))
     assert "secret" not in str(caught.value)
 
 
@@ -297,7 +297,7 @@ def test_long_passes_say_how_far_they_are(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(push, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(copy_changes, "PROGRESS_SECONDS", 0.0)
     populate(api)
     capsys.readouterr()
     installation.sync()

@@ -19,7 +19,7 @@ MUTANTS = [
     ),
     Mutant(
         "tombstones: pruned",
-        "taskapi/sync/passes.py",
+        "taskapi/sync/sync_pass.py",
         "        state.prune(db, settings.deletes_kept_seconds)\n",
         "",
         "faults/test_growth.py::test_old_tombstones_are_pruned_and_young_ones_stay",
@@ -47,7 +47,7 @@ MUTANTS = [
     ),
     Mutant(
         "a Redis older than the tombstones is not reseeded from",
-        "taskapi/sync/passes.py",
+        "taskapi/sync/sync_pass.py",
         "        and (copy.epoch < redis.epoch or copy.pruned <= redis.synced)\n",
         "",
         "faults/test_growth.py::test_a_redis_older_than_the_tombstones_brings_nothing_back",
@@ -98,7 +98,7 @@ MUTANTS = [
     ),
     Mutant(
         "last pass by the clock of Redis",
-        "taskapi/sync/passes.py",
+        "taskapi/sync/sync_pass.py",
         '{"last_sync": meta.now(store),',
         '{"last_sync": time.time(),',
         "faults/test_clocks.py::test_a_worker_with_a_wrong_clock_is_known_to_run",

@@ -19,14 +19,14 @@ MUTANTS = [
     ),
     Mutant(
         "lock before read",
-        "taskapi/sync/passes.py",
+        "taskapi/sync/sync_pass.py",
         "        db.lock(wait_seconds)\n",
         "",
         "sync/test_sync.py::test_one_of_two_passes_at_once_is_refused",
     ),
     Mutant(
         "acknowledge after COMMIT",
-        "taskapi/sync/push.py",
+        "taskapi/sync/copy_changes.py",
         "    db.commit()\n    changes.acknowledge(",
         "    changes.acknowledge(store, redis, progress.last or str(redis.synced))\n"
         "    db.commit()\n    changes.acknowledge(",
@@ -34,21 +34,21 @@ MUTANTS = [
     ),
     Mutant(
         "quarantine",
-        "taskapi/sync/push.py",
+        "taskapi/sync/copy_changes.py",
         "            if is_by_row:\n                raise\n",
         "            raise\n",
         "sync/test_quarantine.py::test_a_refused_row_holds_up_nothing_else_and_is_shown",
     ),
     Mutant(
         "read again before rows are blamed",
-        "taskapi/sync/push.py",
+        "taskapi/sync/copy_changes.py",
         "is_last_try=tries >= TRIES",
         "is_last_try=True",
         "sync/test_quarantine.py::test_a_child_read_before_its_parent_is_read_again_not_quarantined",
     ),
     Mutant(
         "transient errors set nothing aside",
-        "taskapi/sync/push.py",
+        "taskapi/sync/copy_changes.py",
         "        except RowsRefused:\n            if is_by_row:",
         "        except Exception:\n            if is_by_row:",
         "sync/test_quarantine.py::test_transient_errors_set_nothing_aside",
@@ -62,7 +62,7 @@ MUTANTS = [
     ),
     Mutant(
         "healing",
-        "taskapi/sync/passes.py",
+        "taskapi/sync/sync_pass.py",
         "        rollback.heal(db, store, redis)\n",
         "",
         "sync/test_rollback.py::test_everything_that_postgresql_has_is_put_back",
@@ -111,7 +111,7 @@ MUTANTS = [
     ),
     Mutant(
         "reseed: not over what knows more",
-        "taskapi/sync/passes.py",
+        "taskapi/sync/sync_pass.py",
         "        _require_older(db, redis)\n",
         "",
         "sync/test_reseed.py::test_a_postgresql_with_more_data_is_not_overwritten",

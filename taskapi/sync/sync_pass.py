@@ -11,8 +11,8 @@ from taskapi.store import changes, meta, quarantine
 from taskapi.store.connection import WORKER_REPLY_SECONDS, Store
 from taskapi.store.meta import Meta, State
 from taskapi.sync import migrations, rollback, rows, state
+from taskapi.sync.copy_changes import Progress, push
 from taskapi.sync.postgres import Database
-from taskapi.sync.push import Progress, push
 
 log = logging.getLogger("taskapi")
 
