@@ -1,17 +1,21 @@
 -- Run one commit: all of it or nothing.
 --
 -- KEYS[1]  meta
--- ARGV[1]  JSON: epoch     the epoch that the request read first
---                op, n     field of meta with the last operation of this thread; its number
---                guards    [key, field, value]: the hash field has this value; false: the field is
---                          absent; true: it exists. [key, false, n]: the sorted set has n members
---                next      field of meta that counts the ids of the created kind, or false
---                commands  Redis commands; a NUL and a letter are a placeholder: i the new id,
---                          v the version, t the time, 0 to 5 the new id's score in that bucket
+-- ARGV     epoch       the epoch that the request read first
+--          op, number  field of meta with the last operation of this thread; the number of this one
+--          next        field of meta that counts the ids of the created kind, or empty
+--          guards      number of guards, and for each: key, field, condition on that hash field:
+--                      =<value>; + it exists; - it is absent. An empty field: on the size of a set
+--          commands    for each Redis command: number of its words, words. A NUL and a letter are a
+--                      placeholder: i the new id, v the version, t the time, 0 to 5 the new id's
+--                      score in that bucket
 -- Result   "OK <id> <version> <time>", or why nothing was written: NOEPOCH empty store, RESTORING
 --          or FENCED no writes now, EPOCH restored since, STALE this thread has done a later
 --          operation, CONFLICT a guard does not hold
-local meta, c = KEYS[1], cjson.decode(ARGV[1])
+local meta = KEYS[1]
+local read_epoch, op, number, next_field = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local GUARDS = 6 -- where they begin
+local COMMANDS = GUARDS + 3 * tonumber(ARGV[GUARDS - 1])
 local BUCKET = 2 ^ 50
 
 local function timestamp(seconds)
@@ -32,33 +36,32 @@ local function timestamp(seconds)
     math.floor(rest / 3600), math.floor(rest % 3600 / 60), rest % 60)
 end
 
-local function holds(guard)
-  local key, field, want = guard[1], guard[2], guard[3]
-  if not field then return redis.call('ZCARD', key) == want end
+local function holds(key, field, condition)
+  if field == '' then return '=' .. redis.call('ZCARD', key) == condition end
   local stored = redis.call('HGET', key, field)
-  if want == true then return stored ~= false end
-  return stored == want
+  if not stored then return condition == '-' end
+  return condition == '+' or '=' .. stored == condition
 end
 
-local epoch, state, last, done = unpack(redis.call('HMGET', meta, 'epoch', 'state', 'version', c.op))
+local epoch, state, last, done = unpack(redis.call('HMGET', meta, 'epoch', 'state', 'version', op))
 if not epoch then return 'NOEPOCH' end
 if state ~= 'ready' then return string.upper(state) end
 if done then
   local n, result = string.match(done, '^(%d+) (.*)$')
-  if tonumber(n) == c.n then return result end
-  if tonumber(n) > c.n then return 'STALE' end
+  if tonumber(n) == number then return result end
+  if tonumber(n) > number then return 'STALE' end
 end
-if epoch ~= c.epoch then return 'EPOCH' end
-for _, guard in ipairs(c.guards) do
-  if not holds(guard) then return 'CONFLICT' end
+if epoch ~= read_epoch then return 'EPOCH' end
+for i = GUARDS, COMMANDS - 1, 3 do
+  if not holds(ARGV[i], ARGV[i + 1], ARGV[i + 2]) then return 'CONFLICT' end
 end
 
 local now = redis.call('TIME')
 local version = string.format('%.0f', math.max(tonumber(last or 0) + 1, now[1] * 1000000 + now[2]))
 local values = { v = version, t = timestamp(tonumber(now[1])), i = '0' }
 local id = 0
-if c.next then
-  id = redis.call('HINCRBY', meta, c.next, 1)
+if next_field ~= '' then
+  id = redis.call('HINCRBY', meta, next_field, 1)
   values.i = string.format('%.0f', id)
 end
 local function value_of(placeholder)
@@ -66,15 +69,17 @@ local function value_of(placeholder)
   return bucket and string.format('%.0f', bucket * BUCKET + id) or values[placeholder]
 end
 
-local find = string.find
-for _, command in ipairs(c.commands) do
-  for i = 2, #command do
-    if find(command[i], '\0', 1, true) then
-      command[i] = string.gsub(command[i], '%z(.)', value_of)
+local at = COMMANDS
+while at < #ARGV do
+  local first, last = at + 1, at + tonumber(ARGV[at])
+  for i = first + 1, last do
+    if string.find(ARGV[i], '\0', 1, true) then
+      ARGV[i] = string.gsub(ARGV[i], '%z(.)', value_of)
     end
   end
-  redis.call(unpack(command))
+  redis.call(unpack(ARGV, first, last))
+  at = last + 1
 end
 local result = 'OK ' .. values.i .. ' ' .. version .. ' ' .. values.t
-redis.call('HSET', meta, 'version', version, c.op, string.format('%.0f', c.n) .. ' ' .. result)
+redis.call('HSET', meta, 'version', version, op, ARGV[3] .. ' ' .. result)
 return result

@@ -1,8 +1,8 @@
 """Commits, the only way to write: all changes of a request, or none."""
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import Final, NamedTuple
-
-import orjson
 
 from taskapi.errors import NewEpoch, NotReady, Stale, Unavailable
 from taskapi.store import codec, scripts
@@ -11,8 +11,9 @@ from taskapi.store.indexes import Write, merged, reindex
 from taskapi.store.keys import Kind
 from taskapi.store.session import Guard, Session
 
-PRESENT: Final = True
-ABSENT: Final = False
+PRESENT: Final = "+"
+ABSENT: Final = "-"
+"""Conditions on a hash field; `equals` returns a third one."""
 CLOSING_SECONDS: Final = 3
 BIG_COMMIT: Final = 1000
 """A commit with more guards gets a longer reply timeout."""
@@ -20,6 +21,11 @@ MERGED_LEAST: Final = 20
 """With fewer writes, merging costs more than it saves."""
 SECONDS_EACH: Final = 0.001
 """Reply timeout for each guard of a big commit; a guard and its writes take about 10 µs."""
+
+
+def equals(value: str | int) -> str:
+    """Return the condition that a hash field has this value, or a set this size."""
+    return f"={value}"
 
 
 class WrittenEntity(NamedTuple):
@@ -53,17 +59,17 @@ class Commit:
         self._task_writes: list[Write] = []
         self._created: Kind | None = None
 
-    def guard(self, key: str, field: str, value: str | bool) -> None:
-        """Refuse the commit unless the hash field has this value, is PRESENT or is ABSENT."""
-        self._guards[(key, field, value)] = None
+    def guard(self, key: str, field: str, condition: str) -> None:
+        """Refuse the commit unless the hash field meets the condition."""
+        self._guards[(key, field, condition)] = None
 
     def guard_size(self, key: str, size: int) -> None:
         """Refuse the commit unless the sorted set has this many members."""
-        self._guards[(key, False, size)] = None
+        self._guards[(key, "", equals(size))] = None
 
     def guard_unchanged(self, kind: Kind, entity: Entity) -> None:
         """Refuse the commit if the entity was changed or deleted since it was read."""
-        self.guard(self._keys.entity(kind, entity["id"]), "version", str(entity["version"]))
+        self.guard(self._keys.entity(kind, entity["id"]), "version", equals(entity["version"]))
 
     def guard_not_closing(self, user_id: int, group_id: int) -> None:
         """Refuse the commit while the user or the group of a task is closed: see `close`."""
@@ -120,26 +126,27 @@ class Commit:
         """
         self._session.require_match()
         connection = self._session.connection
-        argument = orjson.dumps(
-            {
-                "epoch": self._session.epoch,
-                "op": connection.operation_field,
-                "n": connection.next_number(),
-                "guards": list(self._guards),
-                "next": f"next:{self._created}" if self._created else False,
-                "commands": self._task_commands() + self._commands,
-            }
-        )
         script = scripts.COMMIT_WHEN_FULL if frees_memory else scripts.COMMIT
         seconds = len(self._guards) * SECONDS_EACH if len(self._guards) > BIG_COMMIT else None
         (reply,) = connection.execute(
-            ("EVALSHA", script, 1, self._keys.meta, argument), seconds=seconds
+            ("EVALSHA", script, 1, self._keys.meta, *self._arguments()), seconds=seconds
         )
         word, *stamp = reply.decode().split(" ")
         if word != "OK":
             refusal, *message = _REFUSALS[word]
             raise refusal(*message)
         return Stamp(*stamp)
+
+    def _arguments(self) -> Iterator[str | int]:
+        """Yield the arguments of `commit.lua`."""
+        connection = self._session.connection
+        yield from (self._session.epoch, connection.operation_field, connection.next_number())
+        yield f"next:{self._created}" if self._created else ""
+        yield len(self._guards)
+        yield from chain.from_iterable(self._guards)
+        for command in (*self._task_commands(), *self._commands):
+            yield len(command)
+            yield from command
 
     def _put(self, kind: Kind, old: Entity | None, new: Entity) -> str:
         new |= {"updated_at": NOW, "version": NEW_VERSION}

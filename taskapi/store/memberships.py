@@ -7,7 +7,7 @@ import orjson
 from taskapi.errors import Conflict, NotFound
 from taskapi.store import codec, queries
 from taskapi.store.codec import NEW_ID, Entity
-from taskapi.store.commit import ABSENT, PRESENT, Commit
+from taskapi.store.commit import ABSENT, PRESENT, Commit, equals
 from taskapi.store.keys import Keys, Kind
 from taskapi.store.queries import Scope
 from taskapi.store.session import Guard, Session
@@ -73,7 +73,7 @@ def relocate(
     for group_id in left:
         counts = keys.group_counts(group_id)
         (count,) = session.read(("HGET", counts, user_id))
-        commit.guard(counts, user_id, ABSENT if count is None else count.decode())
+        commit.guard(counts, user_id, ABSENT if count is None else equals(count.decode()))
         within = (keys.group_tasks(group_id),)
         scope = Scope(Kind.TASK, (keys.user_tasks(user_id),), (), within, queries.ALL_BUCKETS)
         for task in queries.entities(session, scope):
@@ -112,7 +112,7 @@ def dismiss(session: Session, commit: Commit, user: Entity, group_id: int) -> No
 def rights(keys: Keys, user: Entity) -> list[Guard]:
     """Return guards that fail when the rights of a user have changed."""
     key = keys.entity(Kind.USER, user["id"])
-    return [(key, "version", str(user["version"])), (key, *administers_field(user))]
+    return [(key, "version", equals(user["version"])), (key, *administers_field(user))]
 
 
 def _set_administered(
@@ -130,7 +130,10 @@ def _set_administered(
         commit.add("HDEL", key, "administers")
 
 
-def administers_field(user: Entity) -> tuple[str, str | bool]:
-    """Return the field of a user's hash with the administered groups, and its value."""
+def administers_field(user: Entity) -> tuple[str, str]:
+    """Return the field of a user's hash with the administered groups, and its condition."""
     group_ids = user.get("administers")
-    return ("administers", ABSENT if group_ids is None else orjson.dumps(group_ids).decode())
+    return (
+        "administers",
+        ABSENT if group_ids is None else equals(orjson.dumps(group_ids).decode()),
+    )

@@ -11,7 +11,8 @@ from taskapi.store.codec import complete_json, decode
 from taskapi.store.connection import Command, Connection, Store
 from taskapi.store.keys import Keys, Kind
 
-Guard = tuple[str, str | bool, str | bool | int]
+Guard = tuple[str, str, str]
+"""Key, field and condition: see `Commit.guard`."""
 NOT_READY = "The store is empty, or is being restored: try again in a few seconds."
 
 

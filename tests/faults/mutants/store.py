@@ -6,21 +6,21 @@ MUTANTS = [
     Mutant(
         "operation id",
         "taskapi/store/commit.lua",
-        "if tonumber(n) == c.n then return result end",
+        "if tonumber(n) == number then return result end",
         "",
         "faults/test_lost_replies.py::test_a_commit_whose_first_attempt_is_lost_is_done_once",
     ),
     Mutant(
         "operation id: late commits",
         "taskapi/store/commit.lua",
-        "if tonumber(n) > c.n then return 'STALE' end",
+        "if tonumber(n) > number then return 'STALE' end",
         "",
         "faults/test_safeguards.py::test_a_commit_that_arrives_after_a_later_one_is_refused",
     ),
     Mutant(
         "epoch check",
         "taskapi/store/commit.lua",
-        "if epoch ~= c.epoch then return 'EPOCH' end",
+        "if epoch ~= read_epoch then return 'EPOCH' end",
         "",
         "faults/test_safeguards.py::test_a_commit_does_not_cross_a_restore",
     ),
@@ -42,7 +42,7 @@ MUTANTS = [
     Mutant(
         "guards",
         "taskapi/store/commit.lua",
-        "if not holds(guard) then return 'CONFLICT' end",
+        "if not holds(ARGV[i], ARGV[i + 1], ARGV[i + 2]) then return 'CONFLICT' end",
         "",
         "faults/test_safeguards.py::test_two_changes_of_one_task_are_both_kept",
     ),
@@ -70,8 +70,8 @@ MUTANTS = [
     Mutant(
         "card guard",
         "taskapi/store/commit.lua",
-        "if not field then return redis.call('ZCARD', key) == want end",
-        "if not field then return true end",
+        "return '=' .. redis.call('ZCARD', key) == condition end",
+        "return true end",
         "faults/test_safeguards.py::test_a_task_created_while_its_group_is_deleted_is_deleted_too",
     ),
     Mutant(
