@@ -2,7 +2,6 @@
 
 import random
 import re
-import secrets
 import time
 from collections.abc import Iterable
 from typing import Final
@@ -132,7 +131,7 @@ class TaskApi(Flask):
 def _begin() -> None:
     """Set the request's id and start time; its caller is not known yet."""
     g, given = app_ctx.g, request_ctx.request.environ.get("HTTP_X_REQUEST_ID", "")
-    g.request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    g.request_id = given if REQUEST_ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
     g.began = time.perf_counter()
     g.caller = g.account = None
     g.log_fields = {}

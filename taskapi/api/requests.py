@@ -76,7 +76,7 @@ def parse(raw: bytes) -> Any:
     try:
         if _depth(orjson.loads(raw)) > DEEPEST:  # orjson also refuses NaN and lone surrogates
             raise ValueError(f"it has more than {DEEPEST} levels")
-        return json.loads(raw, object_pairs_hook=_unique)
+        return _DECODER.decode(raw.decode())
     except ValueError as error:
         text = f"The body is not strict JSON: {error}."
         raise errors.Invalid(text, code="malformed_json") from None
@@ -87,6 +87,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) < len(pairs):
         raise ValueError("an object has the same key twice")
     return members
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique)
 
 
 def _depth(value: Any) -> int:

@@ -59,25 +59,20 @@ end
 local now = redis.call('TIME')
 local version = string.format('%.0f', math.max(tonumber(last or 0) + 1, now[1] * 1000000 + now[2]))
 local values = { v = version, t = timestamp(tonumber(now[1])), i = '0' }
-local id = 0
 if next_field ~= '' then
-  id = redis.call('HINCRBY', meta, next_field, 1)
+  local id = redis.call('HINCRBY', meta, next_field, 1)
   values.i = string.format('%.0f', id)
-end
-local function value_of(placeholder)
-  local bucket = tonumber(placeholder)
-  return bucket and string.format('%.0f', bucket * BUCKET + id) or values[placeholder]
+  for bucket = 0, 5 do values[tostring(bucket)] = string.format('%.0f', bucket * BUCKET + id) end
 end
 
+local call, find, gsub = redis.call, string.find, string.gsub
 local at = COMMANDS
 while at < #ARGV do
   local first, last = at + 1, at + tonumber(ARGV[at])
   for i = first + 1, last do
-    if string.find(ARGV[i], '\0', 1, true) then
-      ARGV[i] = string.gsub(ARGV[i], '%z(.)', value_of)
-    end
+    if find(ARGV[i], '\0', 1, true) then ARGV[i] = gsub(ARGV[i], '%z(.)', values) end
   end
-  redis.call(unpack(ARGV, first, last))
+  call(unpack(ARGV, first, last))
   at = last + 1
 end
 local result = 'OK ' .. values.i .. ' ' .. version .. ' ' .. values.t
