@@ -67,8 +67,13 @@ def _redis(settings: Settings, store: Store, clock: Clock) -> Iterator[Finding]:
     )
     yield _memory(facts)
     yield _clock("redis clock", facts.clock_seconds, clock)
-    _, published, now = meta.read_status(store)
+    _, published, now, refused = meta.read_status(store)
     yield _worker(published, now)
+    yield finding(
+        "quarantine",
+        f"{refused} change(s) that PostgreSQL lacks" if refused else "empty",
+        warn="see quarantined in /admin/status" if refused else "",
+    )
 
 
 def _memory(facts: server.RedisServer) -> Finding:

@@ -81,17 +81,21 @@ def publish_status(store: Store, fields: Mapping[str, object]) -> None:
     store.connection.execute(*commands, *([_write(store.keys.sync, kept)] if kept else []))
 
 
-def read_status(store: Store) -> tuple[str, dict[str, str], float]:
-    """Return the state, empty in an empty store, the published fields, and the time of Redis.
+def read_status(store: Store) -> tuple[str, dict[str, str], float, int]:
+    """Return the state, the published fields, the time of Redis, and the size of the quarantine.
 
-    All times among the fields are times of Redis, in seconds: they compare with this one.
+    The state is empty in an empty store. All times among the fields are times of Redis, in seconds:
+    they compare with this one.
     """
-    (epoch, state), reply, now = store.connection.execute(
-        ("HMGET", store.keys.meta, "epoch", "state"), ("HGETALL", store.keys.sync), ("TIME",)
+    (epoch, state), reply, now, refused = store.connection.execute(
+        ("HMGET", store.keys.meta, "epoch", "state"),
+        ("HGETALL", store.keys.sync),
+        ("TIME",),
+        ("HLEN", store.keys.quarantine),
     )
     words = [word.decode() for word in reply]
     published = dict(zip(words[::2], words[1::2], strict=True))
-    return state.decode() if epoch and state else "", published, seconds(now)
+    return state.decode() if epoch and state else "", published, seconds(now), refused
 
 
 def now(store: Store) -> float:

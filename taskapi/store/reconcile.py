@@ -133,6 +133,7 @@ class Reconciliation:
         elif old:
             yield from reindex(self._keys, kind, old, None)
             yield ("UNLINK", self._keys.entity(kind, entity_id))
+        yield ("ZREM", self._keys.dirty, f"{kind}:{entity_id}")  # the mark of an older change
 
     def _set_administers(self) -> Iterator[Write]:
         """Yield commands that set `administers` of all users concerned."""

@@ -30,6 +30,9 @@ _STATES: Final = {
 }
 _REDIS: Final = "Redis does not answer."
 _POSTGRES: Final = "PostgreSQL does not answer: changes wait in Redis."
+_REFUSED: Final = (
+    "{} change(s) are in quarantine, so PostgreSQL lacks them: see quarantined in /admin/status."
+)
 _LATE: Final = "The last sync is too long ago, or its time is unknown: changes wait in Redis."
 
 
@@ -39,12 +42,14 @@ def health(settings: Settings, store: Store) -> dict[str, Any]:
     One round trip to Redis; PostgreSQL is asked only if no worker publishes its state.
     """
     try:
-        state, published, now = meta.read_status(store)
+        state, published, now, refused = meta.read_status(store)
     except Unavailable:
         return _health("unhealthy", [_REDIS])
     if state not in (State.READY, State.FENCED):
         return _health("unhealthy", [_STATES[state]])
     issues = _issues(settings, state, published, now)
+    if refused:
+        issues.append(_REFUSED.format(refused))
     return _health("degraded" if issues else "healthy", issues)
 
 
@@ -65,7 +70,7 @@ def status(settings: Settings, store: Store) -> dict[str, Any]:
 
 
 def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str, Any]:
-    state, published, now = meta.read_status(store)
+    state, published, now, _ = meta.read_status(store)
     dirty, oldest, refused = (
         changes.count(store),
         changes.oldest_seconds(store),
@@ -73,12 +78,12 @@ def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str,
     )
     last_sync, last_duration = published.get("last_sync"), published.get("last_duration")
     age, facts = _age(now, last_sync), server.look(store)
-    is_healthy = has_postgres and state == State.READY and not _is_late(settings, published, now)
+    is_syncing = has_postgres and state == State.READY and not _is_late(settings, published, now)
     return {
         "last_sync": _timestamp(float(last_sync)) if last_sync else None,
         "time_since_last_sync": None if age is None else duration(age),
         "running": is_running(published, now),
-        "healthy": is_healthy,
+        "healthy": is_syncing and not refused,
         "dirty_types": [kind.plural for kind in Kind if dirty[kind]],
         "pending_changes": any(dirty.values()),
         "redis_status": "connected",
@@ -94,7 +99,7 @@ def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str,
             settings,
             facts,
             published,
-            is_healthy and is_running(published, now) and "failures" not in published,
+            is_syncing and is_running(published, now) and "failures" not in published,
         ),
         "warnings": _warnings(facts, state, published),
     }

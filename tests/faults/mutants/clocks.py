@@ -76,7 +76,7 @@ MUTANTS = [
     Mutant(
         "no loss window is promised while passes fail",
         "taskapi/sync/status.py",
-        'is_healthy and is_running(published, now) and "failures" not in published,',
+        'is_syncing and is_running(published, now) and "failures" not in published,',
         "True,",
         "faults/test_loss_window.py::"
         "test_without_a_file_the_window_is_known_only_while_passes_succeed",
