@@ -26,7 +26,8 @@ class logger_class(Logger):
         super().setup(cfg)
         self.error_log.handlers = logging.getLogger("taskapi").handlers
 
-    def warning(self, text, *args, **kwargs):  # without a malformed request: it may hold a password
+    def warning(self, text, *args, **kwargs):
+        # Leave out the details of a malformed request: they may hold a password.
         super().warning(text.split(": ")[0] if "Invalid request" in text else text, *args, **kwargs)
 
 
@@ -51,7 +52,7 @@ def on_starting(server):
 
 
 def pre_fork(_server, _worker):
-    # Wait until the last new worker listens, so that a reload never leaves the port closed.
+    # Wait until the worker forked before this one listens, so that a reload never closes the port.
     _start_turn.acquire(timeout=10)
     for name in [name for name in sys.modules if name.startswith(("taskapi", "schemas"))]:
         del sys.modules[name]  # after a reload, each worker and this file import the new code

@@ -28,7 +28,7 @@ log = logging.getLogger("taskapi")
 RETRY_SECONDS: Final = 60
 """The longest pause after a failed pass."""
 EARLY_SECONDS: Final = 5.0
-"""How long after a pass the next one may begin because many changes wait."""
+"""The shortest time between a pass and one that begins early because many changes wait."""
 QUARANTINE_SECONDS: Final = 24 * 60 * 60
 """How often all changes in quarantine are retried."""
 
@@ -69,7 +69,7 @@ class Worker:
         """Return whether a pass must begin before its time.
 
         This is so if Redis was emptied, replaced or restarted since the last pass, or if
-        SYNC_MAX_PENDING changes wait and the last pass ended EARLY_SECONDS ago.
+        SYNC_MAX_PENDING changes wait and the last pass ended at least EARLY_SECONDS ago.
         """
         with suppress(TaskApiError):
             redis = meta.read(self._store)

@@ -41,7 +41,7 @@ class Output(Printer):  # type: ignore[misc]
 
 
 def main() -> int:
-    """Run everything; return 0 after a signal, else the first process's exit code, at least 1."""
+    """Run everything; return 0 after a signal, else the code of the first to exit, at least 1."""
     os.chdir(ROOT)
     os.umask(0o077)
     _exit_on_signals()
@@ -78,7 +78,7 @@ def environment() -> dict[str, str]:
 
 
 def private_servers(settings: Settings, env: dict[str, str]) -> dict[str, Server]:
-    """Return a server for each store that `env` does not configure, by its URL's setting."""
+    """Return {name of the URL setting: server} for each store that `env` does not configure."""
     servers: dict[str, Server] = {}
     if not any(map(env.get, REDIS_NAMES)):
         servers["REDIS_URL"] = Valkey(settings.data_dir / "valkey")
@@ -99,7 +99,7 @@ def _run(settings: Settings, env: dict[str, str]) -> int:
 
 
 def print_first_command(settings: Settings) -> None:
-    """Print a command to try when the service is healthy; after 30 seconds, print its status."""
+    """Once the service is healthy, print a command to try; after 30 s, print its status instead."""
     host = own_address(settings.server_host)
     deadline = time.monotonic() + HEALTHY_SECONDS
     while (health := health_at(host, settings.server_port)) != "healthy":

@@ -1,7 +1,8 @@
 """Private Valkey and PostgreSQL servers for `make run`, the tests and the bench.
 
 A server keeps its data, password, log and lock in one directory (mode 0700) and listens on
-127.0.0.1. Where setpriv (util-linux) is installed, it ends with the thread that started it.
+127.0.0.1. If setpriv (util-linux) is installed, a server stops when the thread that started it
+ends.
 """
 
 import fcntl
@@ -170,7 +171,7 @@ class Valkey(Server):
 class Postgres(Server):
     """A PostgreSQL with a database `taskapi`. `options` are settings: "fsync=off".
 
-    Clients log in as `taskapi`, the owner of the database, who can create others but is not a
+    Clients log in as `taskapi`, which owns the database and can create more databases, but is not a
     superuser. Nobody can log in as the superuser.
     """
 
@@ -179,7 +180,8 @@ class Postgres(Server):
 
     def _command(self) -> list[str]:
         settings = ["listen_addresses=127.0.0.1", f"port={self.port}", "shared_buffers=32MB"]
-        # Keep sockets and shared memory in the directory: a crash leaves nothing elsewhere.
+        # No Unix socket, and dynamic shared memory in the directory: a crash leaves no files
+        # elsewhere.
         settings += ["unix_socket_directories=", "dynamic_shared_memory_type=mmap", *self.options]
         flags = [f"--{setting}" for setting in settings]
         return self._as_user("postgres", "-D", str(self.directory / "data"), *flags)
