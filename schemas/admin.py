@@ -99,7 +99,7 @@ class Status(Answer):
         allow_none=True,
         metadata={
             "example": "0s",
-            "description": "The age of the changes that are lost at most if Redis crashes now.",
+            "description": "If Redis crashes now, no change older than this is lost.",
         },
     )
     warnings = fields.List(fields.String(), metadata={"example": []})

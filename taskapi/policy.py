@@ -108,7 +108,7 @@ EDITABLE_FIELDS: Final = {
     SELF: {"full_name", "number", "work_times", "email", "password"},
     SUPERVISOR: {"full_name", "number", "work_times"},
 }
-"""Relation to a user -> the fields that the caller may change; the first that holds decides."""
+"""Relation to a user -> the fields that the caller may change; the first relation held decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +141,9 @@ def authorise(
         user_id: the user in the path of a task.
 
     Raises:
-        Forbidden: not permitted; for all but owners also when the target does not exist.
-        NotFound: the target does not exist; for owners, and for callers under the path of their
-            own tasks.
+        Forbidden: not permitted, or the target does not exist and NotFound does not apply.
+        NotFound: the target does not exist, and the caller is an owner or the path is under the
+            caller's own /users/<id>/tasks.
     """
     kind, permitted = action.value.target, action.value.permitted
     is_of_another_user = kind is Kind.TASK and target is not None and target["user_id"] != user_id

@@ -69,7 +69,10 @@ class TaskApi(Flask):
             self.wsgi_app = hops  # type: ignore[method-assign]
 
     def _allow_origins(self, origins: Iterable[str]) -> None:
-        """Let scripts of these sites read answers. Patterns are case-sensitive, strings are not."""
+        """Let scripts of these sites read answers.
+
+        Origins become patterns, because flask-cors ignores the case of plain strings.
+        """
         CORS(
             self,
             origins=[re.compile(re.escape(origin) + r"\Z") for origin in origins],

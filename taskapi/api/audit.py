@@ -15,7 +15,7 @@ from taskapi.api.contract import CONTRACTS
 READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 METHODS: Final = READS | {"POST", "PUT", "PATCH", "DELETE"}
 REFUSALS: Final = frozenset({401, 403, 409, 412, 429})
-"""Statuses of refusals; the log line of a refused read also has its name and ids."""
+"""Statuses of refusals; the log line of a refused read also has its audit name and ids."""
 IDS_MOST: Final = 50
 """The maximum number of task ids in the log line of a batch."""
 
@@ -54,7 +54,7 @@ def _action(request: Request, response: Response) -> dict[str, Any]:
 
 
 def install(app: Flask) -> None:
-    """Store a pattern of words that no route has: in an unknown path they are masked."""
+    """Store a pattern of words that no route has; `log_request` masks them in unknown paths."""
     app.extensions["unknown_words"] = _unknown_word(app.url_map.iter_rules())
 
 

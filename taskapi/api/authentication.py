@@ -87,7 +87,10 @@ def authenticate(authenticator: "Authenticator", request: Request) -> Entities:
 def _set_expected_version(
     wanted: ETags, session: Session, refs: Sequence[EntityRef], entities: Entities
 ) -> None:
-    """Make the session refuse commits unless If-Match names the version of the last entity."""
+    """Make the session refuse commits unless If-Match names the version of the request's target.
+
+    The target is the task in the path, else the group, else the user.
+    """
     target = entities[max((kind for kind, _ in refs), key=list(Kind).index).noun] if refs else None
     if target is not None:
         session.wanted, session.actual = wanted, str(target["version"])
@@ -120,7 +123,7 @@ class Authenticator:
             Unauthenticated: no or wrong credentials; the same error for every reason.
             TooManyFailures: the account or the address is blocked.
             Unavailable: the store is away or not ready, or too many log-ins wait for a check.
-            Stale: the remembered user of an e-mail address no longer has it.
+            Stale: the user remembered for an e-mail address no longer has that address.
         """
         session = sessions.begin(self._store)
         if credentials.owner_password is not None:

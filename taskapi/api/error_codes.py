@@ -12,7 +12,7 @@ class ErrorCode(NamedTuple):
 
 CODES: Final = {
     "bad_request": ErrorCode(400, "Send well-formed HTTP."),
-    "malformed_json": ErrorCode(400, "Send strict JSON in UTF-8; the sentence names the place."),
+    "malformed_json": ErrorCode(400, "Send strict JSON in UTF-8; `error` says what is wrong."),
     "validation_failed": ErrorCode(400, "Correct the fields or parameters that `fields` names."),
     "unknown_user": ErrorCode(400, "Name a user who exists."),
     "unknown_group": ErrorCode(400, "Name groups that exist."),
@@ -27,7 +27,7 @@ CODES: Final = {
     "email_taken": ErrorCode(409, "Use another e-mail address; case does not matter."),
     "name_taken": ErrorCode(409, "Use another group name; case does not matter."),
     "already_member": ErrorCode(409, "Nothing to do: the user is in the group already."),
-    "administers_groups": ErrorCode(409, "Give the groups that are named another admin first."),
+    "administers_groups": ErrorCode(409, "First, give another admin to the groups in `error`."),
     "system_owner": ErrorCode(409, "User 1 keeps the role owner and cannot be deleted."),
     "fenced": ErrorCode(409, "Decide which store is right, as /admin/status says."),
     "not_empty": ErrorCode(409, "Restore from PostgreSQL, or empty it first."),
@@ -49,7 +49,7 @@ CODES: Final = {
     "redis_unreachable": ErrorCode(503, "Wait, or start Redis."),
     "redis_full": ErrorCode(503, "Give Redis more memory; nothing was changed."),
     "postgres_unreachable": ErrorCode(503, "Wait, or start PostgreSQL."),
-    "unavailable": ErrorCode(503, "Retry after `Retry-After` seconds; the sentence says why."),
+    "unavailable": ErrorCode(503, "Retry after `Retry-After` seconds; `error` says why."),
     "gateway_timeout": ErrorCode(
         504, "From the proxy: no answer in time; check the target before you retry."
     ),

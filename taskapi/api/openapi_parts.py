@@ -84,7 +84,7 @@ PARAMETERS: Final[dict[str, Shape]] = {
 REASONS: Final = {
     400: "The request is not usable.",
     401: "No valid credentials.",
-    403: "Not permitted; for all but owners also where the target does not exist.",
+    403: "Not permitted, or the target does not exist and the caller must not know that.",
     404: "There is no such target.",
     405: "The address does not take the method.",
     409: "The request conflicts with what is stored.",

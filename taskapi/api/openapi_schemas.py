@@ -41,7 +41,7 @@ class SchemaConverter:
         for schema in schemas:
             name = schema.__name__
             if name not in self._spec.components.schemas:
-                self._spec.components.schema(name, {})  # before its references
+                self._spec.components.schema(name, {})  # list it before the schemas it uses
                 self._spec.components.schemas[name] = self._answer(schema)
             refs.append(ref(name))
         return refs[0] if len(refs) == 1 else {"anyOf": refs}
@@ -110,7 +110,7 @@ def ref(name: str) -> Shape:
 
 
 def _body_name(schema: Body) -> str:
-    """Return the name of a body's component: for an entity NewTask, or TaskChanges if partial."""
+    """Return the name of a body's component: such as NewTask, TaskChanges if partial, or Batch."""
     name = type(schema).__name__
     if schema.partial:
         return f"{name}Changes"

@@ -23,7 +23,7 @@ OLDEST_POSTGRES: Final = (15, 0)
 CLOCK_SECONDS: Final = 5.0
 """How far a store's clock may be from the clock of this machine."""
 MEMORY_WARN, MEMORY_FAIL = 0.8, 0.95
-"""The parts of its memory that Redis may use before a warning and a failure."""
+"""The fractions of its memory limit at which Redis gets a warning and a failure."""
 
 
 def examine(settings: Settings, clock: Clock) -> Iterator[Finding]:
