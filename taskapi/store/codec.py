@@ -31,7 +31,7 @@ _ESCAPED: Final = {
     placeholder: (orjson.dumps(placeholder).decode(), written)
     for placeholder, written in ((NEW_ID, NEW_ID), (NEW_VERSION, NEW_VERSION), (NOW, f'"{NOW}"'))
 }
-"""Placeholder -> the JSON that orjson writes, and that of a template: ids and versions unquoted."""
+"""Placeholder -> its JSON as orjson writes it, and as templates have it (numbers unquoted)."""
 BUCKET: Final = 1 << 50
 BUCKETS: Final = 6
 
@@ -49,7 +49,7 @@ def template(kind: Kind, entity: Entity) -> str:
 
 
 def with_placeholders(text: str) -> str:
-    """Return JSON text whose placeholders are as `commit.lua` looks for them."""
+    """Return JSON text with its placeholders in the form that `commit.lua` looks for."""
     if "\\u0000" in text:
         for escaped, written in _ESCAPED.values():
             text = text.replace(escaped, written)
@@ -79,7 +79,7 @@ def complete(kind: Kind, entity: Entity) -> Entity:
 def complete_json(kind: Kind, json: bytes, size: int) -> bytes:
     """Return the JSON of `size` entities, joined by commas, with no field missing."""
     if all(json.count(f'"{name}":'.encode()) == size for name in ADDED[kind]):
-        return json  # no string contains this: its quotation marks are escaped
+        return json  # a string cannot contain `"name":`, because its quotation marks are escaped
     return ",".join(template(kind, entity) for entity in decode_list(kind, json)).encode()
 
 

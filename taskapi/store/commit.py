@@ -77,7 +77,7 @@ class Commit:
             self.guard(self._keys.closing(kind, entity_id), "until", ABSENT)
 
     def close(self, kind: Kind, entity_id: int) -> None:
-        """Refuse writes to the tasks of a user or group until this commit, or CLOSING_SECONDS.
+        """Refuse writes to the tasks of a user or group until this commit, at most CLOSING_SECONDS.
 
         Otherwise frequent writes would make a commit on all these tasks fail again and again.
         """

@@ -103,7 +103,7 @@ def _find_admin(session: Session, user_id: int) -> Entity:
     (user,) = session.find(Kind.USER, user_id)
     if user is None:
         raise Invalid(
-            f"There is no user {user_id}: name one that exists in admin_id.", code="unknown_user"
+            f"There is no user {user_id}: in admin_id, name one that exists.", code="unknown_user"
         )
     if user["role"] == "user":
         raise Invalid(

@@ -14,7 +14,10 @@ from taskapi.store.session import Guard, Session
 
 
 class Relocation(NamedTuple):
-    """How many tasks a user had in the groups left; where they moved, None if they were deleted."""
+    """How many tasks a user had in the groups that they left, and the group that has them now.
+
+    `moved_to` is None if no group remained: then the tasks were deleted.
+    """
 
     affected_tasks: int
     moved_to: int | None

@@ -84,8 +84,8 @@ def publish_status(store: Store, fields: Mapping[str, object]) -> None:
 def read_status(store: Store) -> tuple[str, dict[str, str], float, int]:
     """Return the state, the published fields, the time of Redis, and the size of the quarantine.
 
-    The state is empty in an empty store. All times among the fields are times of Redis, in seconds:
-    they compare with this one.
+    The state is empty in an empty store. Times in the fields are by the clock of Redis too, in
+    seconds.
     """
     (epoch, state), reply, now, refused = store.connection.execute(
         ("HMGET", store.keys.meta, "epoch", "state"),

@@ -9,8 +9,8 @@
 --                limit    the maximum number of entities
 --                chunk    the maximum number of candidates read from each range
 --                entity   prefix of an entity's key
--- Result   {number, their JSON joined by commas, id of the last, what follows}: "end" nothing,
---          "more" at least one entity, otherwise the id after which to go on
+-- Result   {number, their JSON joined by commas, id of the last, what follows}: "end" if nothing,
+--          "more" if at least one entity, else the id after which the next call looks for more
 local q = cjson.decode(ARGV[1])
 local BUCKET = 2 ^ 50
 local MERGED_MOST = 24

@@ -7,7 +7,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 METHOD: Final = "scrypt:32768:8:1"
 """werkzeug's default, pinned: a check takes about 80 ms and 32 MiB."""
 _DUMMY_HASH: Final = f"{METHOD}$no user has it$" + "0" * 128
-"""Takes as long to check as a hash, and no password has it."""
+"""Takes as long to check as a real hash, and matches no password."""
 
 
 def hash_password(password: str) -> str:

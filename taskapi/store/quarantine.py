@@ -43,7 +43,7 @@ def read(store: Store) -> list[dict[str, Any]]:
 
 
 def review(store: Store) -> None:
-    """Remove entries whose entities changed, and then also orphans: their parent may exist now."""
+    """Remove entries of changed entities; if there are any, also orphans: parents may exist now."""
     entries = _entries(store)
     if not entries:
         return

@@ -144,7 +144,7 @@ def tasks(
     group_id: int | None = None,
     sections: tuple[int, ...] = ALL_BUCKETS,
 ) -> Scope:
-    """Return the scope of the tasks within reach, of one user, of one group, or of both."""
+    """Return the scope of the tasks within reach, narrowed to a user, to a group, or to both."""
     if group_id is not None:
         sources, within = _sets_of_group(keys, reach, group_id, user_id)
     elif user_id is not None:
@@ -158,7 +158,7 @@ def tasks(
 
 
 def _sets_of_group(keys: Keys, reach: Reach, group_id: int, user_id: int | None) -> _Sets:
-    """Return the sets for the tasks within reach of one group, or of one user in it."""
+    """Return the sets for a group's tasks within reach, or for those of one user in the group."""
     group = keys.group_tasks(group_id)
     sees_all = reach.is_everything or group_id in reach.group_ids
     if sees_all and user_id is None:
@@ -169,7 +169,7 @@ def _sets_of_group(keys: Keys, reach: Reach, group_id: int, user_id: int | None)
 
 
 def _sets_of_user(keys: Keys, reach: Reach, user_id: int) -> _Sets:
-    """Return the sets for the tasks within reach of one user."""
+    """Return the sets for a user's tasks within reach."""
     user = keys.user_tasks(user_id)
     if reach.is_everything or user_id == reach.user_id:
         return (user,), ()

@@ -99,7 +99,7 @@ class Reconciliation:
         return other is not None and fold(other[field]) == fold(new[field])
 
     def _fits(self, kind: Kind, new: Entity) -> bool:
-        """Return whether all references will exist, and all admins will be suitable members."""
+        """Return whether all references will exist, and all admins may administer their groups."""
         if not all(self._final(*ref) for ref in _references(new)):
             return False
         if kind is Kind.TASK:

@@ -67,7 +67,7 @@ def _matching(chunk: bytes, kind: Kind, text: str) -> Iterator[Entity]:
     wanted = fold(text)
     escaped = dumps(wanted)[1:-1].decode()
     for json in codec.split(chunk):
-        # Folding can combine the letter of an escape such as \n with a mark after it: decode first.
+        # Folding can merge the n of an escape \n with a combining mark that follows: decode first.
         if b"\\" in json or escaped in fold(json.decode()):
             entity = codec.decode(kind, json)
             if any(wanted in fold(entity[name]) for name in FIELDS[kind]):

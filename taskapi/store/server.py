@@ -46,10 +46,10 @@ class RedisServer:
 
     @property
     def loss_seconds(self) -> float | None:
-        """The age of the changes that a crash may lose although they were written to a file.
+        """After a crash, changes older than this are in the append-only file.
 
-        Redis waits for its disk before it answers, or writes within 2 seconds. None if no file is
-        written, or if the time is not known.
+        0 if Redis waits for its disk before it answers, 2 if it writes every second. None if there
+        is no file, or if the time is not known.
         """
         return {"always": 0.0, "everysec": 2.0}.get(self.appendfsync)
 

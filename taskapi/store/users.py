@@ -108,7 +108,7 @@ def _require_groups(session: Session, commit: Commit, group_ids: Any) -> None:
     if missing:
         named = ", ".join(map(str, missing))
         raise Invalid(
-            f"There is no group {named}: name groups that exist in group_ids.",
+            f"There is no group {named}: in group_ids, name groups that exist.",
             code="unknown_group",
         )
     for group_id in wanted:
