@@ -138,7 +138,7 @@ def _line(**content: object) -> bytes:
 
 
 def _rotate(folder: Path, pattern: str, newest: Path, keep: int) -> None:
-    """Remove all but the last `keep` files written; a clock that was set back changes no order."""
+    """Remove all but the last `keep` files written, also after the clock was set back."""
     others = [path for path in folder.glob(pattern) if path != newest]
     others.sort(key=lambda path: (path.stat().st_mtime, path.name))
     if others and newest.stat().st_mtime <= (last := others[-1].stat().st_mtime):

@@ -21,11 +21,11 @@ log = logging.getLogger("taskapi")
 PROGRESS_SECONDS: Final = 5.0
 """How often a long pass logs its progress."""
 TRIES: Final = 3
-"""How often a pass copies everything before it quarantines rows that break a constraint."""
+"""How many times a pass copies everything before it quarantines rows that break a constraint."""
 VIOLATIONS_MOST: Final = 1000
 """The maximum number of rows quarantined in one try."""
 EXTRA_CHANGES: Final = 100_000
-"""A pass ends after this many changes more than twice the number at its start."""
+"""A pass ends after twice the number of changes at its start, plus this number."""
 NEWER: Final = "PostgreSQL has a newer version of it, or has it as deleted"
 INCONSISTENT: Final = "there is neither an entity nor a tombstone for this change"
 

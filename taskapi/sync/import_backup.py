@@ -30,7 +30,7 @@ def run(settings: Settings, file: Path, store: Store | None = None) -> dict[str,
     """Restore both stores from a backup file; return its number of entities by table.
 
     Ids that may have been issued after the backup are skipped. If the process is killed, PostgreSQL
-    has either nothing, or everything: then the next start restores Redis from PostgreSQL.
+    has nothing or everything. If it has everything, the next start restores Redis from PostgreSQL.
 
     Raises:
         Invalid: the file is incomplete or was altered; nothing was written.

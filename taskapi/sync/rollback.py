@@ -18,9 +18,9 @@ log = logging.getLogger("taskapi")
 def heal(db: Database, store: Store, redis: Meta) -> None:
     """Put back what Redis lost and PostgreSQL has; the caller holds the lock.
 
-    If only the acknowledgement of a pass was lost, there is nothing to put back. Clients are
-    blocked meanwhile. If the process is killed then, they stay blocked until the next start
-    restores Redis.
+    Clients are blocked while changes are put back. If the process is killed then, they stay blocked
+    until the next start restores Redis. If only the acknowledgement of a pass was lost, nothing is
+    put back and clients are not blocked.
     """
     copy = state.find(db)
     if copy is None or redis.synced >= copy.version:

@@ -29,7 +29,7 @@ BEHIND: Final = (
 
 
 OLDER: Final = (
-    "Redis is so old that PostgreSQL no longer knows all deletes since, so changes are refused. "
+    "PostgreSQL no longer remembers deletes that Redis may not have, so changes are refused. "
     "Check which stores are configured; action=restore fills Redis from PostgreSQL."
 )
 
@@ -102,8 +102,8 @@ def check(db: Database, store: Store) -> Meta:
 def has_same_history(redis: Meta, copy: PostgresState) -> bool:
     """Return whether both have the same history; one may be ahead of the other.
 
-    A Redis that may lack deletes whose tombstones are gone would bring back what was deleted: it
-    has another history.
+    A Redis that may lack deletes whose tombstones are gone would bring back what was deleted, so it
+    counts as one with another history.
     """
     is_same = (redis.installation, redis.epoch) == (copy.installation, copy.epoch)
     return is_same and redis.synced >= copy.pruned

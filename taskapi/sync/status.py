@@ -108,9 +108,9 @@ def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str,
 def _loss_window(
     settings: Settings, facts: server.RedisServer, published: dict[str, str], is_syncing: bool
 ) -> str | None:
-    """Return the age of the changes that are lost at most if Redis crashes; None if unknown.
+    """Return an age: if Redis crashes, no older change is lost; None if unknown.
 
-    Without a file these are the changes of one interval and two passes, if passes succeed.
+    Without an append-only file, the age is one interval and two passes, or unknown if passes fail.
     """
     if facts.appendfsync:
         return None if facts.loss_seconds is None else duration(facts.loss_seconds)
