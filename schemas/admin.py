@@ -85,7 +85,7 @@ class Status(Answer):
     dirty_types = fields.List(choice(*TABLES), allow_none=True, metadata={"example": ["tasks"]})
     pending_changes = shown(True, allow_none=True)
     redis_status = choice("connected", "error")
-    postgres_status = choice("connected", "error")
+    postgres_status = choice("connected", "error", "unknown")
     dirty_counts = Object(TableCounts, allow_none=True)
     oldest_unsynced_seconds = seconds(12.5, allow_none=True)
     quarantined = objects(Refusal, allow_none=True)

@@ -48,7 +48,8 @@ def sync(query: dict[str, Any]) -> Response:
 @returns(schema.Status)
 def show_status() -> Response:
     """Show the state of both stores and of the sync."""
-    return responses.success(status.status(services().settings, services().store))
+    shared = services()
+    return responses.success(status.status(shared.settings, shared.store, shared.postgres))
 
 
 @bp.get("/admin/stats")
@@ -56,4 +57,5 @@ def show_status() -> Response:
 @returns(schema.Stats)
 def show_stats() -> Response:
     """Count what each store holds."""
-    return responses.success(status.stats(services().settings, services().store))
+    shared = services()
+    return responses.success(status.stats(shared.settings, shared.store, shared.postgres))

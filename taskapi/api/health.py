@@ -15,7 +15,8 @@ bp = Blueprint("health", __name__)
 @returns(Health, or_status=503, bare=True)
 def show() -> Response:
     """Show whether requests are served."""
-    health = status.health(services().settings, services().store)
+    shared = services()
+    health = status.health(shared.settings, shared.store, shared.postgres)
     response = jsonify(health)
     response.status_code = 503 if health["status"] == "unhealthy" else 200
     return response

@@ -7,20 +7,23 @@ from flask import Flask, current_app
 from taskapi.config import Settings
 from taskapi.store.connection import Store
 from taskapi.sync.search import Index
+from taskapi.sync.shared_connection import SharedConnection
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The settings, Redis, and PostgreSQL as a search index."""
+    """The settings, Redis, PostgreSQL, and PostgreSQL as a search index."""
 
     settings: Settings
     store: Store
+    postgres: SharedConnection
     index: Index
 
 
 def install(app: Flask, settings: Settings, store: Store) -> None:
     """Create the shared objects of an application."""
-    app.extensions["taskapi"] = Services(settings, store, Index(settings))
+    postgres = SharedConnection(settings)
+    app.extensions["taskapi"] = Services(settings, store, postgres, Index(postgres))
 
 
 def services() -> Services:

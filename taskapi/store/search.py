@@ -29,6 +29,17 @@ class Results(NamedTuple):
     next_after: int | None
 
 
+class DirtyTasks(NamedTuple):
+    """Ids of the tasks that changed since the last pass, ascending.
+
+    A PostgreSQL of this installation has all other changes, if it has every change up to `synced`.
+    """
+
+    ids: list[int]
+    installation: str
+    synced: int
+
+
 def scan(session: Session, scope: Scope, text: str, after: int) -> Iterator[Entity]:
     """Yield all matches in scope above `after`, read in short chunks."""
     for chunk in queries.chunks(session, scope, after):
@@ -43,13 +54,15 @@ def check(session: Session, scope: Scope, ids: list[int], text: str) -> Iterator
             yield from _matching(chunk, scope.kind, text)
 
 
-def dirty_tasks(session: Session) -> list[int] | None:
-    """Return the ids of tasks that changed since the last pass, ascending; None for too many."""
+def dirty_tasks(session: Session) -> DirtyTasks | None:
+    """Return the tasks that changed since the last pass; None for too many."""
     keys = session.keys
-    (ids,) = session.read(("EVALSHA", scripts.DIRTY_TASKS, 1, keys.meta, keys.dirty, DIRTY_MOST))
-    if ids is None:
+    (reply,) = session.read(("EVALSHA", scripts.DIRTY_TASKS, 1, keys.meta, keys.dirty, DIRTY_MOST))
+    if reply is None:
         return None
-    return sorted(map(int, ids.split(b","))) if ids else []
+    ids, installation, synced = reply
+    sorted_ids = sorted(map(int, ids.split(b","))) if ids else []
+    return DirtyTasks(sorted_ids, installation.decode(), int(synced))
 
 
 def first(matches: Iterator[Entity], limit: int | None) -> Results:

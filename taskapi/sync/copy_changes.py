@@ -13,7 +13,8 @@ from taskapi.store.meta import Meta
 from taskapi.store.prefetch import prefetch
 from taskapi.store.quarantine import Refusal
 from taskapi.sync import rows, state
-from taskapi.sync.postgres import Database, RowsRefused
+from taskapi.sync.postgres import Database
+from taskapi.sync.postgres_errors import RowsRefused
 from taskapi.sync.rows import Lines
 
 log = logging.getLogger("taskapi")

@@ -1,4 +1,4 @@
-"""The connection to PostgreSQL, and the translation of its errors."""
+"""A connection to PostgreSQL for passes, restores and other work that may take long."""
 
 import logging
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import psycopg2
-from psycopg2 import errors as refusals
 from psycopg2 import extensions
 
 from taskapi.config import Settings
-from taskapi.errors import AlreadyRunning, DatabaseUnreachable
+from taskapi.errors import AlreadyRunning
+from taskapi.sync.postgres_errors import RowsRefused, TableLocked, translated
 
 log = logging.getLogger("taskapi")
 
@@ -29,25 +29,6 @@ SET LOCAL lock_timeout = %s;
 SELECT pg_advisory_xact_lock(%s);
 SET LOCAL lock_timeout = 0;
 """
-AWAY: Final = "PostgreSQL does not answer: check that it runs and that DATABASE_URL is right."
-LOCKED: Final = "Another session holds a lock in PostgreSQL: try again when it has ended."
-REFUSES: Final = "PostgreSQL refuses to write at this moment: see its log."
-
-
-class TableLocked(DatabaseUnreachable):
-    """Another session holds a lock for longer than this one may wait."""
-
-
-class RowsRefused(DatabaseUnreachable):
-    """PostgreSQL works, but refuses a row.
-
-    Attributes:
-        sqlstate: PostgreSQL's code; empty if the client refused the row.
-    """
-
-    def __init__(self, sqlstate: str, reason: str) -> None:
-        super().__init__(f"PostgreSQL refuses a change: {reason}.")
-        self.sqlstate, self.reason = sqlstate, reason
 
 
 class Database:
@@ -59,7 +40,7 @@ class Database:
     """
 
     def __init__(self, settings: Settings) -> None:
-        with _translated():
+        with translated():
             self._connection = psycopg2.connect(
                 settings.database_url,
                 connect_timeout=CONNECT_SECONDS,
@@ -82,31 +63,31 @@ class Database:
 
     def execute(self, statement: str, values: tuple[Any, ...] = ()) -> int:
         """Run a statement; return the number of rows that it affected."""
-        with _translated(), self._connection.cursor() as cursor:
+        with translated(), self._connection.cursor() as cursor:
             cursor.execute(statement, values or None)
             return int(cursor.rowcount)
 
     def rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a small result."""
-        with _translated(), self._connection.cursor() as cursor:
+        with translated(), self._connection.cursor() as cursor:
             cursor.execute(statement, values or None)
             return cursor.fetchall()
 
     def stream(self, statement: str) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a result of any size; ROWS are fetched at once."""
-        with _translated(), self._connection.cursor("stream") as cursor:
+        with translated(), self._connection.cursor("stream") as cursor:
             cursor.itersize = ROWS
             cursor.execute(statement)
             yield from cursor
 
     def copy(self, table: str, columns: str, lines: bytes) -> None:
         """Append rows in COPY's text format, each with its line end."""
-        with _translated(), self._connection.cursor() as cursor:
+        with translated(), self._connection.cursor() as cursor:
             cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN", BytesIO(lines), 1 << 18)
 
     def commit(self) -> None:
         """Commit the transaction."""
-        with _translated():
+        with translated():
             self._connection.commit()
 
     @contextmanager
@@ -138,18 +119,3 @@ class Database:
         self.commit()
         level = extensions.ISOLATION_LEVEL_REPEATABLE_READ
         self._connection.set_session(isolation_level=level, readonly=True)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except refusals.LockNotAvailable as error:
-        raise TableLocked(LOCKED) from error
-    except (psycopg2.DataError, psycopg2.IntegrityError) as error:
-        reason = error.diag.message_primary or str(error)
-        raise RowsRefused(error.pgcode or "", reason) from error
-    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-        raise DatabaseUnreachable(REFUSES if error.pgcode else AWAY) from error
-    except psycopg2.Error as error:
-        raise DatabaseUnreachable(REFUSES) from error

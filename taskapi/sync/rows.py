@@ -12,7 +12,11 @@ from taskapi.store.changes import Chunk, Mark
 from taskapi.store.codec import SCHEMAS, Entity
 from taskapi.store.indexes import fold
 from taskapi.store.keys import Kind
-from taskapi.sync.postgres import Database, RowsRefused
+from taskapi.sync.postgres import Database
+from taskapi.sync.postgres_errors import RowsRefused
+
+COUNT: Final = "SELECT " + ", ".join(f"(SELECT count(*) FROM {kind.plural})" for kind in Kind)
+"""The numbers of entities, by kind."""
 
 _STAGES: Final = """
 CREATE TEMP TABLE new_users  (LIKE users)  ON COMMIT DROP;
@@ -156,8 +160,7 @@ def clear(db: Database) -> None:
 
 def count(db: Database) -> dict[Kind, int]:
     """Return how many entities of each kind there are."""
-    counts = ", ".join(f"(SELECT count(*) FROM {kind.plural})" for kind in Kind)
-    (numbers,) = db.rows(f"SELECT {counts}")
+    (numbers,) = db.rows(COUNT)
     return dict(zip(Kind, numbers, strict=True))
 
 

@@ -4,13 +4,11 @@ PostgreSQL lags behind Redis, so it only names candidates. Tasks that changed si
 are candidates too, and the entities in Redis decide. Without PostgreSQL, Redis is scanned.
 """
 
-import threading
 import time
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from taskapi.config import Settings
 from taskapi.errors import DatabaseUnreachable
 from taskapi.store import queries, search
 from taskapi.store.codec import Entity
@@ -18,18 +16,16 @@ from taskapi.store.indexes import fold
 from taskapi.store.queries import Reach, Scope
 from taskapi.store.search import Results
 from taskapi.store.session import Session
-from taskapi.sync.postgres import Database
+from taskapi.sync.postgres_errors import Silent
+from taskapi.sync.shared_connection import ANSWER_SECONDS, SharedConnection
 
-ANSWER_MS: Final = 1000
-"""How long PostgreSQL may take before a scan of Redis is tried instead."""
 AWAY_SECONDS: Final = 5.0
-"""How long searches do not ask PostgreSQL after it did not answer."""
+"""How long searches do not ask PostgreSQL after it failed to answer one."""
 EXTRA_CANDIDATES: Final = 14
 """Candidates beyond the page, because some may have changed and no longer match."""
 
 _CANDIDATES: Final = """
-SELECT epoch::text,
-       ARRAY(SELECT id
+SELECT ARRAY(SELECT id
                FROM tasks
               WHERE folded LIKE %s
                 AND id > %s
@@ -37,7 +33,23 @@ SELECT epoch::text,
               ORDER BY id
               LIMIT %s)
   FROM sync_state
+ WHERE installation = %s::uuid AND epoch = %s AND last_version >= %s
 """
+
+
+class Question(NamedTuple):
+    """What a search asks PostgreSQL, and the history that PostgreSQL must have for an answer.
+
+    Attributes:
+        deadline: a `time.monotonic()`; the search does not wait for PostgreSQL after that.
+    """
+
+    reach: Reach
+    text: str
+    installation: str
+    epoch: str
+    synced: int
+    deadline: float
 
 
 class Candidates(NamedTuple):
@@ -48,41 +60,37 @@ class Candidates(NamedTuple):
 
 
 class Index:
-    """PostgreSQL as a search index; one connection for each thread that searches."""
+    """PostgreSQL as a search index."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._local = threading.local()
+    def __init__(self, postgres: SharedConnection) -> None:
+        self._postgres = postgres
         self._away_until = 0.0
 
-    def ask(self, reach: Reach, epoch: str, text: str, after: int, size: int) -> Candidates | None:
-        """Return candidates above `after`; None if PostgreSQL cannot answer for this epoch."""
+    def ask(self, question: Question, after: int, size: int) -> Candidates | None:
+        """Return candidates above `after`; None if PostgreSQL cannot answer, or has less.
+
+        A PostgreSQL that was set back has not every change that Redis no longer marks.
+        """
+        now = time.monotonic()
+        if now < self._away_until or now >= question.deadline:
+            return None
+        reach = question.reach
         values = (
-            *(_pattern(text), after, reach.is_everything),
+            *(_pattern(question.text), after, reach.is_everything),
             *(reach.user_id, list(reach.group_ids), size),
+            *(question.installation, question.epoch, question.synced),
         )
         try:
-            rows = self._rows(_CANDIDATES, values)
+            rows = self._postgres.rows(_CANDIDATES, values, question.deadline)
+        except Silent:
+            return None
         except DatabaseUnreachable:
-            self._local.database = None
             self._away_until = time.monotonic() + AWAY_SECONDS
             return None
-        if not rows or rows[0][0] != epoch:
+        if not rows:
             return None
-        ids: list[int] = rows[0][1]
+        ids: list[int] = rows[0][0]
         return Candidates(ids, ids[-1] if len(ids) == size else None)
-
-    def _rows(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        database: Database | None = getattr(self._local, "database", None)
-        if database is None:
-            if time.monotonic() < self._away_until:
-                raise DatabaseUnreachable("PostgreSQL did not answer a moment ago.")
-            database = Database(self._settings)
-            database.execute(f"SET statement_timeout = {ANSWER_MS}")
-            self._local.database = database
-        rows = database.rows(statement, values)
-        database.commit()
-        return rows
 
 
 def tasks(
@@ -105,15 +113,17 @@ def _matches(
     limit: int | None,
 ) -> Iterator[Entity]:
     """Yield all matches above `after` by id; to miss none, read the marks before PostgreSQL."""
-    changed = search.dirty_tasks(session)
+    dirty = search.dirty_tasks(session)
     size = queries.CHUNK if limit is None else limit + EXTRA_CANDIDATES
-    while changed is not None:
-        indexed = index.ask(reach, session.epoch, text, after, size)
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while dirty is not None:
+        question = Question(reach, text, dirty.installation, session.epoch, dirty.synced, deadline)
+        indexed = index.ask(question, after, size)
         if indexed is None:
             break
-        begin = bisect_right(changed, after)
-        end = None if indexed.horizon is None else bisect_right(changed, indexed.horizon)
-        candidates = sorted({*indexed.ids, *changed[begin:end]})
+        begin = bisect_right(dirty.ids, after)
+        end = None if indexed.horizon is None else bisect_right(dirty.ids, indexed.horizon)
+        candidates = sorted({*indexed.ids, *dirty.ids[begin:end]})
         yield from search.check(session, scope, candidates, text)
         if indexed.horizon is None:
             return

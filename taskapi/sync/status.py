@@ -1,8 +1,8 @@
 """The state of the stores and the sync: in full for the owner, in one word for monitors."""
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
-from functools import lru_cache
 from math import ceil
 from typing import Any, Final
 
@@ -14,11 +14,14 @@ from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.meta import State
 from taskapi.sync import rows
-from taskapi.sync.postgres import Database
+from taskapi.sync.postgres_errors import AWAY
+from taskapi.sync.shared_connection import SharedConnection, ask_once
 
 HEARTBEAT_SECONDS: Final = 5.0
 """How often the worker publishes its heartbeat and whether PostgreSQL answers."""
 FRESH_SECONDS: Final = 3 * HEARTBEAT_SECONDS
+HEALTH_SECONDS: Final = 0.1
+"""How long `/health` waits for PostgreSQL if no worker publishes its state."""
 SHOWN_MOST: Final = 100
 """The maximum number of quarantined changes in the status."""
 
@@ -29,17 +32,17 @@ _STATES: Final = {
     "decides; /admin/status says what to do.",
 }
 _REDIS: Final = "Redis does not answer."
-_POSTGRES: Final = "PostgreSQL does not answer: changes wait in Redis."
 _REFUSED: Final = (
     "{} change(s) are in quarantine, so PostgreSQL lacks them: see quarantined in /admin/status."
 )
 _LATE: Final = "The last sync is too long ago, or its time is unknown: changes wait in Redis."
 
 
-def health(settings: Settings, store: Store) -> dict[str, Any]:
+def health(settings: Settings, store: Store, postgres: SharedConnection) -> dict[str, Any]:
     """Return `status` (healthy, degraded or unhealthy), `timestamp` and, if any, `issues`.
 
-    One round trip to Redis; PostgreSQL is asked only if no worker publishes its state.
+    One round trip to Redis. PostgreSQL is asked in the background, and only if no worker publishes
+    its state.
     """
     try:
         state, published, now, refused = meta.read_status(store)
@@ -47,26 +50,27 @@ def health(settings: Settings, store: Store) -> dict[str, Any]:
         return _health("unhealthy", [_REDIS])
     if state not in (State.READY, State.FENCED):
         return _health("unhealthy", [_STATES[state]])
-    issues = _issues(settings, state, published, now)
+    issues = _issues(settings, postgres, state, published, now)
     if refused:
         issues.append(_REFUSED.format(refused))
     return _health("degraded" if issues else "healthy", issues)
 
 
-def status(settings: Settings, store: Store) -> dict[str, Any]:
+def status(settings: Settings, store: Store, postgres: SharedConnection) -> dict[str, Any]:
     """Return the data of /admin/status; None stands for what is not known."""
-    has_postgres = _count_rows(settings) is not None
+    postgres_status, problem = postgres.status()
     data: dict[str, Any] = dict.fromkeys(Status().fields) | {
         "interval": duration(settings.sync_interval_seconds),
         "healthy": False,
         "redis_status": "error",
-        "postgres_status": "connected" if has_postgres else "error",
+        "postgres_status": postgres_status,
         "warnings": [],
     }
-    try:
-        return data | _of_redis(settings, store, has_postgres)
-    except Unavailable:
-        return data
+    with suppress(Unavailable):
+        data |= _of_redis(settings, store, postgres_status == "connected")
+    if problem:
+        data["warnings"].append(problem)
+    return data
 
 
 def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str, Any]:
@@ -126,15 +130,16 @@ def _warnings(facts: server.RedisServer, state: str, published: dict[str, str]) 
     return sentences
 
 
-def stats(settings: Settings, store: Store) -> dict[str, Any]:
-    """Return the number of rows in each store; None for a store that is away."""
-    shown = status(settings, store)
+def stats(settings: Settings, store: Store, postgres: SharedConnection) -> dict[str, Any]:
+    """Return the number of rows in each store; None for a store that does not answer in time."""
+    counts = _count_rows(postgres)
+    shown = status(settings, store, postgres)
     try:
         redis = meta.sizes(store)
     except Unavailable:
         redis = None
     return {
-        "postgresql": _by_table(_count_rows(settings)),
+        "postgresql": _by_table(counts),
         "redis": _by_table(redis),
         "sync": {name: shown[name] for name in ("running", "healthy", "pending_changes")},
     }
@@ -151,9 +156,11 @@ def duration(seconds: float) -> str:
 
 
 def publish_heartbeat(settings: Settings, store: Store) -> None:
-    """Publish that the worker runs, and whether PostgreSQL answers."""
-    postgres = "connected" if _is_reachable(settings) else "error"
-    meta.publish_status(store, {"beat": meta.now(store), "postgres": postgres})
+    """Publish that the worker runs, and whether PostgreSQL takes a new connection and answers."""
+    problem = _problem(settings)
+    postgres = "error" if problem else "connected"
+    fields = {"postgres": postgres, "postgres_problem": problem or None}
+    meta.publish_status(store, {"beat": meta.now(store), **fields})
 
 
 def is_running(published: dict[str, str], now: float) -> bool:
@@ -164,35 +171,33 @@ def is_running(published: dict[str, str], now: float) -> bool:
     return abs(now - float(published.get("beat", 0))) < FRESH_SECONDS
 
 
-def _issues(settings: Settings, state: str, published: dict[str, str], now: float) -> list[str]:
+def _issues(
+    settings: Settings,
+    postgres: SharedConnection,
+    state: str,
+    published: dict[str, str],
+    now: float,
+) -> list[str]:
     issues = [_STATES[state]] if state in _STATES else []
-    if not _has_postgres(settings, published, now):
-        issues.append(_POSTGRES)
+    if not is_running(published, now):
+        problem = postgres.problem(HEALTH_SECONDS)
+    elif published.get("postgres") == "connected":
+        problem = ""
+    else:
+        problem = published.get("postgres_problem", AWAY)
+    if problem:
+        issues.append(f"{problem} Changes wait in Redis.")
     if _is_late(settings, published, now):
         issues.append(_LATE)
     return issues
 
 
-def _has_postgres(settings: Settings, published: dict[str, str], now: float) -> bool:
-    if is_running(published, now):
-        return published.get("postgres") == "connected"
-    return _was_reachable(settings, int(time.time() / HEARTBEAT_SECONDS))
-
-
-@lru_cache(maxsize=1)
-def _was_reachable(settings: Settings, beat: int) -> bool:
-    """Ask PostgreSQL at most once in HEARTBEAT_SECONDS: `beat` is the key of the cache."""
-    del beat
-    return _is_reachable(settings)
-
-
-def _is_reachable(settings: Settings) -> bool:
+def _problem(settings: Settings) -> str:
     try:
-        with Database(settings) as db:
-            db.execute("SELECT 1")
-    except DatabaseUnreachable:
-        return False
-    return True
+        ask_once(settings, "SELECT 1")
+    except DatabaseUnreachable as error:
+        return str(error)
+    return ""
 
 
 def _is_late(settings: Settings, published: dict[str, str], now: float) -> bool:
@@ -209,12 +214,12 @@ def _age(now: float, then: str | None) -> float | None:
     return age if age >= 0 else None
 
 
-def _count_rows(settings: Settings) -> dict[Kind, int] | None:
+def _count_rows(postgres: SharedConnection) -> dict[Kind, int] | None:
     try:
-        with Database(settings) as db:
-            return rows.count(db)
+        (numbers,) = postgres.rows(rows.COUNT)
     except DatabaseUnreachable:
         return None
+    return dict(zip(Kind, numbers, strict=True))
 
 
 def _by_table(counts: dict[Kind, int] | None) -> dict[str, int | None]:

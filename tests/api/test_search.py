@@ -97,6 +97,23 @@ def test_another_epochs_rows_are_not_believed(
     assert find_titles("strasse") == EXPECTED["strasse"]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "last_version = last_version - 1",
+        "installation = gen_random_uuid()",
+    ],
+)
+def test_a_postgresql_that_was_set_back_or_is_another_one_is_not_believed(
+    installation: Installation, find_titles: Callable[[str], list[str]], change: str
+) -> None:
+    installation.sync()
+    with Database(installation.settings) as database:
+        database.execute(f"UPDATE sync_state SET {change}")
+        database.execute("DELETE FROM tasks")
+    assert find_titles("strasse") == EXPECTED["strasse"]
+
+
 def test_pages_meet_without_gap_or_overlap(installation: Installation) -> None:
     api = installation.client()
     group = new_group(api)

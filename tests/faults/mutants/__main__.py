@@ -13,11 +13,12 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.faults.mutants import Mutant, api, clocks, damage, store, sync
+from tests.faults.mutants import Mutant, api, clocks, damage, postgres, store, sync
 
 ROOT = Path(__file__).resolve().parents[3]
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__")
-MUTANTS = [*api.MUTANTS, *clocks.MUTANTS, *damage.MUTANTS, *store.MUTANTS, *sync.MUTANTS]
+GROUPS = (api, clocks, damage, postgres, store, sync)
+MUTANTS = [mutant for group in GROUPS for mutant in group.MUTANTS]
 AT_ONCE = 2
 LONGEST_SECONDS = 300
 SOME_FAILED = 1  # pytest's exit code for failed tests; other codes are errors of the run
