@@ -105,6 +105,16 @@ class StoreFull(Unavailable):
     retry_after = 30
 
 
+class Damaged(Unavailable):
+    """Data in Redis cannot be read, or contradicts itself."""
+
+    code = "damaged"
+    retry_after = 30
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"Redis is damaged: {what}. python -m taskapi check says what to do.")
+
+
 class DatabaseUnreachable(Unavailable):
     """PostgreSQL does not answer."""
 

@@ -222,8 +222,8 @@ def _look_up(
         *(sessions.fetch(session.keys, *ref) for ref in others),
     )
     pairs = zip(others, replies, strict=True)
-    by_ref = {ref: sessions.entity(ref[0], other) for ref, other in pairs}
-    user = by_ref[caller] = sessions.entity(Kind.USER, reply)
+    by_ref = {ref: sessions.entity(*ref, other) for ref, other in pairs}
+    user = by_ref[caller] = sessions.entity(*caller, reply)
     if user is not None:
         session.rights = memberships.rights(session.keys, user)
     return Lookup(user, password_hash, failures, {ref[0].noun: by_ref[ref] for ref in refs})

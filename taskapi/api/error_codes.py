@@ -48,6 +48,7 @@ CODES: Final = {
     "not_ready": ErrorCode(503, "Wait: the store is being restored."),
     "redis_unreachable": ErrorCode(503, "Wait, or start Redis."),
     "redis_full": ErrorCode(503, "Give Redis more memory; nothing was changed."),
+    "damaged": ErrorCode(503, "Run `python -m taskapi check`; other data is not affected."),
     "postgres_unreachable": ErrorCode(503, "Wait, or start PostgreSQL."),
     "unavailable": ErrorCode(503, "Retry after `Retry-After` seconds; `error` says why."),
     "gateway_timeout": ErrorCode(

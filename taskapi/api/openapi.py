@@ -139,7 +139,7 @@ def _codes(rule: Rule, method: str, contract: Contract) -> list[str]:
         codes |= {"no_such_route", "not_found"}
     if contract.action:
         codes |= {"unauthenticated", "too_many_failures"}
-        codes |= {"busy", "not_ready", "redis_unreachable", "redis_full"}
+        codes |= {"busy", "not_ready", "redis_unreachable", "redis_full", "damaged"}
         codes |= set() if Relation.ANYONE in contract.action.value.permitted else {"forbidden"}
     if method in CHANGES:
         codes.add("version_mismatch")

@@ -7,8 +7,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from taskapi.config import Settings
 from taskapi.doctor.finding import Clock, Finding, finding
-from taskapi.errors import DatabaseUnreachable, StoreUnreachable, TaskApiError, Unavailable
-from taskapi.store import meta, server
+from taskapi.errors import (
+    Damaged,
+    DatabaseUnreachable,
+    StoreUnreachable,
+    TaskApiError,
+    Unavailable,
+)
+from taskapi.store import changes, meta, server
 from taskapi.store.connection import Store
 from taskapi.store.meta import Meta, State
 from taskapi.sync import migrations, state, status
@@ -37,7 +43,7 @@ def examine(settings: Settings, clock: Clock) -> Iterator[Finding]:
         with Database(settings) as db:
             db.freeze()
             yield from _postgres(settings, db, clock)
-            with suppress(StoreUnreachable, NewerSchema):
+            with suppress(StoreUnreachable, Damaged, NewerSchema):
                 yield _histories(meta.read(store), state.find(db))
     except DatabaseUnreachable as error:
         yield _unreachable("postgresql", "DATABASE_URL", settings.database_url, error)
@@ -67,8 +73,19 @@ def _redis(settings: Settings, store: Store, clock: Clock) -> Iterator[Finding]:
     )
     yield _memory(facts)
     yield _clock("redis clock", facts.clock_seconds, clock)
-    _, published, now, refused = meta.read_status(store)
+    yield from _data(store)
+
+
+def _data(store: Store) -> Iterator[Finding]:
+    damaged = finding("redis data", "damaged", fail="python -m taskapi check says what to do")
+    try:
+        _, published, now, refused = meta.read_status(store)
+    except Damaged:
+        yield damaged
+        return
     yield _worker(published, now)
+    is_damaged = changes.find_damage(store) is not None
+    yield damaged if is_damaged else finding("redis data", "indexes and counters agree")
     yield finding(
         "quarantine",
         f"{refused} change(s) that PostgreSQL lacks" if refused else "empty",

@@ -41,13 +41,15 @@ end
 
 local marks = redis.call('ZRANGEBYSCORE', dirty, '-inf', last, 'WITHSCORES', 'LIMIT', q.skip, q.limit)
 local done, deletes, kept = {}, {}, q.skip
+local has_tombstones = redis.call('TYPE', tombstones).ok == 'zset' -- the key may be damaged
 for i = 1, #marks, 2 do
   local mark, score = marks[i], marks[i + 1]
   if is_quarantined(mark, score) then
     kept = kept + 1
   else
     done[#done + 1] = mark
-    if redis.call('ZSCORE', tombstones, mark) == score then deletes[#deletes + 1] = mark end
+    local is_delete = has_tombstones and redis.call('ZSCORE', tombstones, mark) == score
+    if is_delete then deletes[#deletes + 1] = mark end
   end
 end
 if #done > 0 then redis.call('ZREM', dirty, unpack(done)) end

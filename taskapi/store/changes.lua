@@ -7,14 +7,16 @@
 --                after  only scores above this one
 --                limit  about how many; marks of one version are never split
 --                skip   whether to skip marks in quarantine
--- Result   {last score or nothing, 1 if more follows, the numbers of users, groups and tasks,
---          users' JSON joined by commas, their password hashes, groups' JSON, tasks' JSON,
---          deletes as <k>:<id>:<version> joined by commas,
---          marks with neither an entity nor a tombstone of their version, in the same form}
+-- Result   {last score or nothing, 1 if more follows, the sizes of the sets of users, groups and tasks,
+--          for each kind: the JSON of its entities, and their [<id>,<version>] joined by commas,
+--          the users' password hashes, and then as <k>:<id>:<version> joined by commas:
+--          deletes, marks with neither an entity nor a tombstone of their version,
+--          keys of the wrong type, members of the set whose entity is gone}
 local q = cjson.decode(ARGV[1])
 local NOUNS = { u = 'user:', g = 'group:', t = 'task:' }
-local out = { u = {}, g = {}, t = {} }
-local hashes, deleted, inconsistent = {}, {}, {}
+local texts = { u = {}, g = {}, t = {} }
+local versions = { u = {}, g = {}, t = {} }
+local hashes, deleted, inconsistent, unreadable, missing = {}, {}, {}, {}, {}
 
 local function range(from, to, ...)
   return redis.call('ZRANGEBYSCORE', q.set, from, to, 'WITHSCORES', ...)
@@ -29,15 +31,31 @@ local function page()
   return entries, 1
 end
 
-local function read(kind, id, member, score)
-  local json, version = unpack(redis.call('HMGET', q.root .. NOUNS[kind] .. id, 'json', 'version'))
-  if json and (q.kind or version == score) then
-    table.insert(out[kind], json)
-    if kind == 'u' then table.insert(hashes, redis.call('GET', q.root .. 'secret:' .. id) or '') end
-  elseif not json and redis.call('ZSCORE', q.root .. 'tombs', member) == score then
-    table.insert(deleted, member .. ':' .. score)
-  elseif not q.kind then
-    table.insert(inconsistent, member .. ':' .. score)
+local function pcall_value(...)
+  -- Return the value, or nothing for a key of the wrong type.
+  local value = redis.pcall(...)
+  return (type(value) ~= 'table' or not value.err) and value
+end
+
+local function read(kind, id, mark, score)
+  if not NOUNS[kind] or not tonumber(id) then return end
+  local stored = pcall_value('HMGET', q.root .. NOUNS[kind] .. id, 'json', 'version')
+  local json, version = stored and stored[1], stored and stored[2]
+  if not stored then
+    table.insert(unreadable, mark .. ':' .. score)
+  elseif json and (q.kind or version == score) then
+    table.insert(texts[kind], json)
+    local known = tonumber(version) and version or '0'
+    table.insert(versions[kind], '[' .. id .. ',' .. known .. ']')
+    if kind == 'u' then
+      table.insert(hashes, pcall_value('GET', q.root .. 'secret:' .. id) or '')
+    end
+  elseif q.kind then
+    table.insert(missing, mark .. ':0')
+  elseif not json and pcall_value('ZSCORE', q.root .. 'tombs', mark) == score then
+    table.insert(deleted, mark .. ':' .. score)
+  else
+    table.insert(inconsistent, mark .. ':' .. score)
   end
 end
 
@@ -51,15 +69,22 @@ end
 local entries, follows = page()
 for i = 1, #entries, 2 do
   local member, score = entries[i], entries[i + 1]
-  if q.kind then read(q.kind, member, member, score)
+  if q.kind then read(q.kind, member, q.kind .. ':' .. member, '0')
   elseif not is_skipped(member, score) then
     read(string.sub(member, 1, 1), string.sub(member, 3), member, score)
   end
 end
 local sizes = {}
 for i, name in ipairs({ 'users', 'groups', 'tasks' }) do
-  sizes[i] = redis.call('ZCARD', q.root .. name)
+  sizes[i] = pcall_value('ZCARD', q.root .. name) or -1
 end
-return { entries[#entries] or '', follows, sizes, table.concat(out.u, ','), hashes,
-  table.concat(out.g, ','), table.concat(out.t, ','), table.concat(deleted, ','),
-  table.concat(inconsistent, ',') }
+local result = { entries[#entries] or '', follows, sizes }
+for _, kind in ipairs({ 'u', 'g', 't' }) do
+  table.insert(result, texts[kind])
+  table.insert(result, table.concat(versions[kind], ','))
+end
+table.insert(result, hashes)
+for _, marks in ipairs({ deleted, inconsistent, unreadable, missing }) do
+  table.insert(result, table.concat(marks, ','))
+end
+return result

@@ -3,14 +3,13 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 
-from taskapi.errors import AlreadyRunning, NewEpoch, Unavailable
+from taskapi.errors import AlreadyRunning, Damaged, NewEpoch, Unavailable
 from taskapi.store import meta, scripts
-from taskapi.store.codec import Entity, decode_list
+from taskapi.store.chunks import Chunk, Mark, parse
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.meta import Meta
@@ -24,54 +23,6 @@ PIN_SECONDS: Final = 60
 """How long a pin stays after a backup that crashed."""
 
 
-class Mark(NamedTuple):
-    """The kind, id and version of a changed or deleted entity."""
-
-    kind: str
-    id: int
-    version: int
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.id}"
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Entities as they were at one instant.
-
-    Attributes:
-        users: each with its `password_hash`.
-        inconsistent: marks with neither an entity nor a tombstone of their version.
-        last: the score up to which everything was read; empty if there was nothing.
-        is_last: nothing followed at that instant.
-        sizes: the number of entities of each kind at that instant.
-    """
-
-    users: list[Entity]
-    groups: list[Entity]
-    tasks: list[Entity]
-    deleted: list[Mark]
-    inconsistent: list[Mark]
-    last: str = ""
-    is_last: bool = True
-    sizes: dict[Kind, int] = field(default_factory=dict)
-
-    @property
-    def marks(self) -> list[Mark]:
-        """The marks of all entities and deletes."""
-        parts = zip(Kind, (self.users, self.groups, self.tasks), strict=True)
-        alive = [Mark(kind, e["id"], e["version"]) for kind, part in parts for e in part]
-        return alive + self.deleted
-
-    def rows(self) -> "Iterator[Chunk]":
-        """Yield a chunk for each entity and each delete."""
-        for name in ("users", "groups", "tasks", "deleted"):
-            for each in getattr(self, name):
-                row = Chunk([], [], [], [], [])
-                getattr(row, name).append(each)
-                yield row
-
-
 def changed(store: Store, *, with_quarantine: bool = False) -> Iterator[Chunk]:
     """Yield the changes that PostgreSQL may not have, oldest first.
 
@@ -83,13 +34,32 @@ def changed(store: Store, *, with_quarantine: bool = False) -> Iterator[Chunk]:
 
 def everything(store: Store) -> Iterator[Chunk]:
     """Yield all entities; those that change meanwhile may be missing, old or new."""
-    sets = {
-        Kind.USER: store.keys.users,
-        Kind.GROUP: store.keys.groups,
-        Kind.TASK: store.keys.tasks,
-    }
-    for kind, key in sets.items():
-        yield from _walk(store, key, kind)
+    for kind in Kind:
+        yield from everything_of(store, kind)
+
+
+def everything_of(store: Store, kind: Kind) -> Iterator[Chunk]:
+    """Yield all entities of a kind, as `everything` does."""
+    yield from _walk(store, store.keys.index(kind), kind)
+
+
+def require_whole(store: Store) -> None:
+    """Raise Damaged if an index that names all entities of a kind has lost some of them."""
+    keys = store.keys
+    users = keys.users, keys.emails, keys.full_names
+    others = keys.groups, keys.names, keys.tasks, keys.counts
+    (sizes,) = store.connection.execute(("EVALSHA", scripts.TOTALS, 7, *users, *others))
+    if not len({*sizes[:3]}) == len({*sizes[3:5]}) == len({*sizes[5:]}) == 1:
+        raise Damaged("its indexes and counters name different numbers of entities")
+
+
+def find_damage(store: Store) -> str | None:
+    """Return what `require_whole` says, None if it finds nothing."""
+    try:
+        require_whole(store)
+    except Damaged as error:
+        return str(error)
+    return None
 
 
 def count(store: Store) -> dict[Kind, int]:
@@ -197,7 +167,7 @@ def _walk(store: Store, key: str, kind: Kind | None, *, skips: bool = False) -> 
     def read(after: str) -> Chunk:
         query = {"root": store.keys.root, "set": key, "kind": kind or False, "after": after}
         (reply,) = _call(store, scripts.CHANGES, {**query, "limit": CHUNK, "skip": skips})
-        return _chunk(*reply)
+        return parse(*reply)
 
     chunk = read("-inf")
     while not chunk.is_last:
@@ -208,34 +178,3 @@ def _walk(store: Store, key: str, kind: Kind | None, *, skips: bool = False) -> 
 
 def _call(store: Store, script: str, query: dict[str, Any]) -> list[Any]:
     return store.connection.execute(("EVALSHA", script, 1, store.keys.meta, orjson.dumps(query)))
-
-
-def _chunk(  # in the order of the script's result
-    last: bytes,
-    follows: int,
-    sizes: list[int],
-    users: bytes,
-    password_hashes: list[bytes],
-    groups: bytes,
-    tasks: bytes,
-    deleted: bytes,
-    inconsistent: bytes,
-) -> Chunk:
-    user_list = decode_list(Kind.USER, users)
-    for user, password_hash in zip(user_list, password_hashes, strict=True):
-        user["password_hash"] = password_hash.decode()
-    return Chunk(
-        users=user_list,
-        groups=decode_list(Kind.GROUP, groups),
-        tasks=decode_list(Kind.TASK, tasks),
-        deleted=_marks(deleted),
-        inconsistent=_marks(inconsistent),
-        last=last.decode(),
-        is_last=not follows,
-        sizes=dict(zip(Kind, sizes, strict=True)),
-    )
-
-
-def _marks(joined: bytes) -> list[Mark]:
-    words = (mark.split(":") for mark in joined.decode().split(",") if mark)
-    return [Mark(kind, int(key_id), int(version)) for kind, key_id, version in words]

@@ -8,6 +8,7 @@ from marshmallow import Schema
 from schemas.groups import Group
 from schemas.tasks import Task
 from schemas.users import User
+from taskapi.errors import Damaged
 from taskapi.store.keys import Kind
 
 Entity = dict[str, Any]
@@ -20,6 +21,7 @@ ADDED: Final = {
     for kind, schema in SCHEMAS.items()
 }
 """Fields that a migration added: older entities are stored without them."""
+_SHOWN: Final = {kind: {*names} for kind, names in FIELDS.items()}
 _KNOWN: Final = {kind: {*names, "administers", "password_hash"} for kind, names in FIELDS.items()}
 
 NEW_ID: Final = "\0i"
@@ -57,14 +59,26 @@ def with_placeholders(text: str) -> str:
 
 
 def decode(kind: Kind, json: bytes) -> Entity:
-    """Return the entity that `template` wrote."""
-    return complete(kind, orjson.loads(json))
+    """Return the entity that `template` wrote; raises Damaged for anything else."""
+    entities = decode_list(kind, json)
+    if len(entities) != 1:
+        raise Damaged(f"the JSON of a {kind.noun} cannot be read")
+    return entities[0]
 
 
 def decode_list(kind: Kind, json: bytes) -> list[Entity]:
-    """Return entities whose JSON was joined by commas."""
-    entities: list[Entity] = orjson.loads(b"[" + json + b"]")
-    return [complete(kind, entity) for entity in entities] if ADDED[kind] else entities
+    """Return entities whose JSON was joined by commas; raises Damaged for anything else."""
+    needed = _SHOWN[kind]
+    try:
+        entities: list[Entity] = orjson.loads(b"[" + json + b"]")
+        if ADDED[kind]:
+            entities = [complete(kind, entity) for entity in entities]
+        is_whole = all(needed <= entity.keys() for entity in entities)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise Damaged(f"the JSON of a {kind.noun} cannot be read") from error
+    if not is_whole:
+        raise Damaged(f"a {kind.noun} lacks fields")
+    return entities
 
 
 def complete(kind: Kind, entity: Entity) -> Entity:

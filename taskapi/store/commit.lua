@@ -43,6 +43,18 @@ local function holds(key, field, condition)
   return condition == '+' or '=' .. stored == condition
 end
 
+local function require_types()
+  -- Fail before the first write if a key has the wrong type: later, half a commit would be left.
+  -- Guards have read the keys of entities.
+  local reads = { H = 'HLEN', Z = 'ZCARD' }
+  local call, sub, at = redis.call, string.sub, COMMANDS
+  while at < #ARGV do
+    local read = reads[sub(ARGV[at + 1], 1, 1)]
+    if read and ARGV[at + 3] ~= 'json' then call(read, ARGV[at + 2]) end
+    at = at + 1 + tonumber(ARGV[at])
+  end
+end
+
 local epoch, state, last, done = unpack(redis.call('HMGET', meta, 'epoch', 'state', 'version', op))
 if not epoch then return 'NOEPOCH' end
 if state ~= 'ready' then return string.upper(state) end
@@ -55,6 +67,8 @@ if epoch ~= read_epoch then return 'EPOCH' end
 for i = GUARDS, COMMANDS - 1, 3 do
   if not holds(ARGV[i], ARGV[i + 1], ARGV[i + 2]) then return 'CONFLICT' end
 end
+
+require_types()
 
 local now = redis.call('TIME')
 local version = string.format('%.0f', math.max(tonumber(last or 0) + 1, now[1] * 1000000 + now[2]))

@@ -1,10 +1,11 @@
 """Commits, the only way to write: all changes of a request, or none."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from typing import Final, NamedTuple
 
-from taskapi.errors import NewEpoch, NotReady, Stale, Unavailable
+from taskapi.errors import Damaged, NewEpoch, NotReady, Stale, Unavailable
 from taskapi.store import codec, scripts
 from taskapi.store.codec import NEW_ID, NEW_VERSION, NOW, Entity
 from taskapi.store.indexes import Write, merged, reindex
@@ -72,20 +73,27 @@ class Commit:
         self.guard(self._keys.entity(kind, entity["id"]), "version", equals(entity["version"]))
 
     def guard_not_closing(self, user_id: int, group_id: int) -> None:
-        """Refuse the commit while the user or the group of a task is closed: see `close`."""
+        """Refuse the commit while the user or the group of a task is closed: see `closed`."""
         for kind, entity_id in ((Kind.USER, user_id), (Kind.GROUP, group_id)):
             self.guard(self._keys.closing(kind, entity_id), "until", ABSENT)
 
-    def close(self, kind: Kind, entity_id: int) -> None:
+    @contextmanager
+    def closed(self, kind: Kind, entity_id: int) -> Iterator[None]:
         """Refuse writes to the tasks of a user or group until this commit, at most CLOSING_SECONDS.
 
-        Otherwise frequent writes would make a commit on all these tasks fail again and again.
+        Otherwise frequent writes would make a commit on all these tasks fail again and again. The
+        tasks are read in the block; if it raises Damaged, writes are possible again at once.
         """
         self._session.require_match()  # a commit that will be refused must not block others
-        key = self._keys.closing(kind, entity_id)
+        key, execute = self._keys.closing(kind, entity_id), self._session.connection.execute
         write = ("EVALSHA", scripts.SET_FIELDS, 1, key, "until", "gone")
-        self._session.connection.execute(write, ("EXPIRE", key, CLOSING_SECONDS))
+        execute(write, ("EXPIRE", key, CLOSING_SECONDS))
         self.add("UNLINK", key)
+        try:
+            yield
+        except Damaged:
+            execute(("UNLINK", key))
+            raise
 
     def add(self, *command: str) -> None:
         """Add a Redis command to this commit."""
@@ -122,7 +130,8 @@ class Commit:
             Stale: data that was read has changed; nothing was written: read and decide again.
             NewEpoch: the store was restored; nothing was written.
             NotReady: the store takes no writes now; nothing was written.
-            Unavailable: Redis does not answer; the changes may or may not be written.
+            Damaged: a key has the wrong type; nothing was written.
+        Unavailable: Redis does not answer; the changes may or may not be written.
         """
         self._session.require_match()
         connection = self._session.connection

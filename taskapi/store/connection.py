@@ -12,7 +12,7 @@ from redis import exceptions as driver
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from taskapi.errors import StoreFull, StoreUnreachable
+from taskapi.errors import Damaged, StoreFull, StoreUnreachable, TaskApiError
 from taskapi.store.keys import Keys
 from taskapi.store.scripts import CHECK_SERVER, SET_FIELDS, SOURCES
 
@@ -22,7 +22,7 @@ REPLY_SECONDS: Final = 0.9
 """There are at most two attempts, so that a request fails within 2 s during an outage."""
 WORKER_REPLY_SECONDS: Final = 30.0
 
-REFUSALS: Final = {
+REFUSALS: Final[dict[str, tuple[type[TaskApiError], str]]] = {
     "OOM": (StoreFull, "Redis has no memory left: free some or raise maxmemory, then try again."),
     "LOADING": (StoreUnreachable, "Redis is loading its data: try again in a moment."),
     "MISCONF": (StoreUnreachable, "Redis cannot write to its disk and refuses changes."),
@@ -34,6 +34,7 @@ REFUSALS: Final = {
     "NOAUTH": (StoreUnreachable, "Redis refused the service's password."),
     "WRONGPASS": (StoreUnreachable, "Redis refused the service's password."),
     "NOPERM": (StoreUnreachable, "Redis refused the service's rights."),
+    "WRONGTYPE": (Damaged, "a key has the wrong type"),
 }
 """First word of an error that Redis answers -> the domain error."""
 SKIPPED_IDS: Final = 10_000

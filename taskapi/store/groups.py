@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from taskapi.errors import Conflict, Invalid, Stale
+from taskapi.errors import Conflict, Damaged, Invalid, Stale
 from taskapi.store import codec, memberships, queries
 from taskapi.store.codec import NEW_ID, Entity
 from taskapi.store.commit import ABSENT, Commit, WrittenEntity
@@ -62,17 +62,24 @@ def update(session: Session, group: Entity, changes: Entity) -> WrittenEntity | 
 
 
 def delete(session: Session, group: Entity) -> DeletedGroup:
-    """Delete a group with its tasks and memberships."""
+    """Delete a group with its tasks and memberships.
+
+    Raises:
+        Damaged: it may have tasks or members that its indexes do not name.
+    """
     keys, group_id = session.keys, group["id"]
     commit = Commit(session)
-    commit.close(Kind.GROUP, group_id)
-    sizes = session.read(*(("ZCARD", key) for key in _sets(session, group_id)))
-    for key, size in zip(_sets(session, group_id), sizes, strict=True):
-        commit.guard_size(key, size)
-    tasks = queries.entities(session, queries.tasks(keys, Reach(True, (), 0), group_id=group_id))
+    members, index = _sets(session, group_id)
+    scope = queries.tasks(keys, Reach(True, (), 0), group_id=group_id)
+    counters = ("HVALS", keys.group_counts(group_id))
+    with commit.closed(Kind.GROUP, group_id):
+        tasks, _ = queries.all_of(session, scope, ("ZCARD", index), counters)
+        users, _ = queries.all_of(session, queries.members(keys, group_id), ("ZCARD", members))
+        _require_member(session, group, users)
+    commit.guard_size(members, len(users))
+    commit.guard_size(index, len(tasks))
     for task in tasks:
         commit.delete(Kind.TASK, task)
-    users = queries.entities(session, queries.members(keys, group_id))
     for user in users:
         remaining = [i for i in user["group_ids"] if i != group_id]
         commit.update(Kind.USER, user, {"group_ids": remaining})
@@ -81,6 +88,15 @@ def delete(session: Session, group: Entity) -> DeletedGroup:
     commit.delete(Kind.GROUP, group)
     commit.run(frees_memory=True)
     return DeletedGroup(len(users), len(tasks))
+
+
+def _require_member(session: Session, group: Entity, users: list[Entity]) -> None:
+    """Raise Damaged if the admin is not among the members, Stale if the group has changed."""
+    if any(user["id"] == group["admin_id"] for user in users):
+        return
+    if session.find(Kind.GROUP, group["id"]) == [group]:
+        raise Damaged(f"the index of the members of group {group['id']} lacks its admin")
+    raise Stale
 
 
 def details(session: Session, group: Entity) -> Details:

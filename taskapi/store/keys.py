@@ -71,6 +71,9 @@ class Keys:
     def entity(self, kind: Kind, key_id: int | str) -> str:
         return f"{self.root}{kind.noun}:{key_id}"
 
+    def index(self, kind: Kind) -> str:
+        return f"{self.root}{kind.plural}"
+
     def password_hash(self, user_id: int | str) -> str:
         return f"{self.root}secret:{user_id}"
 

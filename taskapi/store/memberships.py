@@ -47,8 +47,8 @@ def remove(session: Session, group_id: int, user: Entity) -> Relocation:
     require_not_administering(user, {group_id})
     remaining = [i for i in user["group_ids"] if i != group_id]
     commit = Commit(session)
-    commit.close(Kind.USER, user["id"])
-    relocation = relocate(session, commit, user, [group_id], remaining)
+    with commit.closed(Kind.USER, user["id"]):
+        relocation = relocate(session, commit, user, [group_id], remaining)
     commit.guard(session.keys.entity(Kind.USER, user["id"]), *administers_field(user))
     commit.update(Kind.USER, user, {"group_ids": remaining})
     commit.run()
@@ -75,11 +75,11 @@ def relocate(
     affected = 0
     for group_id in left:
         counts = keys.group_counts(group_id)
-        (count,) = session.read(("HGET", counts, user_id))
-        commit.guard(counts, user_id, ABSENT if count is None else equals(count.decode()))
         within = (keys.group_tasks(group_id),)
         scope = Scope(Kind.TASK, (keys.user_tasks(user_id),), (), within, queries.ALL_BUCKETS)
-        for task in queries.entities(session, scope):
+        tasks, (count,) = queries.all_of(session, scope, ("HGET", counts, user_id))
+        commit.guard(counts, user_id, ABSENT if count is None else equals(count.decode()))
+        for task in tasks:
             affected += 1
             if target is None:
                 commit.delete(Kind.TASK, task)

@@ -86,12 +86,16 @@ def read_status(store: Store) -> tuple[str, dict[str, str], float, int]:
 
     The state is empty in an empty store. Times in the fields are by the clock of Redis too, in
     seconds.
+
+    Raises:
+        Damaged: one of these cannot be read, or changes cannot be marked.
     """
-    (epoch, state), reply, now, refused = store.connection.execute(
+    (epoch, state), reply, now, refused, _ = store.connection.execute(
         ("HMGET", store.keys.meta, "epoch", "state"),
         ("HGETALL", store.keys.sync),
         ("TIME",),
         ("HLEN", store.keys.quarantine),
+        ("ZCARD", store.keys.dirty),
     )
     words = [word.decode() for word in reply]
     published = dict(zip(words[::2], words[1::2], strict=True))

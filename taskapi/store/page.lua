@@ -13,6 +13,7 @@
 --          "more" if at least one entity, else the id after which the next call looks for more
 local q = cjson.decode(ARGV[1])
 local BUCKET = 2 ^ 50
+local byte = string.byte
 local MERGED_MOST = 24
 local after = tonumber(q.after)
 local lists = {}
@@ -48,6 +49,12 @@ local function is_within(name)
     if redis.call('ZSCORE', key, name) then return true end
   end
   return false
+end
+
+local function read(name)
+  -- Return the entity's JSON, or nothing if it is gone or damaged; its first and last byte tell.
+  local json = redis.pcall('HGET', q.entity .. name, 'json')
+  if type(json) == 'string' and byte(json, 1) == 123 and byte(json, -1) == 125 then return json end
 end
 
 local function walk_the_smaller_set()
@@ -89,7 +96,7 @@ if #lists > 0 then id, name = take() end
 while name and id <= horizon do
   local is_new = id > taken and is_within(name)
   taken = math.max(taken, id)
-  local json = is_new and redis.call('HGET', q.entity .. name, 'json')
+  local json = is_new and read(name)
   if json then
     if #out == q.limit then return { #out, table.concat(out, ','), last, 'more' } end
     out[#out + 1] = json

@@ -6,8 +6,9 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from taskapi.errors import Damaged
 from taskapi.store import scripts
-from taskapi.store.changes import Mark
+from taskapi.store.chunks import Mark
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 
@@ -35,16 +36,19 @@ def add(store: Store, refusals: Iterable[Refusal]) -> None:
 
 
 def read(store: Store) -> list[dict[str, Any]]:
-    """Return the entries: type, id, version, sqlstate, reason, since."""
-    return [
-        {"type": Kind(mark[:1]).noun, "id": int(mark[2:]), **entry}
-        for mark, entry in _entries(store).items()
-    ]
+    """Return the entries: type, id, version, sqlstate, reason, since; raises Damaged."""
+    return list(_entries(store).values())
 
 
 def review(store: Store) -> None:
-    """Remove entries of changed entities; if there are any, also orphans: parents may exist now."""
-    entries = _entries(store)
+    """Remove entries of changed entities; if there are any, also orphans: parents may exist now.
+
+    A damaged quarantine is removed: the next pass finds again what PostgreSQL refuses.
+    """
+    try:
+        entries = _entries(store)
+    except Damaged:
+        return release(store)
     if not entries:
         return
     (scores,) = store.connection.execute(("ZMSCORE", store.keys.dirty, *entries))
@@ -63,7 +67,16 @@ def release(store: Store) -> None:
     store.connection.execute(("UNLINK", store.keys.quarantine))
 
 
-def _entries(store: Store) -> dict[str, dict[str, str]]:
+def _entries(store: Store) -> dict[str, dict[str, Any]]:
     (reply,) = store.connection.execute(("HGETALL", store.keys.quarantine))
     pairs = zip(reply[::2], reply[1::2], strict=True)
-    return {mark.decode(): orjson.loads(entry) for mark, entry in pairs}
+    try:
+        return {mark.decode(): _entry(mark.decode(), orjson.loads(text)) for mark, text in pairs}
+    except (ValueError, LookupError, TypeError) as error:
+        raise Damaged("the quarantine cannot be read") from error
+
+
+def _entry(mark: str, stored: dict[str, str]) -> dict[str, Any]:
+    names = ("version", "sqlstate", "reason", "since")
+    named = {"type": Kind(mark[:1]).noun, "id": int(mark[2:])}
+    return named | {name: stored[name] for name in names}

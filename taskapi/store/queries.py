@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
+from taskapi.errors import Damaged, Stale
 from taskapi.store import scripts
 from taskapi.store.codec import BUCKETS, Entity, bucket, complete_json, decode_list
 from taskapi.store.connection import Command
@@ -69,6 +70,30 @@ def page(session: Session, scope: Scope, after: int = 0, limit: int | None = Non
 def entities(session: Session, scope: Scope) -> list[Entity]:
     """Return everything in a scope, decoded."""
     return decode_list(scope.kind, page(session, scope).json)
+
+
+def all_of(session: Session, scope: Scope, *sizes: Command) -> tuple[list[Entity], list[Any]]:
+    """Return everything in a scope, and the replies to `sizes`, which must be its number.
+
+    A size is a number, or a list of numbers to add.
+
+    Raises:
+        Damaged: the numbers differ, so that some entities would not be found.
+        Stale: entities were added or removed meanwhile.
+    """
+    looks: list[list[int]] = []
+    for _ in range(2):
+        found, replies = entities(session, scope), session.read(*sizes)
+        looks.append([len(found), *map(_number, replies)])
+        if len({*looks[-1]}) == 1:
+            return found, replies
+    if looks[0] == looks[1]:
+        raise Damaged(f"an index has lost some {scope.kind.plural}, or has too many")
+    raise Stale
+
+
+def _number(reply: int | bytes | list[bytes] | None) -> int:
+    return sum(map(int, reply)) if isinstance(reply, list) else int(reply or 0)
 
 
 def chunks(session: Session, scope: Scope, after: int = 0) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ from typing import Final
 import orjson
 
 from taskapi.store import quarantine, session
-from taskapi.store.changes import Mark
+from taskapi.store.chunks import Mark
 from taskapi.store.codec import Entity
 from taskapi.store.connection import Store
 from taskapi.store.indexes import Write, fold, reindex
@@ -163,7 +163,7 @@ class Reconciliation:
         ref = kind, entity_id
         if ref not in self._stored:
             (reply,) = self._store.connection.execute(session.fetch(self._keys, kind, entity_id))
-            self._stored[ref] = session.entity(kind, reply)
+            self._stored[ref] = session.entity(kind, entity_id, reply)
         return self._stored[ref]
 
 

@@ -1,10 +1,12 @@
 """Substring search that ignores case; the entities in Redis decide what matches."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from orjson import dumps
 
+from taskapi.errors import Damaged
 from taskapi.store import codec, queries, scripts
 from taskapi.store.codec import Entity
 from taskapi.store.indexes import fold
@@ -82,6 +84,7 @@ def _matching(chunk: bytes, kind: Kind, text: str) -> Iterator[Entity]:
     for json in codec.split(chunk):
         # Folding can merge the n of an escape \n with a combining mark that follows: decode first.
         if b"\\" in json or escaped in fold(json.decode()):
-            entity = codec.decode(kind, json)
-            if any(wanted in fold(entity[name]) for name in FIELDS[kind]):
-                yield entity
+            with suppress(Damaged):
+                entity = codec.decode(kind, json)
+                if any(wanted in fold(entity[name]) for name in FIELDS[kind]):
+                    yield entity

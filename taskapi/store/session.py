@@ -6,7 +6,7 @@ from typing import Any
 
 from orjson import loads
 
-from taskapi.errors import NewEpoch, NotReady, Stale, VersionMismatch
+from taskapi.errors import Damaged, NewEpoch, NotReady, Stale, VersionMismatch
 from taskapi.store.codec import complete_json, decode
 from taskapi.store.connection import Command, Connection, Store
 from taskapi.store.keys import Keys, Kind
@@ -81,9 +81,8 @@ class Session:
         """Return the entities with these ids, None for each that does not exist."""
         if not ids:
             return []
-        return [
-            entity(kind, reply) for reply in self.read(*(fetch(self.keys, kind, i) for i in ids))
-        ]
+        replies = self.read(*(fetch(self.keys, kind, i) for i in ids))
+        return [entity(kind, i, reply) for i, reply in zip(ids, replies, strict=True)]
 
     def referred(self, kind: Kind, entity_id: int) -> StoredEntity:
         """Return an entity that another one refers to; raises Stale if it was deleted since."""
@@ -106,16 +105,26 @@ def serves_reads(state: list[bytes | None]) -> bool:
 def fetch(keys: Keys, kind: Kind, entity_id: int) -> Command:
     """Return the command that reads an entity; `entity` decodes the reply."""
     key = keys.entity(kind, entity_id)
-    return ("HMGET", key, "json", "administers") if kind is Kind.USER else ("HMGET", key, "json")
+    fields = ("json", "version", "administers") if kind is Kind.USER else ("json", "version")
+    return ("HMGET", key, *fields)
 
 
-def entity(kind: Kind, reply: list[bytes | None]) -> StoredEntity | None:
-    """Return the entity of a reply to `fetch`; a user's has `administers`, not shown to clients."""
-    json, *administers = reply
-    if json is None:
+def entity(kind: Kind, entity_id: int, reply: list[bytes | None]) -> StoredEntity | None:
+    """Return the entity of a reply to `fetch`; a user's has `administers`, not shown to clients.
+
+    Raises:
+        Damaged: it cannot be read, or its fields contradict each other.
+    """
+    json, version, *administers = reply
+    if json is None and version is None:
         return None
-    stored = StoredEntity(decode(kind, json))
-    stored.json = complete_json(kind, json, 1)
-    if administers and administers[0] is not None:
-        stored["administers"] = loads(administers[0])
+    try:
+        stored = StoredEntity(decode(kind, json or b""))
+        if administers and administers[0] is not None:
+            stored["administers"] = loads(administers[0])
+    except (Damaged, ValueError) as error:
+        raise Damaged(f"{kind.noun} {entity_id} cannot be read") from error
+    if (stored["id"], str(stored["version"]).encode()) != (entity_id, version):
+        raise Damaged(f"{kind.noun} {entity_id} contradicts itself")
+    stored.json = complete_json(kind, json or b"", 1)
     return stored

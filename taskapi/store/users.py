@@ -58,8 +58,8 @@ def update(
         _take_email(session, commit, changes["email"])
     if "group_ids" in changes:
         left = set(user["group_ids"]) - set(changes["group_ids"])
-        commit.close(Kind.USER, user["id"])
-        memberships.relocate(session, commit, user, sorted(left), changes["group_ids"])
+        with commit.closed(Kind.USER, user["id"]):
+            memberships.relocate(session, commit, user, sorted(left), changes["group_ids"])
     commit.guard(session.keys.entity(Kind.USER, user["id"]), *memberships.administers_field(user))
     template = commit.update(Kind.USER, user, changes)
     if password_hash is not None:
@@ -77,11 +77,11 @@ def delete(session: Session, user: Entity) -> DeletedUser:
         raise Conflict("The System Owner cannot be deleted.", code="system_owner")
     keys, group_ids = session.keys, memberships.administered(user)
     commit = Commit(session)
-    commit.close(Kind.USER, user["id"])
-    key = keys.user_tasks(user["id"])
-    (size,) = session.read(("ZCARD", key))
-    commit.guard_size(key, size)
-    tasks = queries.entities(session, queries.tasks(keys, Reach(True, (), 0), user_id=user["id"]))
+    key, counter = keys.user_tasks(user["id"]), ("HGET", keys.counts, user["id"])
+    scope = queries.tasks(keys, Reach(True, (), 0), user_id=user["id"])
+    with commit.closed(Kind.USER, user["id"]):
+        tasks, _ = queries.all_of(session, scope, ("ZCARD", key), counter)
+    commit.guard_size(key, len(tasks))
     for task in tasks:
         commit.delete(Kind.TASK, task)
     _reassign_groups(session, commit, group_ids)

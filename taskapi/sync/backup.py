@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import itertools
 import logging
 import os
 import time
@@ -14,9 +13,10 @@ from typing import IO, Any, Final
 import orjson
 
 from taskapi.config import Settings
-from taskapi.errors import NotReady, Unavailable
+from taskapi.errors import Damaged, NotReady, Unavailable
 from taskapi.store import changes, meta
-from taskapi.store.changes import Chunk, Pin
+from taskapi.store.changes import Pin
+from taskapi.store.chunks import Chunk
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.meta import Meta
@@ -55,9 +55,11 @@ def write(settings: Settings, store: Store, *, is_before_restore: bool = False) 
     """Write one file with the state of Redis at one instant, readable by its owner only.
 
     The newest files are kept, as many as the settings say. A backup before a restore, when clients
-    are blocked, takes over from another backup that is being written.
+    are blocked, takes over from another backup that is being written; it saves what can be read of
+    a damaged Redis, and its last line names under `lacks` what is not in the file.
 
     Raises:
+        Damaged: something cannot be read, or the indexes disagree with the counters.
         AlreadyRunning: another backup is being written.
         NotReady: there is nothing to save, or Redis was restored during the backup.
         Unavailable: Redis is away, or the file cannot be written.
@@ -67,15 +69,53 @@ def write(settings: Settings, store: Store, *, is_before_restore: bool = False) 
         raise NotReady("Redis is empty: there is nothing to save.")
     pin = Pin(store, takes_over=is_before_restore)
     purpose = "before-restore" if is_before_restore else "backup"
+    source = _Source(store, is_complete=not is_before_restore)
     try:
-        return _write(settings, store, pin, before, f"{settings.key_prefix}-{purpose}")
+        return _write(settings, source, pin, before, f"{settings.key_prefix}-{purpose}")
     except OSError as error:
         raise Unavailable(f"The backup cannot be written: {error.strerror}.") from error
     finally:
         pin.drop()
 
 
-def _write(settings: Settings, store: Store, pin: Pin, before: Meta, stem: str) -> BackupReport:
+class _Source:
+    """The entities of a store, and what a backup of it lacks.
+
+    Attributes:
+        lacks: what cannot be read, as sentences without repetition.
+    """
+
+    def __init__(self, store: Store, *, is_complete: bool) -> None:
+        """Read a store; if `is_complete` is set, the first damage raises Damaged."""
+        self.store, self.lacks = store, dict[str, None]()
+        self._is_complete = is_complete
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield all entities, and then those that changed meanwhile."""
+        walks = [changes.everything_of(self.store, kind) for kind in Kind]
+        for walk in (*walks, changes.changed(self.store, with_quarantine=True)):
+            try:
+                for chunk in walk:
+                    for mark, reason, _ in chunk.damaged:
+                        self._note(Damaged(f"{Kind(mark.kind).noun} {mark.id}: {reason}"))
+                    yield chunk
+            except Damaged as error:
+                self._note(error)
+
+    def require_whole(self) -> None:
+        """Compare the indexes with the counters."""
+        try:
+            changes.require_whole(self.store)
+        except Damaged as error:
+            self._note(error)
+
+    def _note(self, error: Damaged) -> None:
+        if self._is_complete:
+            raise error
+        self.lacks[str(error)] = None
+
+
+def _write(settings: Settings, source: _Source, pin: Pin, before: Meta, stem: str) -> BackupReport:
     folder = settings.backup_dir
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for stale in folder.glob(f"{stem}-*.partial"):
@@ -83,7 +123,7 @@ def _write(settings: Settings, store: Store, pin: Pin, before: Meta, stem: str) 
     name = f"{stem}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{pin.version}.jsonl.gz"
     partial, final = folder / f"{name}.partial", folder / name
     with open(partial, "xb", opener=_private) as raw:
-        saved = _fill(raw, store, pin, before)
+        saved = _fill(raw, source, pin, before)
         raw.flush()
         os.fsync(raw.fileno())
     with partial.open("rb") as written:
@@ -92,33 +132,34 @@ def _write(settings: Settings, store: Store, pin: Pin, before: Meta, stem: str) 
     _sync_folder(folder)
     _rotate(folder, f"{stem}-*.jsonl.gz", final, settings.backup_keep)
     log.info("Sync backup file=%s saved=%s", name, saved)
+    for sentence in source.lacks:
+        log.error("Sync backup file=%s lacks something: %s", name, sentence)
     return BackupReport(saved, name, final.stat().st_size, digest)
 
 
-def _fill(raw: IO[bytes], store: Store, pin: Pin, before: Meta) -> dict[str, int]:
+def _fill(raw: IO[bytes], source: _Source, pin: Pin, before: Meta) -> dict[str, int]:
     """Write a line with the format, the entities, and a last line with counts and a digest."""
     digest = hashlib.sha256()
-    copied = itertools.chain(
-        changes.everything(store), changes.changed(store, with_quarantine=True)
-    )
     sizes: dict[Kind, int] = {}
     with gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=LEVEL) as file:
         first = _line(taskapi_backup=FORMAT, installation=before.installation)
         file.write(first)
         digest.update(first)
-        for chunk in prefetch(copied):
+        for chunk in prefetch(source.chunks()):
             lines = b"".join(_lines(chunk))
             file.write(lines)
             digest.update(lines)
             pin.renew()
             sizes = chunk.sizes
-        after = meta.read(store)
+        source.require_whole()
+        after = meta.read(source.store)
         if (after.epoch, after.state) != (before.epoch, before.state):
             raise NotReady("Redis was restored while the backup was written: try again.")
         saved = {kind.plural: size for kind, size in sizes.items()}
         ids = {kind.plural: last for kind, last in after.ids.items()}
         end = {"saved": saved, "version": after.version, "epoch": after.epoch, "ids": ids}
-        file.write(_line(**end, sha256=digest.hexdigest()))
+        lacks = {"lacks": [*source.lacks]} if source.lacks else {}
+        file.write(_line(**end, **lacks, sha256=digest.hexdigest()))
     return saved
 
 
@@ -131,6 +172,8 @@ def _lines(chunk: Chunk) -> Iterator[bytes]:
         yield _line(task=task)
     for mark in chunk.deleted:
         yield _line(deleted=mark._asdict())
+    for mark, reason, json in chunk.damaged:
+        yield _line(damaged={**mark._asdict(), "reason": reason, "json": json})
 
 
 def _line(**content: object) -> bytes:

@@ -7,7 +7,7 @@ from typing import Final
 from taskapi.config import Settings
 from taskapi.errors import AlreadyRunning, NotReady
 from taskapi.store import meta, server
-from taskapi.store.changes import Chunk
+from taskapi.store.chunks import Chunk
 from taskapi.store.codec import Entity, complete
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind

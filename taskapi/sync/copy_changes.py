@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from taskapi.store import changes, meta, quarantine
-from taskapi.store.changes import CHUNK, Chunk, Mark
+from taskapi.store.changes import CHUNK
+from taskapi.store.chunks import Chunk, Mark
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.meta import Meta
@@ -121,6 +122,7 @@ def copy_changes(db: Database, store: Store, *, is_by_row: bool = False) -> Prog
             _quarantine(store, [Refusal(mark, "", NEWER) for mark in copied.refused])
             progress.add(copied)
         _quarantine(store, [Refusal(mark, "", INCONSISTENT) for mark in chunk.inconsistent])
+        _quarantine(store, [Refusal(mark, "", reason) for mark, reason, _ in chunk.damaged])
         progress.last = chunk.last or progress.last
         if number * CHUNK > 2 * marked + EXTRA_CHANGES:
             break

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from taskapi.config import Settings
-from taskapi.errors import Conflict, Unavailable
+from taskapi.errors import Conflict, Damaged, Unavailable
 from taskapi.store import meta, quarantine
 from taskapi.store.codec import Entity
 from taskapi.store.connection import SKIPPED_IDS, Store
@@ -123,14 +123,22 @@ def _save(settings: Settings, store: Store, db: Database, redis: Meta) -> Postgr
     """Save what only Redis has: in PostgreSQL if the history is the same, and in a backup file."""
     copy = _require_state(db)
     if state.has_same_history(redis, copy):
-        push(db, store, meta.read(store))
+        _push(db, store)
         copy = _require_state(db)
-        if refused := len(quarantine.read(store)):
-            log.error("Sync restores without %d change(s) that PostgreSQL refused", refused)
     was_cleared = redis.state == State.RESTORING and redis.epoch != copy.epoch
     if redis.epoch and not was_cleared:
         backup.write(settings, store, is_before_restore=True)
     return copy
+
+
+def _push(db: Database, store: Store) -> None:
+    """Copy to PostgreSQL what can be read in Redis and what PostgreSQL accepts."""
+    try:
+        push(db, store, meta.read(store))
+        if refused := len(quarantine.read(store)):
+            log.error("Sync restores without %d change(s) that PostgreSQL refused", refused)
+    except Damaged as error:
+        log.error("Sync restores without the changes since the last pass: %s", error)
 
 
 def _require_state(db: Database) -> PostgresState:

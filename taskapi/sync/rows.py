@@ -8,7 +8,7 @@ from marshmallow.fields import Field
 
 from schemas.fields import Day, Flag, Timestamp, Whole
 from schemas.users import GroupIds, WorkTimes
-from taskapi.store.changes import Chunk, Mark
+from taskapi.store.chunks import Chunk, Mark
 from taskapi.store.codec import SCHEMAS, Entity
 from taskapi.store.indexes import fold
 from taskapi.store.keys import Kind

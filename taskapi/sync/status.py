@@ -1,14 +1,13 @@
 """The state of the stores and the sync: in full for the owner, in one word for monitors."""
 
 import time
-from contextlib import suppress
 from datetime import UTC, datetime
 from math import ceil
 from typing import Any, Final
 
 from schemas.admin import Status
 from taskapi.config import Settings
-from taskapi.errors import DatabaseUnreachable, Unavailable
+from taskapi.errors import Damaged, DatabaseUnreachable, Unavailable
 from taskapi.store import changes, meta, quarantine, server
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
@@ -46,6 +45,8 @@ def health(settings: Settings, store: Store, postgres: SharedConnection) -> dict
     """
     try:
         state, published, now, refused = meta.read_status(store)
+    except Damaged as error:
+        return _damaged(store, error)
     except Unavailable:
         return _health("unhealthy", [_REDIS])
     if state not in (State.READY, State.FENCED):
@@ -54,6 +55,15 @@ def health(settings: Settings, store: Store, postgres: SharedConnection) -> dict
     if refused:
         issues.append(_REFUSED.format(refused))
     return _health("degraded" if issues else "healthy", issues)
+
+
+def _damaged(store: Store, error: Damaged) -> dict[str, Any]:
+    """Return the health of a damaged Redis: without its description it serves nobody."""
+    try:
+        meta.read(store)
+    except Unavailable:
+        return _health("unhealthy", [str(error)])
+    return _health("degraded", [str(error)])
 
 
 def status(settings: Settings, store: Store, postgres: SharedConnection) -> dict[str, Any]:
@@ -66,8 +76,12 @@ def status(settings: Settings, store: Store, postgres: SharedConnection) -> dict
         "postgres_status": postgres_status,
         "warnings": [],
     }
-    with suppress(Unavailable):
+    try:
         data |= _of_redis(settings, store, postgres_status == "connected")
+    except Damaged as error:
+        data |= {"redis_status": "connected", "warnings": [str(error)]}
+    except Unavailable:
+        pass
     if problem:
         data["warnings"].append(problem)
     return data
@@ -75,11 +89,8 @@ def status(settings: Settings, store: Store, postgres: SharedConnection) -> dict
 
 def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str, Any]:
     state, published, now, _ = meta.read_status(store)
-    dirty, oldest, refused = (
-        changes.count(store),
-        changes.oldest_seconds(store),
-        quarantine.read(store),
-    )
+    dirty, oldest = changes.count(store), changes.oldest_seconds(store)
+    refused = quarantine.read(store)
     last_sync, last_duration = published.get("last_sync"), published.get("last_duration")
     age, facts = _age(now, last_sync), server.look(store)
     is_syncing = has_postgres and state == State.READY and not _is_late(settings, published, now)
@@ -87,7 +98,7 @@ def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str,
         "last_sync": _timestamp(float(last_sync)) if last_sync else None,
         "time_since_last_sync": None if age is None else duration(age),
         "running": is_running(published, now),
-        "healthy": is_syncing and not refused,
+        "healthy": is_syncing and not refused and "damage" not in published,
         "dirty_types": [kind.plural for kind in Kind if dirty[kind]],
         "pending_changes": any(dirty.values()),
         "redis_status": "connected",
@@ -127,6 +138,8 @@ def _warnings(facts: server.RedisServer, state: str, published: dict[str, str]) 
     sentences = server.warnings(facts)
     if state in _STATES:
         sentences.insert(0, published.get("fenced", _STATES[state]))
+    if "damage" in published:
+        sentences.insert(0, published["damage"])
     return sentences
 
 
@@ -189,6 +202,8 @@ def _issues(
         issues.append(f"{problem} Changes wait in Redis.")
     if _is_late(settings, published, now):
         issues.append(_LATE)
+    if "damage" in published:
+        issues.append(published["damage"])
     return issues
 
 

@@ -88,6 +88,7 @@ def _reseed(settings: Settings, store: Store) -> SyncReport:
         if not redis.epoch or redis.state == State.RESTORING:
             raise NotReady("Redis is empty or being restored: there is nothing to write.")
         _require_older(db, redis)
+        changes.require_whole(store)
         meta.write(store, state=State.FENCED, epoch=str(redis.epoch + 1), synced="0")
         quarantine.release(store)
         changes.mark_everything(store)
@@ -118,6 +119,7 @@ def _require_older(db: Database, redis: Meta) -> None:
 def _report(store: Store, progress: Progress, begin: float) -> SyncReport:
     report = SyncReport(progress.written, progress.deleted, round(time.perf_counter() - begin, 3))
     fields = {"last_sync": meta.now(store), "last_duration": report.duration_seconds}
-    meta.publish_status(store, {**fields, "last_error": None, "failures": None})
+    damage = changes.find_damage(store)
+    meta.publish_status(store, {**fields, "damage": damage, "last_error": None, "failures": None})
     log.info("Sync done", extra={"fields": asdict(report)})
     return report

@@ -33,7 +33,7 @@ BODIES: dict[str, Any] = {
 
 # Requests run in this order. Lists, batches and deletes cost the same for more entities.
 COSTS = {
-    "nobody GET /health": (1, 3),
+    "nobody GET /health": (1, 5),
     "nobody GET /": (0, 0),
     "nobody GET /openapi.json": (0, 0),
     "nobody GET /docs": (0, 0),
@@ -75,14 +75,14 @@ COSTS = {
     "admin POST /groups/2/users": (3, 8),
     "admin DELETE /groups/1/users/3": (5, 13),
     "owner POST /users": (4, 9),
-    "owner DELETE /users/4": (5, 12),
+    "owner DELETE /users/4": (5, 13),
     "owner POST /groups": (4, 9),
     "owner PUT /groups/1": (3, 8),
-    "owner DELETE /groups/1": (7, 17),
-    "owner DELETE /users/3": (5, 12),
-    "owner POST /admin/sync": (11, 15),
-    "owner GET /admin/status": (6, 13),
-    "owner GET /admin/stats": (7, 16),
+    "owner DELETE /groups/1": (8, 19),
+    "owner DELETE /users/3": (5, 13),
+    "owner POST /admin/sync": (12, 16),
+    "owner GET /admin/status": (6, 15),
+    "owner GET /admin/stats": (7, 18),
 }
 
 

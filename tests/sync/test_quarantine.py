@@ -199,7 +199,8 @@ def test_a_child_read_before_its_parent_is_read_again_not_quarantined(
         ok(api("DELETE", path_of(task), by="owner"))
     with connect(installation) as connection:
         connection.zadd(f"{root(installation)}dirty", {f"t:{newer['id']}": 1})
-        connection.hset(f"{root(installation)}task:{newer['id']}", "version", "1")
+        older = {"version": 1, "json": json.dumps(newer | {"version": 1})}
+        connection.hset(f"{root(installation)}task:{newer['id']}", mapping=older)
     last_tries = []
 
     def check_constraints(*args: Any, is_last_try: bool) -> bool:

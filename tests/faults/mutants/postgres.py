@@ -67,7 +67,6 @@ MUTANTS = [
         "taskapi/sync/search.py",
         "AND last_version >= %s",
         "AND %s >= 0",
-        "api/test_search.py::"
-        "test_a_postgresql_that_was_set_back_or_is_another_one_is_not_believed",
+        "api/test_search.py::test_a_postgresql_that_was_set_back_or_is_another_one_is_not_believed",
     ),
 ]

@@ -1,0 +1,157 @@
+"""Entities read at one instant, and those among them that are damaged."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import orjson
+
+from taskapi.errors import Damaged
+from taskapi.store.codec import Entity, decode, decode_list
+from taskapi.store.keys import Kind
+
+WRONG_TYPE: Final = "its key in Redis has the wrong type"
+UNREADABLE: Final = "its JSON in Redis cannot be read, lacks fields or has another id or version"
+MISSING: Final = "an index in Redis names it, but the entity is gone"
+NO_PASSWORD_HASH: Final = "its password hash in Redis is gone"
+
+
+class Mark(NamedTuple):
+    """The kind, id and version of a changed or deleted entity."""
+
+    kind: str
+    id: int
+    version: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.id}"
+
+
+class Damage(NamedTuple):
+    """An entity that cannot be read, with its JSON if there is any."""
+
+    mark: Mark
+    reason: str
+    json: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Entities as they were at one instant.
+
+    Attributes:
+        users: each with its `password_hash`.
+        inconsistent: marks with neither an entity nor a tombstone of their version.
+        damaged: entities that cannot be read; they are in none of the other lists.
+        last: the score up to which everything was read; empty if there was nothing.
+        is_last: nothing followed at that instant.
+        sizes: the number of entities of each kind at that instant.
+    """
+
+    users: list[Entity]
+    groups: list[Entity]
+    tasks: list[Entity]
+    deleted: list[Mark]
+    inconsistent: list[Mark]
+    last: str = ""
+    is_last: bool = True
+    sizes: dict[Kind, int] = field(default_factory=dict)
+    damaged: list[Damage] = field(default_factory=list)
+
+    @property
+    def marks(self) -> list[Mark]:
+        """The marks of all entities and deletes."""
+        parts = zip(Kind, (self.users, self.groups, self.tasks), strict=True)
+        alive = [Mark(kind, e["id"], e["version"]) for kind, part in parts for e in part]
+        return alive + self.deleted
+
+    def rows(self) -> "Iterator[Chunk]":
+        """Yield a chunk for each entity and each delete."""
+        for name in ("users", "groups", "tasks", "deleted"):
+            for each in getattr(self, name):
+                row = Chunk([], [], [], [], [])
+                getattr(row, name).append(each)
+                yield row
+
+
+def parse(  # in the order of the result of changes.lua
+    last: bytes,
+    follows: int,
+    sizes: list[int],
+    users: list[bytes],
+    user_versions: bytes,
+    groups: list[bytes],
+    group_versions: bytes,
+    tasks: list[bytes],
+    task_versions: bytes,
+    password_hashes: list[bytes],
+    *marks: bytes,
+) -> Chunk:
+    """Return the chunk in a reply of `changes.lua`."""
+    deleted, inconsistent, unreadable, missing = map(_marks, marks)
+    damaged = [Damage(mark, WRONG_TYPE) for mark in unreadable]
+    damaged += [Damage(mark, MISSING) for mark in missing]
+    hashed = dict(zip(_pairs(user_versions), password_hashes, strict=True))
+    return Chunk(
+        users=_with_hashes(_entities(Kind.USER, users, user_versions, damaged), hashed, damaged),
+        groups=_entities(Kind.GROUP, groups, group_versions, damaged),
+        tasks=_entities(Kind.TASK, tasks, task_versions, damaged),
+        deleted=deleted,
+        inconsistent=inconsistent,
+        last=last.decode(),
+        is_last=not follows,
+        sizes=dict(zip(Kind, sizes, strict=True)),
+        damaged=damaged,
+    )
+
+
+def _entities(
+    kind: Kind, texts: list[bytes], versions: bytes, damaged: list[Damage]
+) -> list[Entity]:
+    """Return the entities whose JSON is whole; add the others to `damaged`."""
+    try:
+        entities = decode_list(kind, b",".join(texts))
+    except Damaged:
+        entities = []
+    found = ",".join([f"[{entity['id']},{entity['version']}]" for entity in entities])
+    if found.encode() == versions:
+        return entities
+    return [*_readable(kind, zip(texts, _pairs(versions), strict=True), damaged)]
+
+
+def _readable(
+    kind: Kind, stored: Iterable[tuple[bytes, tuple[int, int]]], damaged: list[Damage]
+) -> Iterator[Entity]:
+    """Yield one entity after the other, as `_entities` does for a whole chunk."""
+    for text, pair in stored:
+        with suppress(Damaged):
+            entity = decode(kind, text)
+            if (entity["id"], entity["version"]) == pair:
+                yield entity
+                continue
+        damaged.append(Damage(Mark(kind, *pair), UNREADABLE, text.decode(errors="replace")))
+
+
+def _with_hashes(
+    users: list[Entity], hashed: dict[tuple[int, int], bytes], damaged: list[Damage]
+) -> list[Entity]:
+    """Add the password hash of each user; a user without one is damaged."""
+    for user in users:
+        user["password_hash"] = hashed[user["id"], user["version"]].decode(errors="replace")
+    lacking = [user for user in users if not user["password_hash"]]
+    if not lacking:
+        return users
+    marks = (Mark(Kind.USER, user["id"], user["version"]) for user in lacking)
+    damaged += [Damage(mark, NO_PASSWORD_HASH) for mark in marks]
+    return [user for user in users if user["password_hash"]]
+
+
+def _pairs(versions: bytes) -> list[tuple[int, int]]:
+    """Return (id, version) of each `[<id>,<version>]`."""
+    return [(key_id, version) for key_id, version in orjson.loads(b"[" + versions + b"]")]
+
+
+def _marks(joined: bytes) -> list[Mark]:
+    words = (mark.split(":") for mark in joined.decode().split(",") if mark)
+    return [Mark(kind, int(key_id), int(version)) for kind, key_id, version in words]
