@@ -161,7 +161,7 @@ def _export(site: Site, version: str) -> bytes:
 
 
 def _raw(site: Site, rows: bytes) -> float:
-    """Return how fast finished rows get in by one COPY and one upsert."""
+    """Return the rate, in rows/s, of one COPY and one upsert of rows in COPY format."""
     site.sql("VACUUM ANALYZE tasks")
     connection = psycopg2.connect(site.settings.database_url)
 

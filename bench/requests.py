@@ -65,7 +65,7 @@ def write(stage: Stage, sizes: Sizes) -> Iterator[Row]:
 
 
 def _finish(url: str, site: Site) -> Operation:
-    """Return requests that finish the tasks with odd ids: these are pending. Each serves once."""
+    """Return requests that finish the tasks with odd ids, which are pending, each only once."""
     population = site.population
     pending = Tasks(first=1, step=2, count=population.tasks // 2, users=population.users)
     path = "/users/{user}/tasks/{task}/done"

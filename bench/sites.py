@@ -67,7 +67,7 @@ class Site:
 
 
 class Stage(ExitStack):
-    """The servers and installations that measurements need; each is created on first use."""
+    """Starts the stores, and creates installations and services on first use."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class Stage(ExitStack):
         if "limit" not in self._urls:
             address = f"127.0.0.1:{free_port()}"
             flags = "-k gthread -w 2 --threads 4 --reuse-port --keep-alive 75 --no-control-socket"
-            # An empty configuration, or gunicorn reads the gunicorn.conf.py of the service.
+            # Without this empty configuration, gunicorn reads the gunicorn.conf.py of the service.
             words = ["-c", "python:bench", *flags.split(), "-b", address, "bench.limits:app"]
             env = {"PATH": os.environ["PATH"], "REDIS_URL": self.valkey.url}
             serving = self._gunicorn("limit", words, env, address, "/r")
