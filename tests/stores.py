@@ -19,13 +19,13 @@ def root(installation: Installation) -> str:
 
 @contextlib.contextmanager
 def connect(installation: Installation) -> Iterator[Any]:
-    """Its Redis; keys need the `root`."""
+    """Yield a connection to the installation's Redis; keys need the prefix that `root` returns."""
     with redis.Redis.from_url(installation.settings.redis_url, decode_responses=True) as connection:
         yield connection
 
 
 def keys(installation: Installation) -> dict[str, Any]:
-    """All its keys with their values, as they are stored."""
+    """Return all keys of the installation with their values, as they are stored."""
     with connect(installation) as connection:
         return {
             key.removeprefix(root(installation)): connection.dump(key)
@@ -63,7 +63,7 @@ def meta(installation: Installation) -> dict[str, str]:
 
 
 def sql(installation: Installation, statement: str, *values: Any) -> list[Any]:
-    """Run a statement in its database; return the rows, if there are any."""
+    """Run a statement in the installation's database; return the rows, if there are any."""
     connection = psycopg2.connect(installation.settings.database_url)
     try:
         with connection, connection.cursor() as cursor:
@@ -74,7 +74,7 @@ def sql(installation: Installation, statement: str, *values: Any) -> list[Any]:
 
 
 def before(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, act: Callable[[], Any]) -> None:
-    """Have something happen directly before a step, the first time it is reached."""
+    """Call `act` once, directly before the first call of `module.name`."""
     step, pending = getattr(module, name), [act]
 
     def stepped(*args: Any, **kwargs: Any) -> Any:
@@ -86,5 +86,5 @@ def before(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, act: Callabl
 
 
 def crash() -> None:
-    """End what is being done as nothing in it expects."""
+    """Raise an error in the middle of an operation, which ends it as a crash would."""
     raise ConnectionAbortedError

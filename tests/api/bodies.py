@@ -128,7 +128,7 @@ BAD_TASKS = [
 NEW_TASKS = spoilable(TASK, TASK_MORE, *BAD_TASKS)
 OWN_OR_ANY = st.one_of(refs("own"), refs("task"))
 SUITABLE_OR_ANY = st.one_of(st.none(), st.none(), st.none(), refs("user"))
-"""None stands for the user of the task, or for a member of the group, in the request."""
+"""None stands for the user of the task, or a member of the group, that the request names."""
 TASK_CHANGES = spoilable({}, TASK | TASK_MORE, *BAD_TASKS)
 BATCHES = spoilable(
     {

@@ -38,14 +38,14 @@ def drift(url: str, prefix: str, database_url: str) -> list[str]:
     """Return the differences between PostgreSQL and Redis after a pass, one sentence each."""
     store, tables = load(url, prefix), _tables(database_url)
     differences = [f"Redis still has {name}" for name in ("dirty", "tombs") if store.get(name)]
-    differences += [f"nobody's membership {row}" for row in tables["orphan"]]
+    differences += [f"membership of a user that does not exist: {row}" for row in tables["orphan"]]
     buried = {row["mark"] for row in tables["tombstone"]}
     for kind, letter in KINDS.items():
         in_redis = _expected(store, kind)
         in_postgres = {row["id"]: row for row in tables[kind]}
         differences += _differences(kind, in_redis, in_postgres)
         differences += [
-            f"{kind} {i} is buried alive" for i in in_redis if f"{letter}:{i}" in buried
+            f"{kind} {i} exists and has a tombstone" for i in in_redis if f"{letter}:{i}" in buried
         ]
     return differences
 

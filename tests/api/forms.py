@@ -35,7 +35,7 @@ def require(condition: object, status: int) -> None:
 
 
 def folded(text: str) -> str:
-    """Return the form in which equal texts ignore case."""
+    """Return a form that is the same for texts that differ only in case."""
     return unicodedata.normalize("NFC", text).casefold()
 
 

@@ -197,7 +197,7 @@ class ServiceAndModel:
         return value
 
     def _suitable(self, args: list[Any]) -> int:
-        """Return the id of the task's user, or of a member of the group, in the same request."""
+        """Return the id of the user of the task, or a member of the group, that `args` names."""
         first, second, *_ = args
         holder = self.model.tasks.get(second, {"user_id": 1})["user_id"]
         return holder if first is None else max([u["id"] for u in self.model.members(first)] or [1])

@@ -14,7 +14,7 @@ from tests.stores import before, connect, crash, root
 from tests.support import Installation
 
 CROWD = 120
-"""More first log-ins than one process can check in the time it waits."""
+"""More first log-ins than one process can check in CHECK_TURN_SECONDS."""
 
 
 def check_busy(answer: Answer) -> None:
@@ -32,7 +32,7 @@ def test_what_a_dying_delete_holds_up_is_busy_until_it_lets_go(
     refused(api("DELETE", f"/users/{user}", by="owner"), 500)
     closing = f"{root(installation)}closing:u:{user}"
     with connect(installation) as connection:
-        assert connection.persist(closing)  # longer than a slow machine needs
+        assert connection.persist(closing)  # must not expire before the request
         check_busy(create(api, user, group))
         connection.delete(closing)
     made(create(api, user, group))

@@ -45,7 +45,10 @@ def test_codes_that_differ_from_the_table_are_reported() -> None:
 
 
 def run(folder: Path, *options: str, extra: str = "busy", missing: str = "", end: str = "") -> str:
-    """Run tests that provoke all codes but one; return the exit status and the complaints."""
+    """Run tests that provoke `extra` and all codes except `missing`.
+
+    Return the exit status and the complaints.
+    """
     (folder / "conftest.py").write_text(PLUGIN)
     (folder / "test_it.py").write_text(TESTS.format(extra=extra, missing=missing, end=end or "..."))
     env = without_coverage(dict(os.environ))

@@ -124,7 +124,7 @@ def flat(value: Any) -> Any:
 def test_a_restore_on_healthy_data_changes_nothing_that_clients_see(api: Api) -> None:
     user = populate(api)
     act(api, "force")
-    populate(api)  # not yet in PostgreSQL: pushed first
+    populate(api)  # the restore first copies these to PostgreSQL
     before = everything(api)
     act(api, "restore")
     assert everything(api) == before

@@ -1,4 +1,4 @@
-"""The table of error codes is complete and has no others."""
+"""The table of error codes has every code of the service and of nginx, and no others."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ NEVER_ANSWERED = {
     "error",  # the base class
     "invalid",  # refused on the command line only: a backup file that cannot be used
     "conflict",  # the base of conflicts, all of which have a code of their own
-    "redis_evicts",  # nothing begins to serve
+    "redis_evicts",  # the service does not start
 }
 NGINX = (ROOT / "deploy/nginx.conf").read_text()
 
