@@ -29,6 +29,8 @@ RETRY_SECONDS: Final = 60
 """The longest pause after a failed pass."""
 EARLY_SECONDS: Final = 5.0
 """The shortest time between a pass and one that begins early because many changes wait."""
+STOP_SECONDS: Final = 4.0
+"""How long after SIGTERM the worker ends even if the last pass is not done."""
 QUARANTINE_SECONDS: Final = 24 * 60 * 60
 """How often all changes in quarantine are retried."""
 
@@ -119,15 +121,20 @@ class Worker:
 
 
 def set_on_signals(stop: Event) -> None:
-    """Set the event on SIGTERM or SIGINT, in a separate thread.
+    """Set the event on SIGTERM or SIGINT, and end the process STOP_SECONDS later if it still runs.
 
-    A signal handler runs in the main thread, where `stop.set()` can deadlock with `stop.wait()`.
+    This is done in a separate thread. A signal handler runs in the main thread, which may wait for
+    a silent store, and where `stop.set()` can deadlock with `stop.wait()`. A pass may end at any
+    step: PostgreSQL rolls it back.
     """
     numbers = {signal.SIGTERM, signal.SIGINT}
 
     def listen() -> None:
         signal.sigwait(numbers)
         stop.set()
+        time.sleep(STOP_SECONDS)
+        log.warning("Sync worker ends before its last pass is done: changes wait in Redis.")
+        os._exit(0)
 
     signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     Thread(target=listen, daemon=True).start()

@@ -13,41 +13,56 @@ from psycopg2 import extensions
 from taskapi.config import Settings
 from taskapi.errors import AlreadyRunning
 from taskapi.sync.postgres_errors import RowsRefused, TableLocked, translated
+from taskapi.sync.watch import Watch
 
 log = logging.getLogger("taskapi")
 
 CONNECT_SECONDS: Final = 2
-SILENCE_MS: Final = 20_000
-"""How long sent data may stay unacknowledged before the connection counts as broken."""
+KEEPALIVE: Final[dict[str, Any]] = {
+    "tcp_user_timeout": 20_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+"""A broken network ends a connection after 20 s. The first value is in milliseconds."""
+LOCK_WAIT: Final = "10s"
+"""How long a statement waits for the lock of a table or row."""
 LOCK: Final = 0x7A5C_A911_5E1F
 """The advisory lock for moving data between the stores."""
 ROWS: Final = 2000
 """Rows fetched at once."""
 
-_LOCK: Final = """
+_BEGIN: Final = f"SET LOCAL lock_timeout = '{LOCK_WAIT}'; SELECT pg_backend_pid()"
+_LOCK: Final = f"""
 SET LOCAL lock_timeout = %s;
 SELECT pg_advisory_xact_lock(%s);
-SET LOCAL lock_timeout = 0;
+SET LOCAL lock_timeout = '{LOCK_WAIT}';
 """
 
 
 class Database:
     """One connection. As a context manager it commits at the end, or rolls back after an error.
 
+    Every transaction asks for its isolation level and limits itself, so that the defaults of the
+    database do not matter and a pooler may run each transaction on another server connection.
+
     Raises:
-        DatabaseUnreachable: from every method, when PostgreSQL is away or cannot write.
+        DatabaseUnreachable: from every method, when PostgreSQL is away or silent or cannot write.
         RowsRefused: from every method, for values and references that it refuses.
     """
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         with translated():
             self._connection = psycopg2.connect(
                 settings.database_url,
                 connect_timeout=CONNECT_SECONDS,
-                tcp_user_timeout=SILENCE_MS,
                 client_encoding="utf8",
                 application_name="taskapi",
+                **KEEPALIVE,
             )
+        self._connection.set_session(isolation_level=extensions.ISOLATION_LEVEL_READ_COMMITTED)
+        self._watch = Watch(settings, self._connection)
 
     def __enter__(self) -> Self:
         return self
@@ -59,35 +74,40 @@ class Database:
             if kind is None:
                 self.commit()
         finally:
+            self._watch.close()
             self._connection.close()
+
+    def another(self) -> "Database":
+        """Return a new connection to the same database."""
+        return Database(self._settings)
 
     def execute(self, statement: str, values: tuple[Any, ...] = ()) -> int:
         """Run a statement; return the number of rows that it affected."""
-        with translated(), self._connection.cursor() as cursor:
+        with self._cursor() as cursor:
             cursor.execute(statement, values or None)
             return int(cursor.rowcount)
 
     def rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a small result."""
-        with translated(), self._connection.cursor() as cursor:
+        with self._cursor() as cursor:
             cursor.execute(statement, values or None)
             return cursor.fetchall()
 
     def stream(self, statement: str) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a result of any size; ROWS are fetched at once."""
-        with translated(), self._connection.cursor("stream") as cursor:
-            cursor.itersize = ROWS
-            cursor.execute(statement)
-            yield from cursor
+        self.execute(f"DECLARE stream CURSOR FOR {statement}")
+        while rows := self.rows(f"FETCH {ROWS} FROM stream"):
+            yield from rows
+        self.execute("CLOSE stream")
 
     def copy(self, table: str, columns: str, lines: bytes) -> None:
         """Append rows in COPY's text format, each with its line end."""
-        with translated(), self._connection.cursor() as cursor:
+        with self._cursor() as cursor:
             cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN", BytesIO(lines), 1 << 18)
 
     def commit(self) -> None:
         """Commit the transaction."""
-        with translated():
+        with self._watch.call(), translated():
             self._connection.commit()
 
     @contextmanager
@@ -119,3 +139,12 @@ class Database:
         self.commit()
         level = extensions.ISOLATION_LEVEL_REPEATABLE_READ
         self._connection.set_session(isolation_level=level, readonly=True)
+
+    @contextmanager
+    def _cursor(self) -> Iterator[extensions.cursor]:
+        """Yield a cursor for one watched call, in a transaction that has its limits."""
+        with self._watch.call(), translated(), self._connection.cursor() as cursor:
+            if self._connection.status == extensions.STATUS_READY:
+                cursor.execute(_BEGIN)
+                ((self._watch.pid,),) = cursor.fetchall()
+            yield cursor

@@ -82,14 +82,17 @@ def find(db: Database) -> PostgresState | None:
 def check(db: Database, store: Store) -> Meta:
     """Return the description of Redis if Redis belongs to this PostgreSQL, else fence Redis.
 
+    Redis is fenced only if a second look, over a new connection, finds the same difference.
+
     Raises:
         NotReady: Redis is empty or being restored.
         Fenced: Redis has another installation or history, or PostgreSQL lost data.
     """
-    redis, copy = meta.read(store), find(db)
-    if not redis.epoch or redis.state == State.RESTORING:
-        raise NotReady("Redis is empty or being restored: there is nothing to sync yet.")
-    if why := difference(redis, copy):
+    redis, why = _compare(db, store)
+    if why:
+        with db.another() as other:
+            redis, why = _compare(other, store)
+    if why:
         meta.write(store, state=State.FENCED)
         meta.publish_status(store, {"fenced": why})
         raise Fenced(why)
@@ -97,6 +100,13 @@ def check(db: Database, store: Store) -> Meta:
         meta.write(store, state=State.READY)
         meta.publish_status(store, {"fenced": None})
     return redis
+
+
+def _compare(db: Database, store: Store) -> tuple[Meta, str]:
+    redis, copy = meta.read(store), find(db)
+    if not redis.epoch or redis.state == State.RESTORING:
+        raise NotReady("Redis is empty or being restored: there is nothing to sync yet.")
+    return redis, difference(redis, copy)
 
 
 def has_same_history(redis: Meta, copy: PostgresState) -> bool:

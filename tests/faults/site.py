@@ -35,8 +35,8 @@ class Site:
         self.to_valkey, self.to_postgres = Proxy(self.valkey.port), Proxy(self.postgres.port)
         self.installation = Installation(
             folder,
-            _through(self.to_valkey, self.valkey.url),
-            _through(self.to_postgres, self.postgres.url),
+            through(self.to_valkey, self.valkey.url),
+            through(self.to_postgres, self.postgres.url),
             WEB_CONCURRENCY=str(WORKERS),
             **env,
         ).prepare()
@@ -48,7 +48,7 @@ class Site:
         self.postgres.stop()
 
 
-def _through(proxy: Proxy, url: str) -> str:
+def through(proxy: Proxy, url: str) -> str:
     parts = urlsplit(url)
     return parts._replace(netloc=f"{parts.netloc.rpartition(':')[0]}:{proxy.port}").geturl()
 

@@ -22,6 +22,7 @@ import yaml
 from honcho.environ import parse_procfile
 
 from devserver.servers import free_port
+from sync_worker import STOP_SECONDS
 from taskapi.doctor.ports import health_at
 from tests.client import Api, over_http
 from tests.support import OWNER_PASSWORD, ROOT, Installation, eventually
@@ -111,7 +112,7 @@ def test_the_unit_starts_what_the_procfile_does(name: str) -> None:
     text = (ROOT / f"deploy/systemd/taskapi-{name}.service").read_text()
     settings = dict(re.findall(r"(?m)^(\w+)=(.*)$", text))
     assert settings["ExecStart"] == f"/opt/taskapi/.venv/bin/{PROCFILE[name]}"
-    assert int(settings["TimeoutStopSec"]) > 30
+    assert int(settings["TimeoutStopSec"]) > {"web": 30, "sync": STOP_SECONDS}[name]
     assert "OWNER_PASSWORD" not in text
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from taskapi.errors import DatabaseUnreachable, Unavailable
-from taskapi.sync.postgres import Database
+from taskapi.sync.postgres import LOCK_WAIT, Database
 
 LOCK_TIMEOUT: Final = "5s"
 """How long a migration waits for the readers and writers of a table."""
@@ -59,7 +59,7 @@ def migrate(db: Database) -> None:
     for number in range(current + 1, NEWEST + 1):
         db.execute(FILES[number].read_text())
         db.execute("INSERT INTO migrations VALUES (%s) ON CONFLICT DO NOTHING", (number,))
-    db.execute("SET LOCAL lock_timeout = 0")
+    db.execute(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'")
 
 
 def index_searches(db: Database) -> None:
@@ -73,7 +73,7 @@ def index_searches(db: Database) -> None:
     except DatabaseUnreachable:
         db.execute("ROLLBACK TO search")
         log.info("Searches use no index: pg_trgm is not available.")
-    db.execute("SET LOCAL lock_timeout = 0")
+    db.execute(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'")
 
 
 def require_known(db: Database) -> None:

@@ -4,6 +4,7 @@ from tests.faults.mutants import Mutant
 
 SHARED = "taskapi/sync/shared_connection.py"
 SILENT = "faults/test_silent_postgres.py"
+HALF_OPEN = "faults/test_half_open.py"
 
 MUTANTS = [
     Mutant(
@@ -68,5 +69,55 @@ MUTANTS = [
         "AND last_version >= %s",
         "AND %s >= 0",
         "api/test_search.py::test_a_postgresql_that_was_set_back_or_is_another_one_is_not_believed",
+    ),
+    Mutant(
+        "passes ask for their isolation level",
+        "taskapi/sync/postgres.py",
+        "self._connection.set_session(isolation_level=extensions.ISOLATION_LEVEL_READ_COMMITTED)",
+        "pass",
+        "faults/test_isolation.py::"
+        "test_a_pass_that_waited_for_another_one_sees_what_that_one_wrote",
+    ),
+    Mutant(
+        "a fence needs two looks",
+        "taskapi/sync/state.py",
+        "redis, why = _compare(other, store)",
+        "pass",
+        "faults/test_isolation.py::test_a_fence_needs_a_second_look_over_another_connection",
+    ),
+    Mutant(
+        "a silent call is broken",
+        "taskapi/sync/watch.py",
+        "if quiet_seconds > SILENT_SECONDS:",
+        "if quiet_seconds > SILENT_SECONDS + 6:",
+        f"{HALF_OPEN}::test_a_call_that_never_returns_is_broken",
+    ),
+    Mutant(
+        "a backend that waits for the client does not work",
+        "taskapi/sync/watch.py",
+        "AND wait_event_type IS DISTINCT FROM 'Client'",
+        "AND clock_timestamp() < query_start + interval '6 s'",
+        f"{HALF_OPEN}::test_a_call_that_never_returns_is_broken",
+    ),
+    Mutant(
+        "a call that PostgreSQL works on goes on",
+        "taskapi/sync/watch.py",
+        "if quiet_seconds > QUIET_SECONDS and self._is_working():",
+        "if False:",
+        f"{HALF_OPEN}::test_a_call_that_postgresql_works_on_is_not_broken",
+    ),
+    Mutant(
+        "SIGTERM ends the worker in time",
+        "sync_worker.py",
+        "        os._exit(0)\n",
+        "",
+        f"{HALF_OPEN}::test_the_worker_obeys_sigterm_though_its_connection_is_half_open",
+    ),
+    Mutant(
+        "no statement waits long for a lock",
+        "taskapi/sync/postgres.py",
+        'LOCK_WAIT: Final = "10s"',
+        'LOCK_WAIT: Final = "20s"',
+        f"{HALF_OPEN}::test_an_action_waits_for_a_lock_at_most_10_seconds",
     ),
 ]

@@ -1,0 +1,181 @@
+"""A connection to PostgreSQL that never answers again: it is broken, and SIGTERM is obeyed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from devserver.servers import Postgres, Valkey
+from taskapi.errors import DatabaseUnreachable
+from taskapi.sync import shared_connection, watch
+from taskapi.sync.postgres import Database
+from tests.api.factories import new_group, refused
+from tests.faults.checks import settle
+from tests.faults.postgres_faults import frozen, locked
+from tests.faults.proxy import Loss, Proxy
+from tests.faults.site import through
+from tests.stores import dirty, sql
+from tests.support import ROOT, Installation, eventually
+
+STOP_SECONDS = 5
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    with Postgres(tmp_path_factory.mktemp("half-open"), options=["fsync=off"]) as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(postgres: Postgres) -> Iterator[Proxy]:
+    with contextlib.closing(Proxy(postgres.port)) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def half_open(tmp_path: Path, valkey: Valkey, postgres: Postgres, proxy: Proxy) -> Installation:
+    """An installation whose connections go through a proxy."""
+    url = through(proxy, postgres.url)
+    return Installation(tmp_path, valkey.url, url, SYNC_INTERVAL="1s").prepare()
+
+
+@pytest.fixture
+def quick_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(watch, "QUIET_SECONDS", 0.2)
+    monkeypatch.setattr(watch, "SILENT_SECONDS", 0.8)
+
+
+def test_silence_is_noticed_within_30_seconds() -> None:
+    longest = watch.SILENT_SECONDS + watch.LOOK_SECONDS + shared_connection.ANSWER_SECONDS
+    assert watch.QUIET_SECONDS < watch.SILENT_SECONDS
+    assert longest < 30
+
+
+@pytest.mark.usefixtures("quick_watch")
+@pytest.mark.parametrize("words", [b"SELECT 42", b"COPY new_users", b"COMMIT"])
+def test_a_call_that_never_returns_is_broken(
+    half_open: Installation, proxy: Proxy, words: bytes
+) -> None:
+    began = time.monotonic()
+    with pytest.raises(DatabaseUnreachable):
+        make_calls(half_open, proxy, words)
+    assert proxy.has_lost
+    assert time.monotonic() - began < 4
+
+
+def make_calls(half_open: Installation, proxy: Proxy, lost: bytes) -> None:
+    with Database(half_open.settings) as database:
+        database.execute("CREATE TEMP TABLE new_users (id bigint)")
+        proxy.lose(lost, Loss.SILENCE)
+        database.rows("SELECT 42")
+        database.copy("new_users", "id", b"1\n")
+
+
+@pytest.mark.usefixtures("quick_watch")
+def test_a_call_to_a_frozen_server_is_broken(half_open: Installation, postgres: Postgres) -> None:
+    with (
+        pytest.raises(DatabaseUnreachable),
+        Database(half_open.settings) as database,
+        frozen(postgres),
+    ):
+        database.rows("SELECT 1")
+
+
+@pytest.mark.usefixtures("quick_watch")
+def test_a_call_that_postgresql_works_on_is_not_broken(half_open: Installation) -> None:
+    with Database(half_open.settings) as database:
+        assert database.rows("SELECT 'done' FROM pg_sleep(2.5)") == [("done",)]
+
+
+@pytest.mark.usefixtures("quick_watch")
+def test_a_pass_that_a_half_open_connection_holds_up_fails_and_loses_nothing(
+    half_open: Installation, proxy: Proxy
+) -> None:
+    api = half_open.client()
+    for words in (b"INSERT INTO groups", b"COMMIT"):
+        new_group(api)
+        proxy.lose(words, Loss.SILENCE)
+        with pytest.raises(DatabaseUnreachable):
+            half_open.sync()
+        settle(half_open)
+        assert not dirty(half_open)
+
+
+@contextlib.contextmanager
+def worker(installation: Installation) -> Iterator[subprocess.Popen[bytes]]:
+    env = {"PATH": os.environ["PATH"], **installation.env}
+    with subprocess.Popen([sys.executable, "sync_worker.py"], cwd=ROOT, env=env) as process:
+        try:
+            eventually(lambda: not dirty(installation))
+            yield process
+        finally:
+            process.kill()
+
+
+def waits_for_a_lock(installation: Installation) -> bool:
+    question = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    return bool(sql(installation, question)[0][0])
+
+
+def check_it_obeys(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(STOP_SECONDS) == 0
+
+
+@pytest.mark.parametrize("is_frozen", [False, True], ids=["locked", "frozen"])
+def test_the_worker_obeys_sigterm_while_postgresql_keeps_it_waiting(
+    half_open: Installation, postgres: Postgres, is_frozen: bool
+) -> None:
+    new_group(half_open.client())
+    with worker(half_open) as process, locked(half_open, "groups"):
+        new_group(half_open.client())
+        eventually(lambda: waits_for_a_lock(half_open))
+        with frozen(postgres) if is_frozen else contextlib.nullcontext():
+            check_it_obeys(process)
+    settle(half_open)
+    assert not dirty(half_open)
+
+
+def test_the_worker_obeys_sigterm_though_its_connection_is_half_open(
+    half_open: Installation, proxy: Proxy
+) -> None:
+    new_group(half_open.client())
+    with worker(half_open) as process:
+        proxy.lose(b"INSERT INTO groups", Loss.SILENCE)
+        new_group(half_open.client())
+        eventually(lambda: proxy.has_lost)
+        check_it_obeys(process)
+    settle(half_open)
+    assert not dirty(half_open)
+
+
+def test_the_worker_notices_silence_within_30_seconds(
+    half_open: Installation, proxy: Proxy
+) -> None:
+    new_group(half_open.client())
+    with worker(half_open):
+        proxy.lose(b"INSERT INTO groups", Loss.SILENCE)
+        new_group(half_open.client())
+        eventually(lambda: proxy.has_lost)
+        eventually(lambda: not dirty(half_open), 30)
+
+
+def test_an_action_waits_for_a_lock_at_most_10_seconds(half_open: Installation) -> None:
+    api = half_open.client()
+    new_group(api)
+    with locked(half_open, "groups"):
+        began = time.monotonic()
+        answer = api("POST", "/admin/sync", by="owner")
+        refused(answer, 503)
+        assert "holds a lock in PostgreSQL" in answer.json["error"]
+        assert time.monotonic() - began < 14
+    settle(half_open)
