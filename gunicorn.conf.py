@@ -60,3 +60,12 @@ def pre_fork(_server, _worker):
 
 def post_fork(_server, _worker):
     _start_turn.release()
+
+
+def post_worker_init(worker):
+    worker.wsgi.extensions["taskapi"].watch.start()
+
+
+def worker_exit(_server, worker):
+    if worker.wsgi:
+        worker.wsgi.extensions["taskapi"].watch.stop()

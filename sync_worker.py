@@ -22,6 +22,7 @@ from taskapi.config import ConfigError, Settings, load
 from taskapi.errors import Stale, TaskApiError
 from taskapi.store import changes, meta, quarantine, server
 from taskapi.sync import bootstrap, status, sync_pass
+from taskapi.sync.start_check import Watch
 
 log = logging.getLogger("taskapi")
 
@@ -46,18 +47,21 @@ class Worker:
         self._schedule = schedule.Scheduler()
         self._is_prepared = False
         self._failures = 0
-        self._server_run = ""
+        self._opened = ""
         self._release_at = self._early_at = 0.0
 
     def run(self) -> None:
         """Run passes until `stop` is set, then a last one."""
         Thread(target=self._publish_heartbeats, daemon=True).start()
+        watch = Watch(self._settings, self._store)
+        watch.start()
         self.sync()
         while not self.stop.wait(min(status.HEARTBEAT_SECONDS, self._schedule.idle_seconds or 0)):
             if self.is_due():
                 self.sync()
             self._schedule.run_pending()
         self.sync()
+        watch.stop()
 
     def _publish_heartbeats(self) -> None:
         """Publish heartbeats until `stop` is set, also while a pass runs."""
@@ -77,7 +81,7 @@ class Worker:
             redis = meta.read(self._store)
             if self._failures:
                 return False
-            if redis.run != self._server_run or not bootstrap.is_ready(self._store):
+            if redis.opened != self._opened or not bootstrap.is_ready(self._store):
                 return True
             waiting = changes.size_above(self._store, redis.synced)
             return self._clock() >= self._early_at and waiting >= self._settings.sync_max_pending
@@ -105,11 +109,11 @@ class Worker:
         if not (self._is_prepared and bootstrap.is_ready(self._store)):
             bootstrap.prepare(self._settings, self._store)
             self._is_prepared = True
-        self._server_run = meta.read(self._store).run
         if self._clock() >= self._release_at:
             quarantine.release(self._store)
             self._release_at = self._clock() + QUARANTINE_SECONDS
         sync_pass.run(self._settings, self._store)
+        self._opened = meta.read(self._store).opened
 
     def _report_failure(self, error: Exception) -> None:
         is_expected = isinstance(error, TaskApiError | Stale)

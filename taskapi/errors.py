@@ -98,6 +98,10 @@ class StoreUnreachable(Unavailable):
     code = "redis_unreachable"
 
 
+class WritesRefused(StoreUnreachable):
+    """Redis serves reads only."""
+
+
 class StoreFull(Unavailable):
     """Redis has no memory for writes."""
 
@@ -134,3 +138,7 @@ class Stale(Exception):
 
 class NewEpoch(Stale):
     """The store was restored since this request started."""
+
+
+class Unchecked(Stale):
+    """Redis was started, and whether it lost changes is not known yet."""

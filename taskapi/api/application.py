@@ -28,12 +28,14 @@ from taskapi.api import (
 from taskapi.api.contract import CONTRACTS, View, call
 from taskapi.api.requests import EntityId
 from taskapi.config import Settings
-from taskapi.errors import NewEpoch, Stale, Unavailable
+from taskapi.errors import NewEpoch, NotReady, Stale, Unavailable, Unchecked
 from taskapi.store.connection import Store
 
 RETRY_SECONDS: Final = 2.0
 PAUSES_SECONDS: Final = (0.001, 0.05)
 """The first and the longest pause between two tries."""
+BUSY: Final = "Too many changes of the same things at once: try again."
+UNCHECKED: Final = "Redis was started, and is being checked before it takes changes: try again."
 CORS_REQUEST_HEADERS: Final = (
     *("Authorization", "Content-Type", "If-Match", "If-None-Match"),
     *("X-Request-ID", "X-Owner-Password"),
@@ -115,20 +117,29 @@ class TaskApi(Flask):
         """Authenticate the request and run its view.
 
         If data that the view read changes before its commit, nothing is written. Authentication and
-        view then run again after a random pause, for up to RETRY_SECONDS.
+        view then run again after a random pause, for up to RETRY_SECONDS; also if the commit has to
+        wait for the check of a Redis that was started.
         """
         request = request_ctx.request
         deadline, pause = time.monotonic() + RETRY_SECONDS, PAUSES_SECONDS[0]
-        new_epochs = 0
+        new_epochs, is_checking = 0, False
         while time.monotonic() < deadline and new_epochs < 2:
             try:
                 entities = authentication.authenticate(self.authenticator, request)
                 return call(view, entities, request.view_args or {})
+            except Unchecked:
+                is_checking = True
+                services.services().watch.wake()
+                time.sleep(PAUSES_SECONDS[1])
+            except NotReady:
+                if not is_checking:
+                    raise
+                time.sleep(PAUSES_SECONDS[1])  # the check puts back what Redis lost
             except Stale as error:
                 new_epochs += isinstance(error, NewEpoch)
                 time.sleep(random.uniform(0, pause))
                 pause = min(2 * pause, PAUSES_SECONDS[1])
-        raise Unavailable("Too many changes of the same things at once: try again.", code="busy")
+        raise NotReady(UNCHECKED) if is_checking else Unavailable(BUSY, code="busy")
 
 
 def _begin() -> None:

@@ -8,22 +8,25 @@ from taskapi.config import Settings
 from taskapi.store.connection import Store
 from taskapi.sync.search import Index
 from taskapi.sync.shared_connection import SharedConnection
+from taskapi.sync.start_check import Watch
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The settings, Redis, PostgreSQL, and PostgreSQL as a search index."""
+    """The settings, Redis, PostgreSQL, its search index, and the watch over starts of Redis."""
 
     settings: Settings
     store: Store
     postgres: SharedConnection
     index: Index
+    watch: Watch
 
 
 def install(app: Flask, settings: Settings, store: Store) -> None:
     """Create the shared objects of an application."""
     postgres = SharedConnection(settings)
-    app.extensions["taskapi"] = Services(settings, store, postgres, Index(postgres))
+    watch = Watch(settings, store)
+    app.extensions["taskapi"] = Services(settings, store, postgres, Index(postgres), watch)
 
 
 def services() -> Services:

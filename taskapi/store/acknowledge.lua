@@ -6,16 +6,16 @@
 --
 -- KEYS[1]  meta
 -- ARGV[1]  JSON: root        prefix of all keys
---                epoch, run  of the pass
+--                epoch, opened  as the pass read them
 --                last        the version up to which PostgreSQL has everything
 --                skip        how many marks the batches before this one kept
 --                limit       how many marks to look at, at most
 -- Result   {1 if more follows, how many marks were kept}, or {-1} if the store was restored or
 --          restarted since the pass read it
 local q = cjson.decode(ARGV[1])
-local epoch, run, version, synced =
-  unpack(redis.call('HMGET', KEYS[1], 'epoch', 'run', 'version', 'synced'))
-if epoch ~= q.epoch or (run or '') ~= q.run then return { -1 } end
+local epoch, opened, version, synced =
+  unpack(redis.call('HMGET', KEYS[1], 'epoch', 'opened', 'version', 'synced'))
+if epoch ~= q.epoch or opened ~= q.opened then return { -1 } end
 local dirty, tombstones, quarantine = q.root .. 'dirty', q.root .. 'tombs', q.root .. 'quarantine'
 local pin = redis.call('GET', q.root .. 'pin')
 local last = pin and tonumber(pin) < tonumber(q.last) and pin or q.last

@@ -123,7 +123,12 @@ def acknowledge(store: Store, redis: Meta, last: str) -> None:
         NewEpoch: the store was restored or restarted since `redis` was read; no more marks are
             removed.
     """
-    query = {"root": store.keys.root, "epoch": str(redis.epoch), "run": redis.run, "last": last}
+    query = {
+        "root": store.keys.root,
+        "epoch": str(redis.epoch),
+        "opened": redis.opened,
+        "last": last,
+    }
     follows, kept = 1, 0
     while follows:
         step = {**query, "skip": kept, "limit": CHUNK}

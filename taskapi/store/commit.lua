@@ -2,6 +2,7 @@
 --
 -- KEYS[1]  meta
 -- ARGV     epoch       the epoch that the request read first
+--          run         run id of the connected server
 --          op, number  field of meta with the last operation of this thread; the number of this one
 --          next        field of meta that counts the ids of the created kind, or empty
 --          guards      number of guards, and for each: key, field, condition on that hash field:
@@ -10,11 +11,12 @@
 --                      placeholder: i the new id, v the version, t the time, 0 to 5 the new id's
 --                      score in that bucket
 -- Result   "OK <id> <version> <time>", or why nothing was written: NOEPOCH empty store, RESTORING
---          or FENCED no writes now, EPOCH restored since, STALE this thread has done a later
---          operation, CONFLICT a guard does not hold
+--          or FENCED no writes now, STALE this thread has done a later operation, EPOCH restored
+--          since, CHECKING closed since a start of the server, CONFLICT a guard does not hold
 local meta = KEYS[1]
-local read_epoch, op, number, next_field = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local GUARDS = 6 -- where they begin
+local read_epoch, run, op, number, next_field = unpack(ARGV, 1, 5)
+number = tonumber(number)
+local GUARDS = 7 -- where they begin
 local COMMANDS = GUARDS + 3 * tonumber(ARGV[GUARDS - 1])
 local BUCKET = 2 ^ 50
 
@@ -55,7 +57,8 @@ local function require_types()
   end
 end
 
-local epoch, state, last, done = unpack(redis.call('HMGET', meta, 'epoch', 'state', 'version', op))
+local epoch, state, opened, last, done =
+  unpack(redis.call('HMGET', meta, 'epoch', 'state', 'opened', 'version', op))
 if not epoch then return 'NOEPOCH' end
 if state ~= 'ready' then return string.upper(state) end
 if done then
@@ -64,6 +67,7 @@ if done then
   if tonumber(n) > number then return 'STALE' end
 end
 if epoch ~= read_epoch then return 'EPOCH' end
+if opened ~= run then return 'CHECKING' end
 for i = GUARDS, COMMANDS - 1, 3 do
   if not holds(ARGV[i], ARGV[i + 1], ARGV[i + 2]) then return 'CONFLICT' end
 end
@@ -90,5 +94,5 @@ while at < #ARGV do
   at = last + 1
 end
 local result = 'OK ' .. values.i .. ' ' .. version .. ' ' .. values.t
-redis.call('HSET', meta, 'version', version, op, ARGV[3] .. ' ' .. result)
+redis.call('HSET', meta, 'version', version, op, ARGV[4] .. ' ' .. result)
 return result

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Final, NamedTuple
 
-from taskapi.errors import Damaged, NewEpoch, NotReady, Stale, Unavailable
+from taskapi.errors import Damaged, NewEpoch, NotReady, Stale, Unavailable, Unchecked
 from taskapi.store import codec, scripts
 from taskapi.store.codec import NEW_ID, NEW_VERSION, NOW, Entity
 from taskapi.store.indexes import Write, merged, reindex
@@ -129,6 +129,7 @@ class Commit:
             VersionMismatch: If-Match does not name the current version.
             Stale: data that was read has changed; nothing was written: read and decide again.
             NewEpoch: the store was restored; nothing was written.
+            Unchecked: Redis was started since; nothing was written: wait until it is checked.
             NotReady: the store takes no writes now; nothing was written.
             Damaged: a key has the wrong type; nothing was written.
         Unavailable: Redis does not answer; the changes may or may not be written.
@@ -144,12 +145,16 @@ class Commit:
         if word != "OK":
             refusal, *message = _REFUSALS[word]
             raise refusal(*message)
-        return Stamp(*stamp)
+        result = Stamp(*stamp)
+        ids = {self._created: int(result.id)} if self._created else {}
+        connection.issued.note(int(result.version), ids)
+        return result
 
     def _arguments(self) -> Iterator[str | int]:
         """Yield the arguments of `commit.lua`."""
         connection = self._session.connection
-        yield from (self._session.epoch, connection.operation_field, connection.next_number())
+        yield from (self._session.epoch, connection.run_id)
+        yield from (connection.operation_field, connection.next_number())
         yield f"next:{self._created}" if self._created else ""
         yield len(self._guards)
         yield from chain.from_iterable(self._guards)
@@ -179,6 +184,7 @@ class Commit:
 _REFUSALS: Final[dict[str, tuple[type[Exception], ...] | tuple[type[Exception], str]]] = {
     "CONFLICT": (Stale,),
     "EPOCH": (NewEpoch,),
+    "CHECKING": (Unchecked,),
     "NOEPOCH": (NotReady, "The store is empty: it will be restored in a moment."),
     "RESTORING": (NotReady, "The store is being restored: try again in a few seconds."),
     "FENCED": (

@@ -4,7 +4,7 @@ import itertools
 import secrets
 import threading
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import redis
 from hiredis import pack_command
@@ -12,9 +12,10 @@ from redis import exceptions as driver
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from taskapi.errors import Damaged, StoreFull, StoreUnreachable, TaskApiError
+from taskapi.errors import Damaged, StoreFull, StoreUnreachable, TaskApiError, WritesRefused
+from taskapi.store.issued import Issued
 from taskapi.store.keys import Keys
-from taskapi.store.scripts import CHECK_SERVER, SET_FIELDS, SOURCES
+from taskapi.store.scripts import CLOSE_WRITES, SOURCES
 
 Command = tuple[Any, ...]
 CONNECT_SECONDS: Final = 0.4
@@ -25,8 +26,10 @@ WORKER_REPLY_SECONDS: Final = 30.0
 REFUSALS: Final[dict[str, tuple[type[TaskApiError], str]]] = {
     "OOM": (StoreFull, "Redis has no memory left: free some or raise maxmemory, then try again."),
     "LOADING": (StoreUnreachable, "Redis is loading its data: try again in a moment."),
-    "MISCONF": (StoreUnreachable, "Redis cannot write to its disk and refuses changes."),
-    "READONLY": (StoreUnreachable, "Redis is a read-only replica and refuses changes."),
+    "MISCONF": (WritesRefused, "Redis cannot write to its disk and refuses changes."),
+    "READONLY": (WritesRefused, "Redis is a read-only replica and refuses changes."),
+    "NOREPLICAS": (WritesRefused, "Redis has too few replicas and refuses changes."),
+    "MOVED": (StoreUnreachable, "Another node of the Redis cluster has the data."),
     "MASTERDOWN": (StoreUnreachable, "Redis lost its primary and refuses to serve."),
     "CLUSTERDOWN": (StoreUnreachable, "The Redis cluster is down."),
     "TRYAGAIN": (StoreUnreachable, "The Redis cluster is being reorganised: try again."),
@@ -37,32 +40,14 @@ REFUSALS: Final[dict[str, tuple[type[TaskApiError], str]]] = {
     "WRONGTYPE": (Damaged, "a key has the wrong type"),
 }
 """First word of an error that Redis answers -> the domain error."""
-SKIPPED_IDS: Final = 10_000
-SKIPPED_VERSIONS: Final = 10_000_000
-"""How many to skip if Redis may have lost the last ones issued; versions are microseconds."""
-FSYNC_MS: Final = 1500
-"""Redis with appendfsync everysec writes to the disk within this time."""
+ELSEWHERE: Final = {"READONLY", "NOREPLICAS", "MASTERDOWN", "MOVED"}
+"""Errors that may mean that the primary is another server now."""
 UNREACHABLE: Final = "Redis does not answer: try again in a moment."
-
-
-class ServerRun(NamedTuple):
-    """One start of one Redis server.
-
-    Attributes:
-        run_id: the server's own id of this start.
-        is_safe: the server keeps on disk everything that it acknowledges.
-    """
-
-    run_id: str
-    is_safe: bool
-
-    def __str__(self) -> str:
-        return f"{self.run_id} {'safe' if self.is_safe else 'unsafe'}"
 
 
 def refusal(error: driver.RedisError) -> Exception:
     """Return the domain error for what Redis answered, or the error itself."""
-    word = getattr(error, "status_code", None) or str(error).split(" ", 1)[0]
+    word = _word(error)
     if word in REFUSALS:
         kind, sentence = REFUSALS[word]
         return kind(sentence)
@@ -70,18 +55,25 @@ def refusal(error: driver.RedisError) -> Exception:
     return StoreUnreachable(UNREACHABLE) if is_outage else error
 
 
+def _word(error: driver.RedisError) -> str:
+    """Return the first word of an error that Redis answers."""
+    return getattr(error, "status_code", None) or str(error).split(" ", 1)[0]
+
+
 class Connection:
     """A connection that only one thread uses, with numbered operations.
 
     Attributes:
-        server_run: the start of the connected server; empty before the first connection.
+        run_id: names the start of the connected server; empty before the first connection.
+        issued: what this process has seen issued.
         operation_field: the field of meta that holds this thread's last operation.
     """
 
     def __init__(
         self, store: "Store", process: str, thread: int, pool: redis.ConnectionPool
     ) -> None:
-        self.server_run, self._meta = "", store.keys.meta
+        self.run_id, self.issued = "", store.issued
+        self._store, self._generation = store, store.generation
         self._socket: Any = pool.connection_class(**pool.connection_kwargs)
         if not store.read_only:
             self._socket.register_connect_callback(self._check_server)
@@ -95,8 +87,9 @@ class Connection:
     def execute(self, *commands: Command, seconds: float | None = None) -> list[Any]:
         """Send commands in one round trip and return their replies.
 
-        After a broken connection the commands are sent once more, so they must be repeatable:
-        reads, and commits, which have an operation number.
+        After a broken connection, or if the server is not the primary, the commands are sent once
+        more over a new connection, so they must be repeatable: reads, and commits, which have an
+        operation number.
 
         Args:
             seconds: timeout of each reply, if it is longer than usual.
@@ -104,6 +97,9 @@ class Connection:
         Raises:
             StoreUnreachable, StoreFull: Redis cannot serve now.
         """
+        if self._generation != self._store.generation:
+            self._generation = self._store.generation
+            self.close()
         try:
             replies = self._exchange(commands, seconds)
         except (driver.ConnectionError, driver.TimeoutError) as error:
@@ -111,6 +107,10 @@ class Connection:
                 raise refusal(error) from error
             replies = self._retry(commands, seconds)
         if any(isinstance(reply, driver.NoScriptError) for reply in replies):
+            replies = self._retry([_with_source(command) for command in commands], seconds)
+        if any(map(_is_elsewhere, replies)):
+            self._store.reconnect()
+            self.close()
             replies = self._retry([_with_source(command) for command in commands], seconds)
         for reply in replies:
             if isinstance(reply, driver.RedisError):
@@ -143,17 +143,14 @@ class Connection:
             raise error
 
     def _check_server(self, connection: Any) -> None:
-        """First of all, skip ids and versions if the server may have lost the last ones."""
+        """First of all, close the store for writes if it is open for another start of a server."""
         try:
-            run = self._ask_server_run()
-            self.server_run = str(run)
-            safety = "safe" if run.is_safe else "unsafe"
-            skips = (SKIPPED_IDS, SKIPPED_VERSIONS)
-            check = ("EVAL", SOURCES[CHECK_SERVER], 1, self._meta, run.run_id, safety, *skips)
-            if self._call(*check) == b"WAIT":
-                self._socket.send_command("WAITAOF", 1, 0, FSYNC_MS)
-                self._reply(timeout=2 * FSYNC_MS / 1000)  # an error if there is no append-only file
-                self._call("EVAL", SOURCES[SET_FIELDS], 1, self._meta, "run", self.server_run)
+            self.run_id = value_of(self._call("INFO", "server").decode(), "run_id")
+            self._generation = self._store.meet(self.run_id)
+            meta = self._store.keys.meta
+            opened = self._call("HGET", meta, "opened")
+            if opened is not None and opened.decode() != self.run_id:
+                self._call("EVAL", SOURCES[CLOSE_WRITES], 1, meta, self.run_id)
         except (driver.ConnectionError, driver.TimeoutError):
             connection.disconnect()
             raise
@@ -161,26 +158,19 @@ class Connection:
             connection.disconnect()
             raise refusal(error) from error
 
-    def _ask_server_run(self) -> ServerRun:
-        info = self._call("INFO", "server", "persistence", "replication").decode()
-        self._socket.send_command("CONFIG", "GET", "appendfsync")
-        is_always = self._reply() == [b"appendfsync", b"always"]  # an error if CONFIG is forbidden
-        return ServerRun(value_of(info, "run_id"), is_always and _is_durable(info))
-
     def _call(self, *command: Any) -> Any:
         """Send one command and return its reply; raises the driver's error if Redis answers one."""
         self._socket.send_command(*command)
         return self._socket.read_response()
 
 
-def _is_durable(info: str) -> bool:
-    """Return whether the server has all its writes on disk; a former replica may lack the last."""
-    return value_of(info, "aof_enabled") == "1" and value_of(info, "second_repl_offset") == "-1"
-
-
 def value_of(info: str, name: str) -> str:
     """Return a value from the reply to INFO; empty if there is none of that name."""
     return info.partition(f"\n{name}:")[2].partition("\r")[0]
+
+
+def _is_elsewhere(reply: Any) -> bool:
+    return isinstance(reply, driver.RedisError) and _word(reply) in ELSEWHERE
 
 
 def _with_source(command: Command) -> Command:
@@ -193,7 +183,12 @@ class Store:
     """An installation's Redis: its keys, and a connection for each thread that uses it.
 
     A read-only store does not check the server when it connects, so it leaves nothing in Redis. It
-    must not write: the server might issue lost ids and versions again.
+    cannot commit.
+
+    Attributes:
+        process: a random name of this process.
+        issued: what this process has seen issued.
+        generation: grows when all connections have to be opened again.
     """
 
     def __init__(
@@ -205,7 +200,8 @@ class Store:
         read_only: bool = False,
     ) -> None:
         self.keys, self.read_only = Keys(prefix), read_only
-        self._process = secrets.token_hex(6)
+        self.process, self.issued = secrets.token_hex(6), Issued()
+        self.generation, self._run_id = 0, ""
         self._threads = itertools.count(1)
         self._local = threading.local()
         self._pool = redis.ConnectionPool.from_url(
@@ -217,11 +213,26 @@ class Store:
             socket_timeout=reply_seconds,
         )
 
+    def reconnect(self) -> None:
+        """Let each thread connect again before its next command: the primary may have moved."""
+        self.generation += 1
+
+    def meet(self, run_id: str) -> int:
+        """Note the server of a new connection; if it is another one, all threads connect again.
+
+        Returns:
+            The generation of this connection.
+        """
+        if run_id != self._run_id:
+            self._run_id = run_id
+            self.reconnect()
+        return self.generation
+
     @property
     def connection(self) -> Connection:
         """The connection of this thread, made on first use."""
         known: Connection | None = getattr(self._local, "connection", None)
         if known is None:
             thread = next(self._threads)
-            known = self._local.connection = Connection(self, self._process, thread, self._pool)
+            known = self._local.connection = Connection(self, self.process, thread, self._pool)
         return known

@@ -7,9 +7,9 @@ many entities and spell the names themselves.
 |------------------|--------|----------------------------------------------------------------------|
 | meta             | hash   | epoch, state, installation, version (last issued), next:<k> (last id |
 |                  |        | issued), op:<process>.<thread> (result of its last operation),       |
-|                  |        | synced (PostgreSQL has everything up to this version), run (the      |
-|                  |        | start of the server checked last), raised (the start for which ids   |
-|                  |        | were skipped), loader and loaded (token and batch of a restore)      |
+|                  |        | synced (PostgreSQL has everything up to this version), opened (the   |
+|                  |        | start of the server that takes writes), confirmed (the start that    |
+|                  |        | PostgreSQL knows), loader and loaded (token and batch of a restore)  |
 | user:<id>        | hash   | json (the answer's object), version, administers (group ids)         |
 | group:<id>       | hash   | json, version                                                        |
 | task:<id>        | hash   | json, version                                                        |
@@ -28,6 +28,7 @@ many entities and spell the names themselves.
 | tombs            | zset   | tombstone <k>:<id> -> version, until PostgreSQL has the delete       |
 | quarantine       | hash   | <k>:<id> -> refused change: version, SQLSTATE, reason, time          |
 | sync             | hash   | status fields that the worker publishes                              |
+| processes        | hash   | process -> what it has seen issued; see `open_writes.lua`            |
 | pin              | string | marks above this version stay for a running backup; expires          |
 | closing:<k>:<id> | hash   | exists while a user or group is closed for writes to tasks; expires  |
 | failures:<digest>| string | failed log-ins of an account and address, or of an address; expires  |
@@ -66,7 +67,7 @@ class Keys:
         self.emails, self.names, self.full_names = p + "emails", p + "names", p + "full_names"
         self.users, self.groups, self.tasks = p + "users", p + "groups", p + "tasks"
         self.dirty, self.tombstones, self.counts = p + "dirty", p + "tombs", p + "counts"
-        self.quarantine = p + "quarantine"
+        self.quarantine, self.processes = p + "quarantine", p + "processes"
 
     def entity(self, kind: Kind, key_id: int | str) -> str:
         return f"{self.root}{kind.noun}:{key_id}"

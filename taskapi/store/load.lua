@@ -8,7 +8,7 @@
 local state, loader, done = unpack(redis.call('HMGET', KEYS[1], 'state', 'loader', 'loaded'))
 if loader ~= ARGV[1] then return 'LOST' end
 if tonumber(done) >= tonumber(ARGV[2]) then return 'OK' end
-if state ~= 'restoring' then return 'LOST' end
+if state ~= 'restoring' or tonumber(done) + 1 < tonumber(ARGV[2]) then return 'LOST' end
 redis.call('HSET', KEYS[1], 'loaded', ARGV[2])
 for _, command in ipairs(cjson.decode(ARGV[3])) do redis.call(unpack(command)) end
 return 'OK'

@@ -30,12 +30,11 @@ class Loader:
 
     def block_clients(self) -> None:
         """Refuse the reads and writes of all clients."""
-        run = self._store.connection.server_run
-        meta.write(self._store, state=State.RESTORING, loader=self._token, loaded="0", run=run)
+        meta.write(self._store, state=State.RESTORING, loader=self._token, loaded="0")
 
     def clear(self) -> None:
         """Delete all entities, indexes and marks; keep the store's description and status."""
-        kept = {self._keys.meta.encode(), self._keys.sync.encode()}
+        kept = {key.encode() for key in (self._keys.meta, self._keys.sync, self._keys.processes)}
         cursor = b"0"
         while True:
             scan = ("SCAN", cursor, "MATCH", _escaped(self._keys.root) + "*", "COUNT", SCAN)

@@ -10,14 +10,18 @@ from taskapi.store import scripts
 from taskapi.store.connection import Command, Store
 from taskapi.store.keys import Kind
 
-_FIELDS: Final = ("epoch", "state", "installation", "run", "version", "synced")
+_FIELDS: Final = ("epoch", "state", "installation", "opened", "confirmed", "version", "synced")
 _NEXT: Final = tuple(f"next:{kind}" for kind in Kind)
 
 
 class State(StrEnum):
-    """READY serves reads and writes, FENCED only reads, RESTORING neither."""
+    """READY serves reads and writes, CHECKING and FENCED only reads, RESTORING neither.
+
+    A store is CHECKING, which is not stored, if it is READY but not open for writes.
+    """
 
     READY = "ready"
+    CHECKING = "checking"
     RESTORING = "restoring"
     FENCED = "fenced"
 
@@ -27,7 +31,8 @@ class Meta:
     """A store's description; all fields are empty or zero in an empty store.
 
     Attributes:
-        run: the start of the server that was checked last; see `connection.ServerRun`.
+        opened: run id of the start of Redis that takes writes; empty until it is checked.
+        confirmed: run id of the start that PostgreSQL knew last.
         version: the last version issued.
         synced: PostgreSQL has every change up to this version.
         ids: the last id issued, by kind.
@@ -36,7 +41,8 @@ class Meta:
     epoch: int
     state: str
     installation: str
-    run: str
+    opened: str
+    confirmed: str
     version: int
     synced: int
     ids: dict[Kind, int]
@@ -45,14 +51,15 @@ class Meta:
 def read(store: Store) -> Meta:
     """Return the store's description."""
     (reply,) = store.connection.execute(("HMGET", store.keys.meta, *_FIELDS, *_NEXT))
-    epoch, state, installation, run, version, synced, *ids = (
+    epoch, state, installation, opened, confirmed, version, synced, *ids = (
         value.decode() if value else "" for value in reply
     )
     return Meta(
         epoch=int(epoch or 0),
         state=state,
         installation=installation,
-        run=run,
+        opened=opened,
+        confirmed=confirmed,
         version=int(version or 0),
         synced=int(synced or 0),
         ids={kind: int(value or 0) for kind, value in zip(Kind, ids, strict=True)},
@@ -81,8 +88,10 @@ def publish_status(store: Store, fields: Mapping[str, object]) -> None:
     store.connection.execute(*commands, *([_write(store.keys.sync, kept)] if kept else []))
 
 
-def read_status(store: Store) -> tuple[str, dict[str, str], float, int]:
+def read_status(store: Store, *others: Command) -> tuple[str, dict[str, str], float, int]:
     """Return the state, the published fields, the time of Redis, and the size of the quarantine.
+
+    Raises what `others` raise, which are sent with it.
 
     The state is empty in an empty store. Times in the fields are by the clock of Redis too, in
     seconds.
@@ -90,16 +99,20 @@ def read_status(store: Store) -> tuple[str, dict[str, str], float, int]:
     Raises:
         Damaged: one of these cannot be read, or changes cannot be marked.
     """
-    (epoch, state), reply, now, refused, _ = store.connection.execute(
-        ("HMGET", store.keys.meta, "epoch", "state"),
+    (epoch, word, opened), reply, now, refused, *_ = store.connection.execute(
+        ("HMGET", store.keys.meta, "epoch", "state", "opened"),
         ("HGETALL", store.keys.sync),
         ("TIME",),
         ("HLEN", store.keys.quarantine),
         ("ZCARD", store.keys.dirty),
+        *others,
     )
     words = [word.decode() for word in reply]
     published = dict(zip(words[::2], words[1::2], strict=True))
-    return state.decode() if epoch and state else "", published, seconds(now), refused
+    state = word.decode() if epoch and word else ""
+    if state == State.READY and not opened:
+        state = State.CHECKING
+    return state, published, seconds(now), refused
 
 
 def now(store: Store) -> float:

@@ -7,7 +7,11 @@ from typing import Final
 from redis.exceptions import ResponseError
 
 from taskapi.errors import TaskApiError, Unavailable
+from taskapi.store import scripts
 from taskapi.store.connection import Store, value_of
+
+WRITE_NOTHING: Final = ("EVALSHA", scripts.WRITE_NOTHING, 0)
+"""A command that fails with WritesRefused, if not just the server's memory is full."""
 
 _EVICTING: Final = (
     "Redis drops data when its memory is full (maxmemory-policy {}), which loses acknowledged "
@@ -70,6 +74,12 @@ def require_keeping(store: Store) -> None:
     facts = look(store)
     if not facts.is_keeping:
         raise Evicting(_EVICTING.format(facts.policy))
+
+
+def is_replica(store: Store) -> bool:
+    """Return whether the server follows another one."""
+    (info,) = store.connection.execute(("INFO", "replication"))
+    return value_of(info.decode(), "role") == "slave"
 
 
 def warnings(facts: RedisServer) -> list[str]:

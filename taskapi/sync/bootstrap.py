@@ -13,7 +13,7 @@ from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.meta import State
 from taskapi.store.passwords import hash_password
-from taskapi.sync import migrations, restore, rows, state, sync_pass
+from taskapi.sync import migrations, restore, rows, start_check, state, sync_pass
 from taskapi.sync.postgres import Database
 
 log = logging.getLogger("taskapi")
@@ -39,7 +39,9 @@ def prepare(settings: Settings, store: Store | None = None) -> None:
         with Database(settings) as db:
             db.lock(WAIT_SECONDS)
             if is_ready(store):
-                state.check(db, store)
+                redis = start_check.compare(db, store)
+                db.commit()
+                start_check.confirm(store, redis)
             else:
                 restore.fill(settings, store)
     except AlreadyRunning as error:

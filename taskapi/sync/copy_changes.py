@@ -78,7 +78,14 @@ class Progress:
 
 
 def push(db: Database, store: Store, redis: Meta) -> Progress:
-    """Copy all changes, commit, and only then remove their marks; the caller holds the lock.
+    """Copy all changes, commit, and only then remove their marks; the caller holds the lock."""
+    progress = copy_all(db, store)
+    changes.acknowledge(store, redis, progress.last or str(redis.synced))
+    return progress
+
+
+def copy_all(db: Database, store: Store) -> Progress:
+    """Copy all changes and commit; their marks stay.
 
     Changes that PostgreSQL refuses go into quarantine; the others are copied.
     """
@@ -87,7 +94,6 @@ def push(db: Database, store: Store, redis: Meta) -> Progress:
     if progress.last:
         state.advance(db, int(progress.last), meta.read(store).ids)
     db.commit()
-    changes.acknowledge(store, redis, progress.last or str(redis.synced))
     return progress
 
 

@@ -10,12 +10,13 @@ from taskapi.config import Settings
 from taskapi.errors import Conflict, Damaged, Unavailable
 from taskapi.store import meta, quarantine
 from taskapi.store.codec import Entity
-from taskapi.store.connection import SKIPPED_IDS, Store
+from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.loading import Loader
 from taskapi.store.meta import Meta, State
+from taskapi.store.server_start import SKIPPED_IDS, SKIPPED_VERSIONS
 from taskapi.sync import backup, rows, state, sync_pass
-from taskapi.sync.copy_changes import push
+from taskapi.sync.copy_changes import copy_all
 from taskapi.sync.postgres import Database
 from taskapi.sync.state import PostgresState
 
@@ -60,15 +61,17 @@ def fill(settings: Settings, store: Store) -> dict[str, int]:
             if redis.epoch:
                 rows.read_through(db)
                 db.commit()
-        epoch = state.begin_epoch(db, redis.epoch)
+        run_id = store.connection.run_id
+        epoch = state.begin_epoch(db, redis.epoch, run_id)
         loader.clear()
         loaded = _load(store, db, loader)
     loader.unblock_clients(
         epoch=str(epoch),
         installation=copy.installation,
-        version=str(max(copy.version, redis.version)),
         synced=str(copy.version),
-        **{f"next:{kind}": str(last) for kind, last in _ids(copy, redis).items()},
+        opened=run_id,
+        confirmed=run_id,
+        **_counters(copy, redis, store),
     )
     meta.publish_status(store, {"since": meta.now(store), "restored": None, "fenced": None})
     report = {kind.plural: count for kind, count in loaded.items()}
@@ -134,7 +137,7 @@ def _save(settings: Settings, store: Store, db: Database, redis: Meta) -> Postgr
 def _push(db: Database, store: Store) -> None:
     """Copy to PostgreSQL what can be read in Redis and what PostgreSQL accepts."""
     try:
-        push(db, store, meta.read(store))
+        copy_all(db, store)
         if refused := len(quarantine.read(store)):
             log.error("Sync restores without %d change(s) that PostgreSQL refused", refused)
     except Damaged as error:
@@ -150,7 +153,14 @@ def _require_state(db: Database) -> PostgresState:
     return copy
 
 
-def _ids(copy: PostgresState, redis: Meta) -> dict[Kind, int]:
-    """Return the last ids issued; some are skipped if Redis may have issued more."""
-    skipped = 0 if copy.epoch == 0 or state.has_same_history(redis, copy) else SKIPPED_IDS
-    return {kind: max(copy.ids[kind] + skipped, redis.ids[kind]) for kind in Kind}
+def _counters(copy: PostgresState, redis: Meta, store: Store) -> dict[str, str]:
+    """Return the last version and ids issued; some are skipped if more may have been issued."""
+    is_known = state.has_same_history(redis, copy) and redis.opened == store.connection.run_id
+    skips = copy.epoch > 0 and not is_known
+    issued = store.issued
+    version = max(copy.version, redis.version, issued.version) + skips * SKIPPED_VERSIONS
+    ids = {
+        kind: max(copy.ids[kind] + skips * SKIPPED_IDS, redis.ids[kind], issued.ids[kind])
+        for kind in Kind
+    }
+    return {"version": str(version)} | {f"next:{kind}": str(last) for kind, last in ids.items()}

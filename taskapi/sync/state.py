@@ -13,8 +13,11 @@ from taskapi.sync.postgres import Database
 
 _PRUNED: Final = "coalesce((to_jsonb(sync_state) ->> 'pruned_version')::bigint, 0)"
 """0 in a database whose migration is still to come."""
+_RUN_ID: Final = "coalesce(to_jsonb(sync_state) ->> 'run_id', '')"
+"""Empty in a database whose migration is still to come."""
 _COLUMNS: Final = (
-    f"installation::text, epoch, last_version, {_PRUNED}, last_user, last_group, last_task"
+    f"installation::text, epoch, {_RUN_ID}, last_version, {_PRUNED},"
+    " last_user, last_group, last_task"
 )
 
 FOREIGN: Final = (
@@ -31,6 +34,11 @@ BEHIND: Final = (
 OLDER: Final = (
     "PostgreSQL no longer remembers deletes that Redis may not have, so changes are refused. "
     "Check which stores are configured; action=restore fills Redis from PostgreSQL."
+)
+
+SUPERSEDED: Final = (
+    "Another Redis has taken over, so changes are refused here. Check which Redis is configured; "
+    "action=restore fills this one from PostgreSQL."
 )
 
 
@@ -56,6 +64,7 @@ class PostgresState:
 
     Attributes:
         epoch: counts how often Redis was restored; 0 before the first time.
+        run_id: the start of Redis that took writes last, as far as known; empty if none.
         version: every change up to this version is here.
         pruned: deletes up to this version may have no tombstone any more.
         ids: the last ids issued, as far as known, by kind.
@@ -63,6 +72,7 @@ class PostgresState:
 
     installation: str
     epoch: int
+    run_id: str
     version: int
     pruned: int
     ids: dict[Kind, int]
@@ -73,9 +83,9 @@ def find(db: Database) -> PostgresState | None:
     migrations.require_known(db)
     (has_tables,) = db.rows("SELECT to_regclass('sync_state') IS NOT NULL")[0]
     rows = db.rows(f"SELECT {_COLUMNS} FROM sync_state") if has_tables else []
-    for installation, epoch, version, pruned, *ids in rows:
+    for installation, epoch, run_id, version, pruned, *ids in rows:
         ids_by_kind = dict(zip(Kind, ids, strict=True))
-        return PostgresState(installation, epoch, version, pruned, ids_by_kind)
+        return PostgresState(installation, epoch, run_id, version, pruned, ids_by_kind)
     return None
 
 
@@ -127,7 +137,14 @@ def difference(redis: Meta, copy: PostgresState | None) -> str:
         return FOREIGN
     if redis.epoch > copy.epoch or redis.synced > copy.version:
         return BEHIND
-    return OLDER if redis.synced < copy.pruned else ""
+    if redis.synced < copy.pruned:
+        return OLDER
+    return SUPERSEDED if is_superseded(redis, copy) else ""
+
+
+def is_superseded(redis: Meta, copy: PostgresState) -> bool:
+    """Return whether another start of Redis takes writes; one that is not open yet takes over."""
+    return bool(redis.opened) and copy.run_id not in ("", redis.opened, redis.confirmed)
 
 
 def create(db: Database, installation: str | None = None, epoch: int = 0) -> None:
@@ -149,15 +166,21 @@ def advance(db: Database, version: int, ids: dict[Kind, int]) -> None:
     )
 
 
+def record_start(db: Database, run_id: str) -> None:
+    """Record which start of Redis takes writes."""
+    db.execute("UPDATE sync_state SET run_id = %s WHERE run_id <> %s", (run_id, run_id))
+
+
 def prune(db: Database, kept_seconds: float) -> None:
     """Remove tombstones older than this, and record up to which version some are gone."""
     db.execute(_PRUNE, (kept_seconds,))
 
 
-def begin_epoch(db: Database, above: int) -> int:
-    """Begin and commit a new epoch above this one; return its number."""
+def begin_epoch(db: Database, above: int, run_id: str) -> int:
+    """Begin and commit a new epoch above this one, for a start of Redis; return its number."""
     ((epoch,),) = db.rows(
-        "UPDATE sync_state SET epoch = greatest(epoch, %s) + 1 RETURNING epoch", (above,)
+        "UPDATE sync_state SET epoch = greatest(epoch, %s) + 1, run_id = %s RETURNING epoch",
+        (above, run_id),
     )
     db.commit()
     return int(epoch)

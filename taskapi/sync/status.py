@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from schemas.admin import Status
 from taskapi.config import Settings
-from taskapi.errors import Damaged, DatabaseUnreachable, Unavailable
+from taskapi.errors import Damaged, DatabaseUnreachable, Unavailable, WritesRefused
 from taskapi.store import changes, meta, quarantine, server
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
@@ -27,6 +27,7 @@ SHOWN_MOST: Final = 100
 _STATES: Final = {
     "": "The store is empty: it will be restored.",
     State.RESTORING: "The store is being restored.",
+    State.CHECKING: "Redis was started: changes wait until it is checked.",
     State.FENCED: "The stores have different histories: changes are refused until the owner "
     "decides; /admin/status says what to do.",
 }
@@ -43,15 +44,20 @@ def health(settings: Settings, store: Store, postgres: SharedConnection) -> dict
     One round trip to Redis. PostgreSQL is asked in the background, and only if no worker publishes
     its state.
     """
+    refusals = []
     try:
-        state, published, now, refused = meta.read_status(store)
+        try:
+            state, published, now, refused = meta.read_status(store, server.WRITE_NOTHING)
+        except WritesRefused as error:
+            refusals = [str(error)]
+            state, published, now, refused = meta.read_status(store)
     except Damaged as error:
         return _damaged(store, error)
     except Unavailable:
         return _health("unhealthy", [_REDIS])
-    if state not in (State.READY, State.FENCED):
+    if state in ("", State.RESTORING):
         return _health("unhealthy", [_STATES[state]])
-    issues = _issues(settings, postgres, state, published, now)
+    issues = refusals + _issues(settings, postgres, state, published, now)
     if refused:
         issues.append(_REFUSED.format(refused))
     return _health("degraded" if issues else "healthy", issues)
@@ -140,6 +146,8 @@ def _warnings(facts: server.RedisServer, state: str, published: dict[str, str]) 
         sentences.insert(0, published.get("fenced", _STATES[state]))
     if "damage" in published:
         sentences.insert(0, published["damage"])
+    if "uncompared" in published:
+        sentences.append(published["uncompared"])
     return sentences
 
 

@@ -10,7 +10,7 @@ from taskapi.errors import Conflict, NotReady
 from taskapi.store import changes, meta, quarantine
 from taskapi.store.connection import WORKER_REPLY_SECONDS, Store
 from taskapi.store.meta import Meta, State
-from taskapi.sync import migrations, rollback, rows, state
+from taskapi.sync import migrations, rows, start_check, state
 from taskapi.sync.copy_changes import Progress, push
 from taskapi.sync.postgres import Database
 
@@ -48,10 +48,10 @@ def run(settings: Settings, store: Store | None = None, wait_seconds: float = 0.
     begin = time.perf_counter()
     with Database(settings) as db:
         db.lock(wait_seconds)
-        redis = state.check(db, store)
-        rollback.heal(db, store, redis)
-        progress = push(db, store, meta.read(store))
+        redis = start_check.compare(db, store)
+        progress = push(db, store, redis)
         state.prune(db, settings.deletes_kept_seconds)
+    start_check.confirm(store, redis)
     return _report(store, progress, begin)
 
 
@@ -95,7 +95,8 @@ def _reseed(settings: Settings, store: Store) -> SyncReport:
         rows.clear(db)
         state.create(db, redis.installation, redis.epoch + 1)
         progress = push(db, store, meta.read(store))
-        state.check(db, store)
+        redis = start_check.compare(db, store)
+    start_check.confirm(store, redis)
     return _report(store, progress, begin)
 
 

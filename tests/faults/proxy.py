@@ -46,6 +46,10 @@ class Proxy:
         with self._lock:
             self._losses.clear()
 
+    def redirect(self, target: int) -> None:
+        """Forward new connections to another port; the open ones stay."""
+        self._target = target
+
     def lose(self, words: bytes, loss: Loss, times: int = 1) -> None:
         """Lose the next exchanges whose request contains these words."""
         with self._lock:

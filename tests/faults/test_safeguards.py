@@ -23,7 +23,7 @@ from tests.faults.checks import settle
 from tests.faults.steps import Intruder
 from tests.stores import connect, root
 from tests.support import Installation
-from tests.sync.test_rollback import Site
+from tests.sync.lossy_site import LossySite
 
 Ask = Callable[[], Answer]
 
@@ -192,7 +192,7 @@ def test_no_client_reads_or_writes_during_a_restore(installation: Installation, 
 
 
 def test_a_clock_that_was_ahead_issues_no_version_twice(tmp_path: Path, postgres: Postgres) -> None:
-    with closing(Site(tmp_path, postgres.url, "everysec")) as site:
+    with closing(LossySite(tmp_path, postgres.url, "everysec")) as site:
         an_hour_ahead = int((time.time() + 3600) * 1_000_000)
         with connect(site.installation) as connection:
             connection.hset(f"{root(site.installation)}meta", "version", an_hour_ahead)

@@ -17,12 +17,13 @@ from tests.api.factories import new_group, new_task, ok, path_of
 from tests.client import Api
 from tests.stores import dirty, sql
 from tests.support import Installation
-from tests.sync.test_rollback import Site, set_aside
+from tests.sync.lossy_site import LossySite
+from tests.sync.test_rollback import set_aside
 
 
 @pytest.fixture
-def site(tmp_path: Path, postgres: Postgres) -> Iterator[Site]:
-    with closing(Site(tmp_path, postgres.url, "everysec")) as site:
+def site(tmp_path: Path, postgres: Postgres) -> Iterator[LossySite]:
+    with closing(LossySite(tmp_path, postgres.url, "everysec")) as site:
         yield site
 
 
@@ -30,7 +31,7 @@ def poison(installation: Installation) -> None:
     sql(installation, "ALTER TABLE tasks ADD CONSTRAINT poison CHECK (title <> 'Poison')")
 
 
-def poisoned_task(site: Site) -> Any:
+def poisoned_task(site: LossySite) -> Any:
     """Create a task that PostgreSQL refuses, and run the pass that notices."""
     poison(site.installation)
     task = new_task(site.api, 1, new_group(site.api)["id"], title="Poison")
@@ -67,7 +68,7 @@ def test_a_change_in_quarantine_is_shown_by_health_status_and_doctor(
     assert shown() == (("healthy", None), (True, 0), ("ok", "empty"))
 
 
-def test_an_entry_ends_when_a_rollback_brings_the_entity_a_newer_version(site: Site) -> None:
+def test_an_entry_ends_when_a_rollback_brings_the_entity_a_newer_version(site: LossySite) -> None:
     task = poisoned_task(site)
     with site.lost():
         ok(site.api("PUT", path_of(task), by="owner", json={"title": "Antidote"}))
@@ -79,7 +80,7 @@ def test_an_entry_ends_when_a_rollback_brings_the_entity_a_newer_version(site: S
     assert site.is_whole()
 
 
-def test_an_entry_ends_when_a_rollback_deletes_the_entity(site: Site) -> None:
+def test_an_entry_ends_when_a_rollback_deletes_the_entity(site: LossySite) -> None:
     task = poisoned_task(site)
     with site.lost():
         ok(site.api("DELETE", path_of(task), by="owner"))
@@ -91,7 +92,7 @@ def test_an_entry_ends_when_a_rollback_deletes_the_entity(site: Site) -> None:
     assert site.is_whole()
 
 
-def test_an_older_mark_of_what_a_rollback_put_back_is_no_anomaly(site: Site) -> None:
+def test_an_older_mark_of_what_a_rollback_put_back_is_no_anomaly(site: LossySite) -> None:
     task = new_task(site.api, 1, new_group(site.api)["id"])
     with site.lost():
         ok(site.api("PUT", path_of(task), by="owner", json={"title": "Newer"}))

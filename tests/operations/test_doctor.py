@@ -239,8 +239,8 @@ def test_the_worker_is_known_by_its_beat(
 
 
 def test_nothing_is_changed_in_either_store(installation: Installation) -> None:
-    with connect(installation) as connection:  # an ordinary connection would raise all ids
-        connection.hset(root(installation) + "meta", "run", "another unsafe")
+    with connect(installation) as connection:  # an ordinary connection would close the store
+        connection.hset(root(installation) + "meta", "opened", "another")
     before = keys(installation)
     tables = ("sync_state", "users", "tombstones")
     rows = [sql(installation, f"SELECT *, xmin::text FROM {table}") for table in tables]

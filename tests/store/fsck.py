@@ -17,7 +17,10 @@ Entities = dict[int, dict[str, Any]]
 
 KINDS = {"user": "u", "group": "g", "task": "t"}
 BUCKET = 2**50
-NOT_DERIVED = ("meta", "dirty", "tombs", "quarantine", "sync", "failures", "secret", "closing")
+NOT_DERIVED = (
+    *("meta", "dirty", "tombs", "quarantine", "sync", "processes", "failures", "secret"),
+    "closing",
+)
 
 
 def fsck(url: str, prefix: str) -> list[str]:

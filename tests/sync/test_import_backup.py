@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
-from taskapi.store.connection import SKIPPED_IDS
+from taskapi.store.server_start import SKIPPED_IDS
 from taskapi.sync import import_backup, restore
 from tests.api.drift import drift
 from tests.api.factories import everything, login, new_group, new_task, new_user, ok, path_of

@@ -13,6 +13,7 @@ from taskapi.errors import DatabaseUnreachable, NewEpoch
 from taskapi.store import loading
 from taskapi.store.keys import Kind
 from taskapi.store.loading import Loader
+from taskapi.store.server_start import SKIPPED_IDS
 from taskapi.sync import restore, rows, state, sync_pass
 from tests.api.drift import drift
 from tests.api.factories import (
@@ -116,7 +117,7 @@ def test_ids_lost_with_redis_are_never_issued_again(
     empty_redis(installation)
     installation.prepare()
     assert new_task(api, task["user_id"], task["group_id"])["id"] > lost["id"]
-    assert new_user(api)["id"] > restore.SKIPPED_IDS
+    assert new_user(api)["id"] > SKIPPED_IDS
 
 
 def test_ids_lost_before_the_first_pass_are_never_issued_again(

@@ -1,0 +1,45 @@
+-- Open the store for writes after a start of the server, with versions and ids above all that any
+-- process has seen.
+--
+-- KEYS[1]  meta
+-- KEYS[2]  processes: <process> -> <run id> <time> <version> <user id> <group id> <task id>
+-- ARGV[1]  run id of the server
+-- ARGV[2]  1: first wait for processes that are not registered on this start yet
+-- ARGV[3]  1: PostgreSQL was compared, so only missing processes can have seen more
+-- ARGV[4]  ids to skip if more may have been seen
+-- ARGV[5]  versions to skip then
+-- ARGV[6…] version and ids that the caller has seen
+-- Result   OK, BLOCKED while clients are blocked, or WAIT
+local meta, run = KEYS[1], ARGV[1]
+local RECENT = 30 -- seconds; processes register every 10
+local FIELDS = { 'version', 'next:u', 'next:g', 'next:t' }
+local state, opened = unpack(redis.call('HMGET', meta, 'state', 'opened'))
+if opened == run then return 'OK' end
+if state ~= 'ready' then return 'BLOCKED' end
+
+local highest, missing, newest = {}, {}, 0
+for j = 1, #FIELDS do highest[j] = tonumber(ARGV[5 + j]) end
+for i, entry in ipairs(redis.call('HVALS', KEYS[2])) do
+  local seen_run, words = string.match(entry, '^(%S*) (.*)$')
+  local numbers = {}
+  for word in string.gmatch(words, '%d+') do numbers[#numbers + 1] = tonumber(word) end
+  local at = table.remove(numbers, 1)
+  for j, number in ipairs(numbers) do highest[j] = math.max(highest[j], number) end
+  if seen_run ~= run then
+    missing[#missing + 1], newest = at, math.max(newest, at)
+  end
+end
+local count = 0
+for _, at in ipairs(missing) do
+  if at >= newest - RECENT then count = count + 1 end
+end
+if count > 0 and ARGV[2] == '1' then return 'WAIT' end
+
+local skips = count > 0 or ARGV[3] ~= '1'
+for i, field in ipairs(FIELDS) do
+  local number = math.max(tonumber(redis.call('HGET', meta, field) or 0), highest[i])
+  if skips then number = number + tonumber(i == 1 and ARGV[5] or ARGV[4]) end
+  redis.call('HSET', meta, field, string.format('%.0f', number))
+end
+redis.call('HSET', meta, 'opened', run)
+return 'OK'

@@ -1,0 +1,64 @@
+"""Starts of the Redis server: none takes writes before it is known what it may have lost.
+
+A connection to a server that was started since closes the store for writes. Each process then
+registers the highest version and ids that it has seen, PostgreSQL is compared, and the store opens
+with higher ones.
+"""
+
+import time
+from typing import Final
+
+from taskapi.store import meta, scripts
+from taskapi.store.connection import Store
+
+SKIPPED_IDS: Final = 10_000
+SKIPPED_VERSIONS: Final = 10_000_000
+"""How many to skip if more may have been issued than is known; versions are microseconds."""
+SETTLE_SECONDS: Final = 0.3
+"""How long the other processes get to connect to a server that was started."""
+PATIENCE_SECONDS: Final = 0.8
+"""How long a registered process is waited for."""
+POLL_SECONDS: Final = 0.05
+
+
+def is_open(store: Store) -> bool:
+    """Return whether the store takes writes, an empty one included; note what was issued."""
+    redis = meta.read(store)
+    store.issued.note(redis.version, redis.ids)
+    return not redis.epoch or redis.opened == store.connection.run_id
+
+
+def register(store: Store) -> None:
+    """Register this process, with what it has seen issued."""
+    figures = " ".join(map(str, _issued(store)))
+    call = ("EVALSHA", scripts.REGISTER, 1, store.keys.processes)
+    store.connection.execute((*call, store.process, store.connection.run_id, figures))
+
+
+def unregister(store: Store) -> None:
+    """Remove this process, which ends: nobody need wait for it."""
+    store.connection.execute(("HDEL", store.keys.processes, store.process))
+
+
+def open_writes(store: Store, *, is_compared: bool) -> None:
+    """Open the store for writes when all processes have registered, or time is up.
+
+    Args:
+        is_compared: the store has everything that PostgreSQL has. Otherwise ids are skipped.
+    """
+    begin = time.monotonic()
+    time.sleep(SETTLE_SECONDS)
+    while _open(store, is_compared, time.monotonic() < begin + PATIENCE_SECONDS) == b"WAIT":
+        time.sleep(POLL_SECONDS)
+
+
+def _open(store: Store, is_compared: bool, is_patient: bool) -> bytes:
+    keys, run_id = store.keys, store.connection.run_id
+    call = ("EVALSHA", scripts.OPEN_WRITES, 2, keys.meta, keys.processes, run_id)
+    choices = (int(is_patient), int(is_compared), SKIPPED_IDS, SKIPPED_VERSIONS)
+    (reply,) = store.connection.execute((*call, *choices, *_issued(store)))
+    return bytes(reply)
+
+
+def _issued(store: Store) -> tuple[int, ...]:
+    return (store.issued.version, *store.issued.ids.values())

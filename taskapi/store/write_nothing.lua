@@ -1,0 +1,2 @@
+-- Write nothing. Redis refuses to run this script when it refuses writes.
+return 0

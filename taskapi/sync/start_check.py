@@ -1,0 +1,142 @@
+"""The check of a start of Redis, and the search for another Redis that has taken over."""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Event, Lock, Thread
+from typing import Final
+
+from taskapi.config import Settings
+from taskapi.errors import Stale, TaskApiError
+from taskapi.store import meta, server, server_start
+from taskapi.store.connection import Store
+from taskapi.store.meta import Meta, State
+from taskapi.sync import rollback, state
+from taskapi.sync.postgres import Database
+
+log = logging.getLogger("taskapi")
+
+TICK_SECONDS: Final = 0.25
+"""How often a process looks whether Redis was started."""
+REGISTER_SECONDS: Final = 10.0
+LOOK_SECONDS: Final = 2.0
+"""How often a process asks PostgreSQL whether another Redis has taken over."""
+LOCK_SECONDS: Final = 0.8
+COMPARE_SECONDS: Final = 1.0
+"""How long PostgreSQL may take to answer and to give the lock before ids are skipped instead."""
+UNCOMPARED: Final = (
+    "Redis was started while PostgreSQL could not be compared: ids are skipped, and the next sync "
+    "puts back what Redis lost."
+)
+
+
+def compare(db: Database, store: Store) -> Meta:
+    """Check that Redis belongs to this PostgreSQL, and put back what it lost.
+
+    If Redis was started since, it takes writes afterwards. The caller holds the lock, commits, and
+    then calls `confirm`. Raises what `state.check` raises.
+    """
+    redis = state.check(db, store)
+    rollback.heal(db, store, redis)
+    if redis.opened != store.connection.run_id:
+        server_start.open_writes(store, is_compared=True)
+        log.info("Redis was started: its data has been compared with PostgreSQL.")
+    state.record_start(db, store.connection.run_id)
+    return meta.read(store)
+
+
+def confirm(store: Store, redis: Meta) -> None:
+    """Record that PostgreSQL knows the start that takes writes."""
+    if redis.confirmed != redis.opened:
+        meta.write(store, confirmed=redis.opened)
+        meta.publish_status(store, {"uncompared": None})
+
+
+class Watch:
+    """Registers this process, and checks each start of Redis from a thread of its own."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._settings, self._store = settings, store
+        self._stop, self._turn = Event(), Lock()
+        self._registered_at = -REGISTER_SECONDS
+        self._run_id = ""
+
+    def start(self) -> None:
+        """Watch until `stop`."""
+        for step, seconds in ((self._tick, TICK_SECONDS), (self._look, LOOK_SECONDS)):
+            Thread(target=self._repeat, args=(step, seconds), daemon=True).start()
+
+    def stop(self) -> None:
+        """End, and unregister this process."""
+        self._stop.set()
+        with suppress(TaskApiError):
+            server_start.unregister(self._store)
+
+    def wake(self) -> None:
+        """Check a start of Redis now; called by a request that met it first."""
+        if self._turn.acquire(blocking=False):
+            Thread(target=self._check, daemon=True).start()
+
+    def _repeat(self, step: Callable[[], None], seconds: float) -> None:
+        while not self._stop.is_set():
+            with suppress(TaskApiError):
+                step()
+            self._stop.wait(seconds)
+
+    def _tick(self) -> None:
+        is_open = server_start.is_open(self._store)
+        run_id = self._store.connection.run_id
+        if run_id != self._run_id or time.monotonic() > self._registered_at + REGISTER_SECONDS:
+            server_start.register(self._store)
+            self._run_id, self._registered_at = run_id, time.monotonic()
+        if not is_open:
+            self.wake()
+
+    def _check(self) -> None:
+        """Compare Redis with PostgreSQL; if PostgreSQL is away, open Redis with ids skipped."""
+        answered = Event()
+        try:
+            comparison = Thread(target=self._compare, args=(answered,), daemon=True)
+            comparison.start()
+            if answered.wait(COMPARE_SECONDS):
+                comparison.join()
+            with suppress(TaskApiError):
+                if not server_start.is_open(self._store):
+                    server_start.open_writes(self._store, is_compared=False)
+                    meta.publish_status(self._store, {"uncompared": UNCOMPARED})
+                    log.error("Error %s", UNCOMPARED)
+        finally:
+            self._turn.release()
+
+    def _compare(self, answered: Event) -> None:
+        with suppress(TaskApiError, Stale), Database(self._settings) as db:
+            db.lock(LOCK_SECONDS)
+            answered.set()
+            redis = compare(db, self._store)
+            db.commit()
+            confirm(self._store, redis)
+
+    def _look(self) -> None:
+        """Leave a Redis that became a replica; fence it if another one takes writes.
+
+        PostgreSQL says which one does; a fence needs two looks.
+        """
+        if server.is_replica(self._store):
+            self._store.reconnect()
+            return
+        suspect = self._superseded()
+        if suspect and not self._stop.wait(1) and self._superseded() == suspect:
+            meta.write(self._store, state=State.FENCED)
+            meta.publish_status(self._store, {"fenced": state.SUPERSEDED})
+            self._store.reconnect()
+            log.error("Error %s", state.SUPERSEDED)
+
+    def _superseded(self) -> str:
+        """Return the start of Redis that takes writes instead of this one; empty if none does."""
+        redis = meta.read(self._store)
+        if redis.state != State.READY or redis.opened != self._store.connection.run_id:
+            return ""
+        with Database(self._settings) as db:
+            copy = state.find(db)
+        return copy.run_id if copy and state.is_superseded(redis, copy) else ""
