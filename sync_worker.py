@@ -22,6 +22,7 @@ from taskapi.config import ConfigError, Settings, load
 from taskapi.errors import Stale, TaskApiError
 from taskapi.store import changes, meta, quarantine, server
 from taskapi.sync import bootstrap, status, sync_pass
+from taskapi.sync.postgres_errors import public_reason
 from taskapi.sync.start_check import Watch
 
 log = logging.getLogger("taskapi")
@@ -121,7 +122,8 @@ class Worker:
         log.error("Error Sync failed: %s", text, exc_info=None if is_expected else error)
         self._failures += 1
         with suppress(TaskApiError):
-            meta.publish_status(self._store, {"last_error": text, "failures": self._failures})
+            fields = {"last_error": text, "failures": self._failures}
+            meta.publish_status(self._store, {**fields, "problem": public_reason(error)})
 
 
 def set_on_signals(stop: Event) -> None:

@@ -5,7 +5,7 @@ from flask import Blueprint, Response, jsonify
 from schemas.admin import Health
 from taskapi.api.contract import public, returns
 from taskapi.api.services import services
-from taskapi.sync import status
+from taskapi.sync import health
 
 bp = Blueprint("health", __name__)
 
@@ -16,7 +16,7 @@ bp = Blueprint("health", __name__)
 def show() -> Response:
     """Show whether requests are served."""
     shared = services()
-    health = status.health(shared.settings, shared.store, shared.postgres)
-    response = jsonify(health)
-    response.status_code = 503 if health["status"] == "unhealthy" else 200
+    data = health.health(shared.settings, shared.store, shared.postgres)
+    response = jsonify(data)
+    response.status_code = 503 if data["status"] == "unhealthy" else 200
     return response

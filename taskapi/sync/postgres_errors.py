@@ -13,8 +13,15 @@ AWAY: Final = "PostgreSQL does not answer: check that it runs and that DATABASE_
 LOCKED: Final = "Another session holds a lock in PostgreSQL: try again when it has ended."
 REFUSES: Final = "PostgreSQL refuses to write at this moment: see its log."
 FULL: Final = "PostgreSQL has no free connection: end other clients, or raise max_connections."
-_CAUSES: Final = {"53300": FULL}
-"""SQLSTATE -> what is wrong and what to do."""
+_CAUSES: Final = {
+    "25006": "PostgreSQL permits no writes ({}): set default_transaction_read_only to off, or use "
+    "the primary server.",
+    "42501": "The role in DATABASE_URL lacks a privilege ({}): GRANT it.",
+    "53100": "The disk of PostgreSQL is full ({}): free some space.",
+    "53300": FULL,
+    "57014": "PostgreSQL ended a statement that took too long ({}): see its locks and its load.",
+}
+"""SQLSTATE -> what is wrong, with PostgreSQL's own words, and what to do."""
 _FULL_TEXTS: Final = ("too many c", "connection slots are reserved")
 """Parts of messages for refused connections, for which libpq has no SQLSTATE."""
 
@@ -60,8 +67,17 @@ def translated() -> Iterator[None]:
 
 def _sentence(error: psycopg2.Error) -> str:
     if error.pgcode in _CAUSES:
-        return _CAUSES[error.pgcode]
+        return _CAUSES[error.pgcode].format(error.diag.message_primary)
     if any(text in str(error) for text in _FULL_TEXTS):
         return FULL
     has_no_answer = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
     return AWAY if has_no_answer and not error.pgcode else REFUSES
+
+
+def public_reason(error: Exception) -> str | None:
+    """Return what PostgreSQL lacks, in words that `/health` may show to everyone, or None.
+
+    The reason for which a row is refused may contain data.
+    """
+    is_public = isinstance(error, DatabaseUnreachable) and not isinstance(error, RowsRefused)
+    return str(error) if is_public else None

@@ -1,75 +1,32 @@
-"""The state of the stores and the sync: in full for the owner, in one word for monitors."""
+"""The state of the stores and the sync, for the owner."""
 
-import time
 from datetime import UTC, datetime
 from math import ceil
 from typing import Any, Final
 
 from schemas.admin import Status
 from taskapi.config import Settings
-from taskapi.errors import Damaged, DatabaseUnreachable, Unavailable, WritesRefused
+from taskapi.errors import Damaged, DatabaseUnreachable, Unavailable
 from taskapi.store import changes, meta, quarantine, server
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.meta import State
 from taskapi.sync import rows
-from taskapi.sync.postgres_errors import AWAY
 from taskapi.sync.shared_connection import SharedConnection, ask_once
 
 HEARTBEAT_SECONDS: Final = 5.0
 """How often the worker publishes its heartbeat and whether PostgreSQL answers."""
 FRESH_SECONDS: Final = 3 * HEARTBEAT_SECONDS
-HEALTH_SECONDS: Final = 0.1
-"""How long `/health` waits for PostgreSQL if no worker publishes its state."""
 SHOWN_MOST: Final = 100
 """The maximum number of quarantined changes in the status."""
 
-_STATES: Final = {
+STATES: Final = {
     "": "The store is empty: it will be restored.",
     State.RESTORING: "The store is being restored.",
     State.CHECKING: "Redis was started: changes wait until it is checked.",
     State.FENCED: "The stores have different histories: changes are refused until the owner "
     "decides; /admin/status says what to do.",
 }
-_REDIS: Final = "Redis does not answer."
-_REFUSED: Final = (
-    "{} change(s) are in quarantine, so PostgreSQL lacks them: see quarantined in /admin/status."
-)
-_LATE: Final = "The last sync is too long ago, or its time is unknown: changes wait in Redis."
-
-
-def health(settings: Settings, store: Store, postgres: SharedConnection) -> dict[str, Any]:
-    """Return `status` (healthy, degraded or unhealthy), `timestamp` and, if any, `issues`.
-
-    One round trip to Redis. PostgreSQL is asked in the background, and only if no worker publishes
-    its state.
-    """
-    refusals = []
-    try:
-        try:
-            state, published, now, refused = meta.read_status(store, server.WRITE_NOTHING)
-        except WritesRefused as error:
-            refusals = [str(error)]
-            state, published, now, refused = meta.read_status(store)
-    except Damaged as error:
-        return _damaged(store, error)
-    except Unavailable:
-        return _health("unhealthy", [_REDIS])
-    if state in ("", State.RESTORING):
-        return _health("unhealthy", [_STATES[state]])
-    issues = refusals + _issues(settings, postgres, state, published, now)
-    if refused:
-        issues.append(_REFUSED.format(refused))
-    return _health("degraded" if issues else "healthy", issues)
-
-
-def _damaged(store: Store, error: Damaged) -> dict[str, Any]:
-    """Return the health of a damaged Redis: without its description it serves nobody."""
-    try:
-        meta.read(store)
-    except Unavailable:
-        return _health("unhealthy", [str(error)])
-    return _health("degraded", [str(error)])
 
 
 def status(settings: Settings, store: Store, postgres: SharedConnection) -> dict[str, Any]:
@@ -99,12 +56,12 @@ def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str,
     refused = quarantine.read(store)
     last_sync, last_duration = published.get("last_sync"), published.get("last_duration")
     age, facts = _age(now, last_sync), server.look(store)
-    is_syncing = has_postgres and state == State.READY and not _is_late(settings, published, now)
+    is_syncing = has_postgres and state == State.READY and not is_late(settings, published, now)
     return {
-        "last_sync": _timestamp(float(last_sync)) if last_sync else None,
+        "last_sync": timestamp(float(last_sync)) if last_sync else None,
         "time_since_last_sync": None if age is None else duration(age),
         "running": is_running(published, now),
-        "healthy": is_syncing and not refused and "damage" not in published,
+        "healthy": is_syncing and not refused and not published.keys() & {"damage", "problem"},
         "dirty_types": [kind.plural for kind in Kind if dirty[kind]],
         "pending_changes": any(dirty.values()),
         "redis_status": "connected",
@@ -142,8 +99,8 @@ def _loss_window(
 def _warnings(facts: server.RedisServer, state: str, published: dict[str, str]) -> list[str]:
     """Return sentences about what needs the owner's attention."""
     sentences = server.warnings(facts)
-    if state in _STATES:
-        sentences.insert(0, published.get("fenced", _STATES[state]))
+    if state in STATES:
+        sentences.insert(0, published.get("fenced", STATES[state]))
     if "damage" in published:
         sentences.insert(0, published["damage"])
     if "uncompared" in published:
@@ -192,29 +149,6 @@ def is_running(published: dict[str, str], now: float) -> bool:
     return abs(now - float(published.get("beat", 0))) < FRESH_SECONDS
 
 
-def _issues(
-    settings: Settings,
-    postgres: SharedConnection,
-    state: str,
-    published: dict[str, str],
-    now: float,
-) -> list[str]:
-    issues = [_STATES[state]] if state in _STATES else []
-    if not is_running(published, now):
-        problem = postgres.problem(HEALTH_SECONDS)
-    elif published.get("postgres") == "connected":
-        problem = ""
-    else:
-        problem = published.get("postgres_problem", AWAY)
-    if problem:
-        issues.append(f"{problem} Changes wait in Redis.")
-    if _is_late(settings, published, now):
-        issues.append(_LATE)
-    if "damage" in published:
-        issues.append(published["damage"])
-    return issues
-
-
 def _problem(settings: Settings) -> str:
     try:
         ask_once(settings, "SELECT 1")
@@ -223,7 +157,7 @@ def _problem(settings: Settings) -> str:
     return ""
 
 
-def _is_late(settings: Settings, published: dict[str, str], now: float) -> bool:
+def is_late(settings: Settings, published: dict[str, str], now: float) -> bool:
     """Return whether the last pass and the last restore are too long ago, or at unknown times."""
     ages = (_age(now, published.get(name)) for name in ("last_sync", "since"))
     return min((age for age in ages if age is not None), default=now) > (
@@ -249,10 +183,5 @@ def _by_table(counts: dict[Kind, int] | None) -> dict[str, int | None]:
     return {kind.plural: counts[kind] if counts else None for kind in Kind}
 
 
-def _health(status: str, issues: list[str]) -> dict[str, Any]:
-    answer: dict[str, Any] = {"status": status, "timestamp": _timestamp(time.time())}
-    return answer | ({"issues": issues} if issues else {})
-
-
-def _timestamp(seconds: float) -> str:
+def timestamp(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"

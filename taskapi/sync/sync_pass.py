@@ -16,6 +16,8 @@ from taskapi.sync.postgres import Database
 
 log = logging.getLogger("taskapi")
 
+NO_FAILURE: Final = dict.fromkeys(("last_error", "failures", "problem"))
+"""The fields of a failed pass, removed by one that succeeds."""
 FORCE_SECONDS: Final = 30.0
 """How long an action of the owner waits for a pass that is running."""
 
@@ -121,6 +123,6 @@ def _report(store: Store, progress: Progress, begin: float) -> SyncReport:
     report = SyncReport(progress.written, progress.deleted, round(time.perf_counter() - begin, 3))
     fields = {"last_sync": meta.now(store), "last_duration": report.duration_seconds}
     damage = changes.find_damage(store)
-    meta.publish_status(store, {**fields, "damage": damage, "last_error": None, "failures": None})
+    meta.publish_status(store, fields | {"damage": damage} | NO_FAILURE)
     log.info("Sync done", extra={"fields": asdict(report)})
     return report

@@ -9,12 +9,13 @@ from itertools import count
 import psycopg2
 import pytest
 
+from sync_worker import Worker
 from taskapi.errors import DatabaseUnreachable, TaskApiError
 from tests.api.factories import everything, new_group, new_task, new_user, ok, path_of, refused
 from tests.client import Api
 from tests.faults.checks import settle
 from tests.faults.steps import Intruder
-from tests.stores import dirty
+from tests.stores import dirty, sql
 from tests.support import Installation
 
 LIMITS = ["SET default_transaction_read_only = on", "CONNECTION LIMIT 0"]
@@ -61,6 +62,45 @@ def test_changes_wait_while_postgresql_takes_none(
         assert marked.keys() < dirty(installation).keys()
     settle(installation)
     assert not dirty(installation)
+
+
+READ_ONLY = ("ALTER DATABASE {} SET default_transaction_read_only = on", "permits no writes")
+NO_PRIVILEGE = ("REVOKE INSERT ON users FROM CURRENT_USER", "denied for table users): GRANT it")
+FULL_DISK = (
+    "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+    " $$BEGIN RAISE 'No space left' USING ERRCODE = 'disk_full'; END$$;"
+    "CREATE TRIGGER refuse BEFORE INSERT ON users EXECUTE FUNCTION refuse()",
+    "The disk of PostgreSQL is full",
+)
+MENDED = (
+    *("SET TRANSACTION READ WRITE", "ALTER DATABASE {} RESET ALL"),
+    *("GRANT INSERT ON users TO CURRENT_USER", "DROP FUNCTION IF EXISTS refuse CASCADE"),
+)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"), [READ_ONLY, NO_PRIVILEGE, FULL_DISK], ids=["read-only", "grant", "disk"]
+)
+def test_why_postgresql_takes_no_changes_is_said(
+    installation: Installation, api: Api, fault: str, reason: str
+) -> None:
+    worker = Worker(installation.settings)
+    worker.sync()
+    sql(installation, fault.format(installation.name))
+    change(api)
+    worker.sync()
+    data = ok(api("GET", "/admin/status", by="owner"))
+    assert reason in data["last_error"]
+    assert (data["healthy"], data["postgres_status"]) == (False, "connected")
+    health = api("GET", "/health").json
+    assert health["status"] == "degraded"
+    assert any(reason in issue for issue in health["issues"])
+    assert reason in refused(api("POST", "/admin/sync", by="owner"), 503)["error"]
+    sql(installation, "; ".join(MENDED).format(installation.name))
+    worker.sync()
+    assert not dirty(installation)
+    assert api("GET", "/health").json["status"] == "healthy"
+    assert ok(api("GET", "/admin/status", by="owner"))["healthy"] is True
 
 
 def test_postgresql_may_end_any_step_of_a_pass(installation: Installation, api: Api) -> None:

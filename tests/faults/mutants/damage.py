@@ -5,7 +5,7 @@ from tests.faults.mutants import Mutant
 MUTANTS = [
     Mutant(
         "quarantine: in /health",
-        "taskapi/sync/status.py",
+        "taskapi/sync/health.py",
         "        issues.append(_REFUSED.format(refused))\n",
         "        pass\n",
         "faults/test_stale_quarantine.py::"
@@ -115,7 +115,7 @@ MUTANTS = [
     ),
     Mutant(
         "damage: told by /health",
-        "taskapi/sync/status.py",
+        "taskapi/sync/health.py",
         '        issues.append(published["damage"])\n',
         "        pass\n",
         "faults/test_damage.py::"

@@ -120,4 +120,32 @@ MUTANTS = [
         'LOCK_WAIT: Final = "20s"',
         f"{HALF_OPEN}::test_an_action_waits_for_a_lock_at_most_10_seconds",
     ),
+    Mutant(
+        "why PostgreSQL takes no changes: named",
+        "taskapi/sync/postgres_errors.py",
+        "if error.pgcode in _CAUSES:",
+        "if False:",
+        "faults/test_postgres_outages.py::test_why_postgresql_takes_no_changes_is_said",
+    ),
+    Mutant(
+        "why PostgreSQL takes no changes: in /health",
+        "taskapi/sync/health.py",
+        'elif "problem" in published:',
+        "elif False:",
+        "faults/test_postgres_outages.py::test_why_postgresql_takes_no_changes_is_said",
+    ),
+    Mutant(
+        "why PostgreSQL takes no changes: in /admin/status",
+        "taskapi/sync/status.py",
+        'published.keys() & {"damage", "problem"}',
+        'published.keys() & {"damage"}',
+        "faults/test_postgres_outages.py::test_why_postgresql_takes_no_changes_is_said",
+    ),
+    Mutant(
+        "a sync that succeeds removes the reason",
+        "taskapi/sync/sync_pass.py",
+        '("last_error", "failures", "problem")',
+        '("last_error", "failures")',
+        "faults/test_postgres_outages.py::test_why_postgresql_takes_no_changes_is_said",
+    ),
 ]

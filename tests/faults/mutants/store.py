@@ -211,7 +211,7 @@ MUTANTS = [
     ),
     Mutant(
         "health is about writes",
-        "taskapi/sync/status.py",
+        "taskapi/sync/health.py",
         "meta.read_status(store, server.WRITE_NOTHING)",
         "meta.read_status(store)",
         "faults/test_server_starts.py::test_a_redis_that_refuses_changes_makes_health_degraded",
