@@ -19,6 +19,9 @@ from taskapi.sync.postgres import Database
 log = logging.getLogger("taskapi")
 
 WAIT_SECONDS: Final = 10.0
+"""How long a start waits for another process that prepares the stores."""
+READY_SECONDS: Final = 1.0
+"""How long it waits if Redis is ready, so that clients can be served meanwhile."""
 
 
 def prepare(settings: Settings, store: Store | None = None) -> None:
@@ -34,10 +37,11 @@ def prepare(settings: Settings, store: Store | None = None) -> None:
     """
     store = store or sync_pass.open_store(settings)
     server.require_keeping(store)
+    wait_seconds = READY_SECONDS if is_ready(store) else WAIT_SECONDS
     try:
-        _create(settings, store)
+        _create(settings, store, wait_seconds)
         with Database(settings) as db:
-            db.lock(WAIT_SECONDS)
+            db.lock(wait_seconds)
             if is_ready(store):
                 redis = start_check.compare(db, store)
                 db.commit()
@@ -56,9 +60,9 @@ def is_ready(store: Store) -> bool:
     return bool(redis.epoch) and redis.state != State.RESTORING
 
 
-def _create(settings: Settings, store: Store) -> None:
+def _create(settings: Settings, store: Store, wait_seconds: float) -> None:
     with Database(settings) as db:
-        db.lock(WAIT_SECONDS)
+        db.lock(wait_seconds)
         migrations.migrate(db)
         migrations.index_searches(db)
         if state.find(db) is None and not meta.read(store).epoch:

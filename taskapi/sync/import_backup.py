@@ -58,25 +58,38 @@ def verify(file: Path) -> dict[str, Any]:
     """Return the last line of a backup file, after reading all of it.
 
     Raises:
-        Invalid: the file is incomplete or was altered.
+        Invalid: the file is incomplete or was altered, or its format is not known.
     """
     digest, last = hashlib.sha256(), b""
     try:
+        installation = _require_known(file, next(_read(file)))
         with gzip.open(file) as lines:
             for line in lines:
                 digest.update(last)
                 last = line
-        end: dict[str, Any] = orjson.loads(last)
-        first = next(_read(file))
+        end = orjson.loads(last)
     except (OSError, EOFError, zlib.error, ValueError, StopIteration) as error:
         raise Invalid(f"{file} cannot be read as a backup: {error}.") from error
-    is_known = first.get("taskapi_backup") in FORMATS
-    if not is_known or end.get("sha256") != digest.hexdigest():
-        raise Invalid(f"{file} is no backup of this service, is incomplete or was altered.")
-    return end | {"installation": first["installation"]}
+    if not isinstance(end, dict) or end.get("sha256") != digest.hexdigest():
+        raise Invalid(f"{file} is a backup that is incomplete or was altered.")
+    return end | {"installation": installation}
 
 
-def _read(file: Path) -> Iterator[dict[str, Any]]:
+def _require_known(file: Path, first: Any) -> Any:
+    """Return the installation that the first line of a file names."""
+    given = first.get("taskapi_backup") if isinstance(first, dict) else None
+    if given is None:
+        raise Invalid(f"{file} is no backup of this service.")
+    if given not in FORMATS:
+        known = " and ".join(map(str, FORMATS))
+        raise Invalid(
+            f"{file} has backup format {given}, and this program reads formats {known}: "
+            "restore it with the program that wrote it."
+        )
+    return first["installation"]
+
+
+def _read(file: Path) -> Iterator[Any]:
     with gzip.open(file) as lines:
         yield from map(orjson.loads, lines)
 

@@ -161,6 +161,18 @@ def test_killed_it_has_done_nothing_or_is_finished_by_the_next_start(
     assert everything(api) == seen
 
 
+@pytest.mark.parametrize("number", [0, 3, '"old"'])
+def test_a_file_of_an_unknown_format_is_refused_by_the_name_of_its_format(
+    installation: Installation, file: Path, number: object
+) -> None:
+    first = f'{{"taskapi_backup":{number}}}\n'.encode()
+    file.write_bytes(gzip.compress(first + b'{"what":"ever"}\n'))
+    done = bring_back(installation, file)
+    assert done.returncode == 1
+    assert f"has backup format {str(number).strip(chr(34))}, and this program reads" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_file_of_the_first_format_is_restored(
     installation: Installation, api: Api, user: Any, file: Path
 ) -> None:

@@ -30,6 +30,10 @@ _SEARCH: Final = """
 CREATE EXTENSION IF NOT EXISTS pg_trgm;
 CREATE INDEX tasks_search ON tasks USING gin (folded gin_trgm_ops);
 """
+_LACKS_INDEX: Final = """
+SELECT to_regclass('tasks_search') IS NULL
+   AND EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pg_trgm')
+"""
 log = logging.getLogger("taskapi")
 
 
@@ -64,16 +68,21 @@ def migrate(db: Database) -> None:
 
 def index_searches(db: Database) -> None:
     """Create the index of searches; if PostgreSQL or the role cannot, log that."""
-    ((has_index,),) = db.rows("SELECT to_regclass('tasks_search') IS NOT NULL")
-    if has_index:
+    if not _lacks_index(db):
         return
     db.execute(f"SAVEPOINT search; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     try:
         db.execute(_SEARCH)
-    except DatabaseUnreachable:
+    except DatabaseUnreachable as error:
         db.execute("ROLLBACK TO search")
-        log.info("Searches use no index: pg_trgm is not available.")
+        log.info("Searches use no index: %s", error)
     db.execute(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'")
+
+
+def _lacks_index(db: Database) -> bool:
+    """Return whether the index of searches does not exist but may be created."""
+    ((lacks_index,),) = db.rows(_LACKS_INDEX)
+    return bool(lacks_index)
 
 
 def require_known(db: Database) -> None:

@@ -148,4 +148,27 @@ MUTANTS = [
         '("last_error", "failures")',
         "faults/test_postgres_outages.py::test_why_postgresql_takes_no_changes_is_said",
     ),
+    Mutant(
+        "a start waits only a moment for a pass",
+        "taskapi/sync/bootstrap.py",
+        "READY_SECONDS if is_ready(store) else WAIT_SECONDS",
+        "WAIT_SECONDS",
+        "faults/test_locked_start.py::"
+        "test_a_start_waits_only_a_moment_for_a_pass_if_redis_is_ready",
+    ),
+    Mutant(
+        "no DDL when there is nothing to migrate",
+        "taskapi/sync/migrations/__init__.py",
+        "    if current == NEWEST:\n        return\n",
+        "    current = 0 if current == NEWEST else current\n",
+        "faults/test_locked_start.py::test_web_starts_and_serves_while_tables_are_locked",
+    ),
+    Mutant(
+        "backup files: format",
+        "taskapi/sync/import_backup.py",
+        "if given not in FORMATS:",
+        "if False:",
+        "sync/test_import_backup.py::"
+        "test_a_file_of_an_unknown_format_is_refused_by_the_name_of_its_format",
+    ),
 ]
