@@ -22,7 +22,7 @@ _CAUSES: Final = {
     "57014": "PostgreSQL ended a statement that took too long ({}): see its locks and its load.",
 }
 """SQLSTATE -> what is wrong, with PostgreSQL's own words, and what to do."""
-_FULL_TEXTS: Final = ("too many c", "connection slots are reserved")
+_FULL_TEXTS: Final = ("too many c", "connection slots are reserved", "no more connections allowed")
 """Parts of messages for refused connections, for which libpq has no SQLSTATE."""
 
 

@@ -35,8 +35,8 @@ class Site:
         self.to_valkey, self.to_postgres = Proxy(self.valkey.port), Proxy(self.postgres.port)
         self.installation = Installation(
             folder,
-            through(self.to_valkey, self.valkey.url),
-            through(self.to_postgres, self.postgres.url),
+            through(self.to_valkey.port, self.valkey.url),
+            through(self.to_postgres.port, self.postgres.url),
             WEB_CONCURRENCY=str(WORKERS),
             **env,
         ).prepare()
@@ -48,9 +48,10 @@ class Site:
         self.postgres.stop()
 
 
-def through(proxy: Proxy, url: str) -> str:
+def through(port: int, url: str) -> str:
+    """Return the URL of a server on this machine, but with another port."""
     parts = urlsplit(url)
-    return parts._replace(netloc=f"{parts.netloc.rpartition(':')[0]}:{proxy.port}").geturl()
+    return parts._replace(netloc=f"{parts.netloc.rpartition(':')[0]}:{port}").geturl()
 
 
 class Service:

@@ -43,7 +43,7 @@ def proxy(postgres: Postgres) -> Iterator[Proxy]:
 @pytest.fixture
 def half_open(tmp_path: Path, valkey: Valkey, postgres: Postgres, proxy: Proxy) -> Installation:
     """An installation whose connections go through a proxy."""
-    url = through(proxy, postgres.url)
+    url = through(proxy.port, postgres.url)
     return Installation(tmp_path, valkey.url, url, SYNC_INTERVAL="1s").prepare()
 
 

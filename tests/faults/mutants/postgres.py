@@ -171,4 +171,25 @@ MUTANTS = [
         "sync/test_import_backup.py::"
         "test_a_file_of_an_unknown_format_is_refused_by_the_name_of_its_format",
     ),
+    Mutant(
+        "poolers: a question's limit ends with its transaction",
+        SHARED,
+        '"SET LOCAL statement_timeout = {milliseconds}; "',
+        '"SET statement_timeout = {milliseconds}; "',
+        "faults/test_pgbouncer.py::test_everything_works_through_pgbouncer",
+    ),
+    Mutant(
+        "poolers: a pass's limit ends with its transaction",
+        "taskapi/sync/postgres.py",
+        '_BEGIN: Final = f"SET LOCAL lock_timeout',
+        '_BEGIN: Final = f"SET lock_timeout',
+        "faults/test_pgbouncer.py::test_everything_works_through_pgbouncer",
+    ),
+    Mutant(
+        "no free connection of PgBouncer: named",
+        "taskapi/sync/postgres_errors.py",
+        ', "no more connections allowed")',
+        ")",
+        "faults/test_pgbouncer.py::test_a_pgbouncer_without_a_free_connection_is_named",
+    ),
 ]
