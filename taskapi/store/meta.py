@@ -15,9 +15,9 @@ _NEXT: Final = tuple(f"next:{kind}" for kind in Kind)
 
 
 class State(StrEnum):
-    """READY serves reads and writes, CHECKING and FENCED only reads, RESTORING neither.
+    """READY serves reads and writes, FENCED only reads, RESTORING and CHECKING neither.
 
-    A store is CHECKING, which is not stored, if it is READY but not open for writes.
+    A store is CHECKING, which is not stored, if it is READY but not open since a start of Redis.
     """
 
     READY = "ready"

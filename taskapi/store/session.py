@@ -6,7 +6,7 @@ from typing import Any
 
 from orjson import loads
 
-from taskapi.errors import Damaged, NewEpoch, NotReady, Stale, VersionMismatch
+from taskapi.errors import Damaged, NewEpoch, NotReady, Stale, Unchecked, VersionMismatch
 from taskapi.store.codec import complete_json, decode
 from taskapi.store.connection import Command, Connection, Store
 from taskapi.store.keys import Keys, Kind
@@ -49,11 +49,13 @@ class Session:
 
         Raises:
             NotReady: the store is empty or being restored.
+            Unchecked: Redis was started, and may lack changes.
         """
-        state = ("HMGET", self.keys.meta, "epoch", "state")
+        state = ("HMGET", self.keys.meta, "epoch", "state", "opened")
         before, *replies, after = self.connection.execute(state, *commands, state)
-        if before != after or not serves_reads(before):
+        if before != after:
             raise NotReady(NOT_READY)
+        self._require_readable(before)
         self.epoch = before[0].decode()
         return replies
 
@@ -63,14 +65,21 @@ class Session:
         Raises:
             NewEpoch: the store was restored since; start again.
             NotReady: the store is being restored.
+            Unchecked: Redis was started, and may lack changes.
         """
-        state = ("HMGET", self.keys.meta, "epoch", "state")
+        state = ("HMGET", self.keys.meta, "epoch", "state", "opened")
         *replies, after = self.connection.execute(*commands, state)
-        if not serves_reads(after):
-            raise NotReady(NOT_READY)
+        self._require_readable(after)
         if after[0].decode() != self.epoch:
             raise NewEpoch
         return replies
+
+    def _require_readable(self, found: list[bytes | None]) -> None:
+        epoch, state, opened = found
+        if epoch is None or state not in (b"ready", b"fenced"):
+            raise NotReady(NOT_READY)
+        if state == b"ready" and opened != self.connection.run_id.encode():
+            raise Unchecked
 
     def require_match(self) -> None:
         """Raise VersionMismatch unless the entity has a version that the caller wants."""
@@ -95,11 +104,6 @@ class Session:
 def begin(store: Store) -> Session:
     """Return a session that has read nothing yet."""
     return Session(store.connection, store.keys)
-
-
-def serves_reads(state: list[bytes | None]) -> bool:
-    """Return whether (epoch, state) of meta allow reads; a fenced store does."""
-    return state[0] is not None and state[1] in (b"ready", b"fenced")
 
 
 def fetch(keys: Keys, kind: Kind, entity_id: int) -> Command:

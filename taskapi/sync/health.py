@@ -38,7 +38,7 @@ def health(settings: Settings, store: Store, postgres: SharedConnection) -> dict
         return _damaged(store, error)
     except Unavailable:
         return _health("unhealthy", [_REDIS])
-    if state in ("", State.RESTORING):
+    if state in ("", State.RESTORING, State.CHECKING):
         return _health("unhealthy", [status.STATES[state]])
     issues = refusals + _issues(settings, postgres, state, published, now)
     if refused:

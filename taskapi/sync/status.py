@@ -23,7 +23,7 @@ SHOWN_MOST: Final = 100
 STATES: Final = {
     "": "The store is empty: it will be restored.",
     State.RESTORING: "The store is being restored.",
-    State.CHECKING: "Redis was started: changes wait until it is checked.",
+    State.CHECKING: "Redis was started: requests wait until it is checked.",
     State.FENCED: "The stores have different histories: changes are refused until the owner "
     "decides; /admin/status says what to do.",
 }

@@ -165,6 +165,15 @@ def test_a_write_waits_until_the_check_is_done(safe: LossySite) -> None:
         assert time.monotonic() - begin > server_start.SETTLE_SECONDS
 
 
+def test_nothing_is_read_that_redis_has_lost(safe: LossySite) -> None:
+    user = new_user(safe.api)
+    path = f"/users/{user['id']}"
+    with safe.lost():
+        ok(safe.api("PUT", path, by="owner", json={"full_name": "Newer"}))
+        safe.installation.sync()
+    assert ok(safe.api("GET", path, by="owner"))["full_name"] == "Newer"
+
+
 def test_of_two_primaries_the_older_one_refuses_changes(site: Site, tmp_path: Path) -> None:
     installation = site.installation
     with replica_of(site.valkey, tmp_path / "replica") as replica, installation.serve(2) as api:

@@ -71,7 +71,6 @@ def test_everything_that_postgresql_has_is_put_back(site: LossySite) -> None:
         new_task(api, admin["id"], group["id"])
         site.installation.sync()
         seen, known = everything(api), meta(site.installation)
-    assert everything(api) != seen
     new_task(api, 1, group["id"], title="After")
     newest = ok(api("GET", "/tasks/filter", by="owner"))["tasks"][-1]
     site.installation.sync()

@@ -35,9 +35,16 @@ MUTANTS = [
     Mutant(
         "gate: reads",
         "taskapi/store/session.py",
-        "if before != after or not serves_reads(before):",
-        "if before[0] is None:",
+        'if epoch is None or state not in (b"ready", b"fenced"):',
+        "if epoch is None:",
         "faults/test_safeguards.py::test_no_client_reads_or_writes_during_a_restore",
+    ),
+    Mutant(
+        "start of Redis: no read before the check",
+        "taskapi/store/session.py",
+        'if state == b"ready" and opened != self.connection.run_id.encode():',
+        "if False:",
+        "faults/test_server_starts.py::test_nothing_is_read_that_redis_has_lost",
     ),
     Mutant(
         "guards",
