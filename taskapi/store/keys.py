@@ -9,7 +9,8 @@ many entities and spell the names themselves.
 |                  |        | issued), op:<process>.<thread> (result of its last operation),       |
 |                  |        | synced (PostgreSQL has everything up to this version), opened (the   |
 |                  |        | start of the server that takes writes), confirmed (the start that    |
-|                  |        | PostgreSQL knows), loader and loaded (token and batch of a restore)  |
+|                  |        | PostgreSQL knows), loader and loaded (token and batch of a restore), |
+|                  |        | former (state before it), saved (whether it may clear Redis)         |
 | user:<id>        | hash   | json (the answer's object), version, administers (group ids)         |
 | group:<id>       | hash   | json, version                                                        |
 | task:<id>        | hash   | json, version                                                        |

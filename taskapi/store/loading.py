@@ -13,7 +13,7 @@ from taskapi.store.codec import Entity
 from taskapi.store.connection import Store
 from taskapi.store.indexes import Write, merged, reindex
 from taskapi.store.keys import Keys, Kind
-from taskapi.store.meta import State
+from taskapi.store.meta import Meta, State
 from taskapi.store.prefetch import prefetch
 
 BATCH: Final = 500
@@ -28,9 +28,29 @@ class Loader:
         self._store, self._keys = store, store.keys
         self._token, self._batches = secrets.token_hex(8), 0
 
-    def block_clients(self) -> None:
-        """Refuse the reads and writes of all clients."""
-        meta.write(self._store, state=State.RESTORING, loader=self._token, loaded="0")
+    def block_clients(self, *, can_reopen: bool = False) -> Meta:
+        """Refuse the reads and writes of all clients, and end other restores.
+
+        Args:
+            can_reopen: remember the state, so that `reopen` can return to it.
+
+        Returns:
+            The store's description, which no other process changes any more.
+        """
+        meta.write(self._store, loader=self._token, loaded="0")
+        before = meta.read(self._store)
+        former = before.former if before.state == State.RESTORING else before.state
+        former = former if can_reopen else ""
+        meta.write(self._store, state=State.RESTORING, former=former)
+        return meta.read(self._store)
+
+    def reopen(self, former: str) -> None:
+        """Serve clients again as before `block_clients`, if nothing was changed since."""
+        self.run([("HSET", self._keys.meta, "state", former, "former", "")])
+
+    def confirm_saved(self) -> None:
+        """Record that this restore, or the one that finishes it, may clear the store."""
+        self.run([("HSET", self._keys.meta, "former", "", "saved", meta.SAVED)])
 
     def clear(self) -> None:
         """Delete all entities, indexes and marks; keep the store's description and status."""
@@ -56,17 +76,21 @@ class Loader:
         count = 0
         for size, writes in prefetch(self._written(kind, iter(entities))):
             count += size
-            self._run_batch(writes)
+            self._run_batch(scripts.LOAD, writes)
         return count
 
     def run(self, commands: list[Write]) -> None:
-        """Run commands, all or none; raises NewEpoch when another restore has started."""
-        self._run_batch(orjson.dumps(commands))
+        """Run commands, all or none; raises NewEpoch when another restore has started.
+
+        They run also when Redis is full.
+        """
+        self._run_batch(scripts.LOAD_WHEN_FULL, orjson.dumps(commands))
 
     def unblock_clients(self, **fields: str) -> None:
         """Set fields of the store's description, and serve clients again."""
         words = itertools.chain(*fields.items())
-        self.run([("HSET", self._keys.meta, *words, "state", State.READY)])
+        ended = ("state", State.READY, "former", "", "saved", "")
+        self.run([("HSET", self._keys.meta, *words, *ended)])
 
     def _written(self, kind: Kind, entities: Iterator[Entity]) -> Iterator[tuple[int, bytes]]:
         """Yield batches: the number of entities and their commands."""
@@ -75,10 +99,10 @@ class Loader:
             writes = merged(itertools.chain.from_iterable(each))
             yield len(batch), orjson.dumps(writes)
 
-    def _run_batch(self, commands: bytes) -> None:
+    def _run_batch(self, script: str, commands: bytes) -> None:
         self._batches += 1
         batch = (self._token, self._batches, commands)
-        call = ("EVALSHA", scripts.LOAD, 1, self._keys.meta, *batch)
+        call = ("EVALSHA", script, 1, self._keys.meta, *batch)
         (reply,) = self._store.connection.execute(call)
         if reply != b"OK":
             raise NewEpoch

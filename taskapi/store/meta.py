@@ -11,7 +11,10 @@ from taskapi.store.connection import Command, Store
 from taskapi.store.keys import Kind
 
 _FIELDS: Final = ("epoch", "state", "installation", "opened", "confirmed", "version", "synced")
+_RESTORE: Final = ("former", "saved")
 _NEXT: Final = tuple(f"next:{kind}" for kind in Kind)
+
+SAVED: Final = "yes"
 
 
 class State(StrEnum):
@@ -35,6 +38,8 @@ class Meta:
         confirmed: run id of the start that PostgreSQL knew last.
         version: the last version issued.
         synced: PostgreSQL has every change up to this version.
+        former: the state before a restore that has changed nothing in Redis yet.
+        is_saved: what only Redis had is saved, so that a restore may clear it.
         ids: the last id issued, by kind.
     """
 
@@ -45,13 +50,15 @@ class Meta:
     confirmed: str
     version: int
     synced: int
+    former: str
+    is_saved: bool
     ids: dict[Kind, int]
 
 
 def read(store: Store) -> Meta:
     """Return the store's description."""
-    (reply,) = store.connection.execute(("HMGET", store.keys.meta, *_FIELDS, *_NEXT))
-    epoch, state, installation, opened, confirmed, version, synced, *ids = (
+    (reply,) = store.connection.execute(("HMGET", store.keys.meta, *_FIELDS, *_RESTORE, *_NEXT))
+    epoch, state, installation, opened, confirmed, version, synced, former, saved, *ids = (
         value.decode() if value else "" for value in reply
     )
     return Meta(
@@ -62,6 +69,8 @@ def read(store: Store) -> Meta:
         confirmed=confirmed,
         version=int(version or 0),
         synced=int(synced or 0),
+        former=former,
+        is_saved=saved == SAVED,
         ids={kind: int(value or 0) for kind, value in zip(Kind, ids, strict=True)},
     )
 

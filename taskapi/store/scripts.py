@@ -1,7 +1,7 @@
 """The Lua scripts, read once from the files in this directory.
 
-The flags are in the first line of a script. `commit.lua` is loaded twice, because deletes are
-allowed when Redis is full and other changes are not.
+The flags are in the first line of a script. `commit.lua` and `load.lua` are loaded twice:
+what frees memory is allowed when Redis is full, other changes are not.
 """
 
 import hashlib
@@ -27,6 +27,7 @@ TOTALS: Final = _load("totals.lua", " flags=no-writes")
 DIRTY_TASKS: Final = _load("dirty_tasks.lua", " flags=no-writes")
 ACKNOWLEDGE: Final = _load("acknowledge.lua", " flags=allow-oom")
 LOAD: Final = _load("load.lua")
+LOAD_WHEN_FULL: Final = _load("load.lua", " flags=allow-oom")
 SET_FIELDS: Final = _load("set_fields.lua", " flags=allow-oom")
 CLOSE_WRITES: Final = _load("close_writes.lua", " flags=allow-oom")
 OPEN_WRITES: Final = _load("open_writes.lua", " flags=allow-oom")

@@ -73,7 +73,8 @@ def write(settings: Settings, store: Store, *, is_before_restore: bool = False) 
     try:
         return _write(settings, source, pin, before, f"{settings.key_prefix}-{purpose}")
     except OSError as error:
-        raise Unavailable(f"The backup cannot be written: {error.strerror}.") from error
+        reason = error.strerror or str(error)
+        raise Unavailable(f"BACKUP_DIR cannot take the backup: {reason}.") from error
     finally:
         pin.drop()
 
@@ -122,10 +123,14 @@ def _write(settings: Settings, source: _Source, pin: Pin, before: Meta, stem: st
         stale.unlink()
     name = f"{stem}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{pin.version}.jsonl.gz"
     partial, final = folder / f"{name}.partial", folder / name
-    with open(partial, "xb", opener=_private) as raw:
-        saved = _fill(raw, source, pin, before)
-        raw.flush()
-        os.fsync(raw.fileno())
+    try:
+        with open(partial, "xb", opener=_private) as raw:
+            saved = _fill(raw, source, pin, before)
+            raw.flush()
+            os.fsync(raw.fileno())
+    except OSError:
+        partial.unlink(missing_ok=True)  # it may have filled the disk
+        raise
     with partial.open("rb") as written:
         digest = hashlib.file_digest(written, "sha256").hexdigest()
     partial.rename(final)

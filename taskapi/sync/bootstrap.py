@@ -47,7 +47,7 @@ def prepare(settings: Settings, store: Store | None = None) -> None:
                 db.commit()
                 start_check.confirm(store, redis)
             else:
-                restore.fill(settings, store)
+                restore.resume(settings, store)
     except AlreadyRunning as error:
         raise NotReady(str(error)) from error
     except state.Fenced as error:

@@ -49,7 +49,7 @@ def run(settings: Settings, file: Path, store: Store | None = None) -> dict[str,
         _fill(db, file, end)
     with Database(settings) as db:
         db.lock(sync_pass.FORCE_SECONDS)
-        restore.fill(settings, store)
+        restore.fill(settings, store, can_reopen=False)
     saved: dict[str, int] = end["saved"]
     return saved
 

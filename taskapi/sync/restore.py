@@ -13,7 +13,7 @@ from taskapi.store.codec import Entity
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.loading import Loader
-from taskapi.store.meta import Meta, State
+from taskapi.store.meta import Meta
 from taskapi.store.server_start import SKIPPED_IDS, SKIPPED_VERSIONS
 from taskapi.sync import backup, rows, state, sync_pass
 from taskapi.sync.copy_changes import copy_all
@@ -46,21 +46,34 @@ def force(settings: Settings, store: Store) -> dict[str, Any]:
     }
 
 
-def fill(settings: Settings, store: Store) -> dict[str, int]:
+def resume(settings: Settings, store: Store) -> None:
+    """Fill an empty Redis, or end a restore that was killed; the caller holds the lock.
+
+    A restore that had changed nothing in Redis yet is given up: clients are served again.
+    """
+    loader = Loader(store)
+    if former := loader.block_clients(can_reopen=True).former:
+        loader.reopen(former)
+        log.error("Error A restore was killed before it changed Redis: nothing was restored.")
+    else:
+        fill(settings, store)
+
+
+def fill(settings: Settings, store: Store, *, can_reopen: bool = True) -> dict[str, int]:
     """Fill Redis from PostgreSQL while clients are blocked; the caller holds the lock.
 
-    Changes that only Redis has are pushed first if both stores have the same history. If the
-    process is killed after Redis was cleared, clients stay blocked until the next start restores.
+    What only Redis has is saved first. After an error before that, clients are served again. Later,
+    clients stay blocked until this or another call succeeds; the next start calls `resume`.
+
+    Args:
+        can_reopen: whether Redis may serve clients again without this restore.
     """
-    redis = meta.read(store)
     loader = Loader(store)
     with Database(settings) as db:
-        with _unblocking_on_error(store, redis):
-            loader.block_clients()
+        redis = loader.block_clients(can_reopen=can_reopen)
+        with _reopening_on_error(store, loader, redis.former):
             copy = _save(settings, store, db, redis)
-            if redis.epoch:
-                rows.read_through(db)
-                db.commit()
+        loader.confirm_saved()
         run_id = store.connection.run_id
         epoch = state.begin_epoch(db, redis.epoch, run_id)
         loader.clear()
@@ -112,36 +125,47 @@ class _Progress:
 
 
 @contextmanager
-def _unblocking_on_error(store: Store, redis: Meta) -> Iterator[None]:
-    """Unblock clients when something fails before Redis is cleared."""
+def _reopening_on_error(store: Store, loader: Loader, former: str) -> Iterator[None]:
+    """Serve clients again, and say why, when something fails before Redis is cleared."""
     try:
         yield
-    except Exception:
-        if redis.epoch:
-            meta.write(store, state=redis.state)
+    except Exception as error:
+        if former:
+            loader.reopen(former)
+            meta.publish_status(store, {"last_error": error})
+            log.error("Error Nothing was restored: %s", error)
         raise
 
 
 def _save(settings: Settings, store: Store, db: Database, redis: Meta) -> PostgresState:
     """Save what only Redis has: in PostgreSQL if the history is the same, and in a backup file."""
     copy = _require_state(db)
-    if state.has_same_history(redis, copy):
-        _push(db, store)
-        copy = _require_state(db)
-    was_cleared = redis.state == State.RESTORING and redis.epoch != copy.epoch
-    if redis.epoch and not was_cleared:
+    if not redis.epoch or redis.is_saved:
+        return copy
+    is_pushed = state.has_same_history(redis, copy) and _push(db, store)
+    copy = _require_state(db)
+    try:
         backup.write(settings, store, is_before_restore=True)
+    except Unavailable as error:
+        if redis.former or not is_pushed:
+            raise
+        log.error("Sync restores without a file: PostgreSQL has all changes, and %s", error)
+    rows.read_through(db)
+    db.commit()
     return copy
 
 
-def _push(db: Database, store: Store) -> None:
-    """Copy to PostgreSQL what can be read in Redis and what PostgreSQL accepts."""
+def _push(db: Database, store: Store) -> bool:
+    """Copy to PostgreSQL what can be read and is accepted; return whether that is everything."""
     try:
         copy_all(db, store)
-        if refused := len(quarantine.read(store)):
-            log.error("Sync restores without %d change(s) that PostgreSQL refused", refused)
+        refused = len(quarantine.read(store))
     except Damaged as error:
         log.error("Sync restores without the changes since the last pass: %s", error)
+        return False
+    if refused:
+        log.error("Sync restores without %d change(s) that PostgreSQL refused", refused)
+    return not refused
 
 
 def _require_state(db: Database) -> PostgresState:

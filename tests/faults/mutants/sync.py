@@ -91,8 +91,8 @@ MUTANTS = [
     Mutant(
         "doors shut",
         "taskapi/sync/restore.py",
-        "            loader.block_clients()\n",
-        "",
+        "redis = loader.block_clients(can_reopen=can_reopen)",
+        "redis = meta.read(store)",
         "faults/test_safeguards.py::test_no_client_reads_or_writes_during_a_restore",
     ),
     Mutant(
@@ -150,5 +150,40 @@ MUTANTS = [
         "yield number, complete_json(scope.kind, text, number), last, follows",
         "yield number, text, last, follows",
         "sync/test_migrations.py::test_old_and_new_program_work_side_by_side",
+    ),
+    Mutant(
+        "restore: nothing cleared before it is saved",
+        "taskapi/sync/restore.py",
+        "if not redis.epoch or redis.is_saved:",
+        "if not redis.epoch or redis.epoch != copy.epoch:",
+        "faults/test_restore_safety.py::test_no_change_is_lost_when_a_restore_dies_anywhere",
+    ),
+    Mutant(
+        "restore: clients are served again after an error",
+        "taskapi/sync/restore.py",
+        "        if former:\n            loader.reopen(former)\n",
+        "        if former:\n",
+        "faults/test_restore_safety.py::test_without_a_usable_folder_a_restore_changes_nothing_and_says_why",
+    ),
+    Mutant(
+        "restore: clients are served again after a kill",
+        "taskapi/sync/restore.py",
+        "if former := loader.block_clients(can_reopen=True).former:",
+        'if former := "":',
+        "faults/test_restore_safety.py::test_clients_are_served_again_after_a_restore_that_died_before_its_file_was_whole",
+    ),
+    Mutant(
+        "restore: the file or the push",
+        "taskapi/sync/restore.py",
+        "if redis.former or not is_pushed:",
+        "if redis.former:",
+        "faults/test_restore_safety.py::test_a_heal_that_died_clears_nothing_that_only_redis_has",
+    ),
+    Mutant(
+        "restore: clients are served again when Redis is full",
+        "taskapi/store/scripts.py",
+        'LOAD_WHEN_FULL: Final = _load("load.lua", " flags=allow-oom")',
+        'LOAD_WHEN_FULL: Final = _load("load.lua")',
+        "faults/test_restore_safety.py::test_clients_are_served_again_also_when_redis_is_full",
     ),
 ]
