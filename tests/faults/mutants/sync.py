@@ -84,8 +84,8 @@ MUTANTS = [
     Mutant(
         "unsynced changes first",
         "taskapi/sync/restore.py",
-        "push(db, store, meta.read(store))",
-        "pass",
+        "copy_all(db, store)\n",
+        "pass\n",
         "sync/test_restore.py::test_unsynced_changes_survive_a_restore",
     ),
     Mutant(
