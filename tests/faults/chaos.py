@@ -26,6 +26,7 @@ from tests.faults.clients import Client
 from tests.faults.ledger import KINDS, Entity, Key, Ledger, Verdict, judge
 from tests.faults.proxy import Loss, Proxy
 from tests.faults.site import Service, Site, running
+from tests.faults.takeovers import Takeovers
 
 CLIENTS = 6
 PAUSE_SECONDS = 0.1, 0.8
@@ -42,6 +43,7 @@ class Figures:
     seed: int
     seconds: float
     requests: int
+    longest_seconds: float
     ledger: Ledger
     caused: Counter[str]
     verdict: Verdict
@@ -55,7 +57,8 @@ class Figures:
     def __str__(self) -> str:
         caused = "".join(f"  {what}: {times}\n" for what, times in sorted(self.caused.items()))
         return (
-            f"seed {self.seed}, {self.seconds:.0f} s, {CLIENTS} clients, {self.requests} requests\n"
+            f"seed {self.seed}, {self.seconds:.0f} s, {CLIENTS} clients, {self.requests} requests, "
+            f"the longest {self.longest_seconds:.1f} s\n"
             f"{self.ledger.acknowledged} writes acknowledged, "
             f"{self.ledger.unanswered} without an answer\n"
             f"{self.caused.total()} faults:\n{caused}"
@@ -68,15 +71,17 @@ class Figures:
 class Chaos:
     """Causes one fault at a time, and repairs it."""
 
-    def __init__(self, site: Site, service: Service, choices: random.Random) -> None:
-        self._site, self._service, self._random = site, service, choices
+    def __init__(self, site: Site, service: Service, takeovers: Takeovers) -> None:
+        self._site, self._service, self._random = site, service, takeovers.choices
         self.caused: Counter[str] = Counter()
         redis, postgres = site.to_valkey, site.to_postgres
         self._faults: dict[str, Do] = {
             "web worker killed": service.kill_web_worker,
             "gunicorn killed": service.kill_gunicorn,
             "sync worker killed": service.kill_sync_worker,
-            "Valkey killed": self._and_then(site.valkey.kill, site.valkey.start),
+            "Valkey killed": self._and_then(
+                lambda: site.valkey.kill(), lambda: site.valkey.start()
+            ),
             "PostgreSQL killed": self._and_then(site.postgres.kill, site.postgres.start),
             "network to Redis cut": self._and_then(redis.cut, redis.mend),
             "network to PostgreSQL cut": self._and_then(postgres.cut, postgres.mend),
@@ -90,7 +95,7 @@ class Chaos:
             "restore forced": lambda: self._force("restore"),
             "sync forced": lambda: self._force("force"),
             "backup forced": lambda: self._force("backup"),
-        }
+        } | takeovers.faults
 
     def run(self, seconds: float) -> None:
         """Cause faults for `seconds`, each kind equally often."""
@@ -136,7 +141,8 @@ def run(folder: Path, seconds: float, seed: int) -> Figures:
     choices = random.Random(seed)
     with running(folder, SYNC_INTERVAL="1s") as (site, service):
         clients = [Client(service.api, n, random.Random(f"{seed}-{n}")) for n in range(CLIENTS)]
-        chaos, stop = Chaos(site, service, choices), threading.Event()
+        takeovers = Takeovers(site, service, clients, choices)
+        chaos, stop = Chaos(site, service, takeovers), threading.Event()
         begin = time.monotonic()
         with ThreadPoolExecutor(CLIENTS) as pool:
             working = [pool.submit(client.run, stop) for client in clients]
@@ -154,7 +160,10 @@ def run(folder: Path, seconds: float, seed: int) -> Figures:
         verdict = judge(ledger, _everything(service))
         differences = faults(site.installation)
     wrong += service.surprises()
-    return Figures(seed, spent, requests, ledger, chaos.caused, verdict, wrong, differences)
+    longest = max(client.longest_seconds for client in clients)
+    return Figures(
+        seed, spent, requests, longest, ledger, chaos.caused, verdict, wrong, differences
+    )
 
 
 def _settle(site: Site, service: Service) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from http.client import HTTPException
 from itertools import count
 from typing import Any
@@ -13,6 +14,8 @@ from tests.faults.ledger import MARK, Entity, Key, Ledger
 
 PASSWORD = "client-canary-5530"
 MOST_TASKS = 40
+HUNG_SECONDS = 4.0
+"""Twice the time within which a request is answered or refused: the machine is shared."""
 
 
 class Client:
@@ -21,6 +24,9 @@ class Client:
     def __init__(self, api: Api, number: int, choices: random.Random) -> None:
         self.ledger = Ledger()
         self.wrong: list[str] = []
+        self.longest_seconds = 0.0
+        self.turn = threading.Lock()
+        """Held during an operation."""
         self.requests = 0
         self._api, self._number, self._random = api, number, choices
         self._serial = count()
@@ -42,7 +48,8 @@ class Client:
         acts += [self._change_me, self._come_and_go_group, self._come_and_go_user]
         while not stop.is_set():
             (act,) = self._random.choices(acts, [40, 20, 15, 10, 5, 5, 4, 1])
-            act()
+            with self.turn:
+                act()
 
     # operations
 
@@ -137,17 +144,24 @@ class Client:
     def _send(self, method: str, path: str, body: Entity | None = None) -> Answer | None:
         """Return the answer, or None if the outcome is unknown."""
         self.requests += 1
+        began = time.monotonic()
         more = {} if body is None else {"json": body}
         try:
             answer = self._api(method, path, by=self._by, **more)
         except (OSError, HTTPException):
             answer = None
+        self._note(time.monotonic() - began, f"{method} {path}")
         if answer and answer.status < 300:
             return answer
         if answer and answer.status != 503:
             self.wrong.append(f"{method} {path} {body} -> {answer.status} {answer.body!r}")
         self._stop.wait(self._random.uniform(0.01, 0.1))  # as a polite client does
         return None
+
+    def _note(self, seconds: float, request: str) -> None:
+        self.longest_seconds = max(self.longest_seconds, seconds)
+        if seconds > HUNG_SECONDS:
+            self.wrong.append(f"{request} took {seconds:.1f} s")
 
     # values
 

@@ -1,0 +1,186 @@
+"""Faults of a store that would lose acknowledged writes, were they not saved just before.
+
+While clients are held, everything is copied to PostgreSQL or to a replica. So a Redis that is set
+back, or another one that takes over, may lose nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import redis
+
+from devserver.servers import Valkey
+from tests.faults.clients import Client
+from tests.faults.postgres_faults import frozen, locked
+from tests.faults.site import Service, Site
+from tests.support import eventually
+
+PAUSE_SECONDS = 1.0
+FENCE_SECONDS = 10
+
+
+class Takeovers:
+    """Sets Redis back, lets another one take over, and makes stores silent."""
+
+    def __init__(
+        self, site: Site, service: Service, clients: list[Client], choices: random.Random
+    ) -> None:
+        self._site, self._service, self._clients = site, service, clients
+        self.choices = choices
+        self._number = 0
+        self.faults: dict[str, Callable[[], object]] = {
+            "Redis set back, before the last sync": self.set_back,
+            "fail-over, connections cut": lambda: self.fail_over(is_cut=True),
+            "fail-over, connections kept": lambda: self.fail_over(is_cut=False),
+            "two primaries": self.two_primaries,
+            "an old replica's file started": self.start_old_replica,
+            "table locked": self.lock_tables,
+            "PostgreSQL frozen": self.freeze_postgres,
+            "Redis frozen": self.freeze_redis,
+        }
+
+    def set_back(self) -> None:
+        """Start Redis with an earlier file; PostgreSQL has everything since."""
+        directory = self._site.valkey.directory
+        file, kept = directory / "appendonlydir", directory / "kept"
+        policy = self.choices.choice(["always", "everysec", "no"])
+        with self._redis() as connection:
+            connection.config_set("appendfsync", policy)
+        with self._held():
+            shutil.copytree(file, kept)
+        time.sleep(PAUSE_SECONDS)
+        with self._held():
+            self._sync()
+            self._site.valkey.kill()
+            shutil.rmtree(file)
+            kept.rename(file)
+            self._site.valkey.start()
+
+    def fail_over(self, *, is_cut: bool) -> None:
+        """Let a replica with all writes take over; the old primary follows it, then ends."""
+        with self._replica() as replica:
+            with self._held():
+                old = self._promote(replica)
+                with self._redis(old) as connection:
+                    connection.config_set("masterauth", (old.directory / "password").read_text())
+                    connection.execute_command("REPLICAOF", "127.0.0.1", str(replica.port))
+                if is_cut:
+                    self._site.to_valkey.cut()
+                    self._site.to_valkey.mend()
+            time.sleep(PAUSE_SECONDS)
+            old.stop()
+
+    def start_old_replica(self) -> None:
+        """Start a replica that lacks the last writes as the primary; PostgreSQL has them."""
+        with self._replica() as replica:
+            with self._held():
+                self._copy_all()
+                replica.stop()
+            time.sleep(PAUSE_SECONDS)
+            with self._held():
+                self._sync()
+                old = self._site.valkey
+                old.kill()
+                replica.options = ()
+                replica.start()
+                self._switch(replica)
+
+    def two_primaries(self) -> None:
+        """Let a replica take over while web processes stay connected to the old primary."""
+        with self._replica() as replica, self._held():
+            old = self._promote(replica)
+            self._service.kill_sync_worker()
+            self._service.start()
+            eventually(lambda: self._is_fenced(old), FENCE_SECONDS)
+            old.stop()
+
+    def lock_tables(self) -> None:
+        """Lock a table as a careless administrator does."""
+        with locked(self._site.installation):
+            time.sleep(3 * PAUSE_SECONDS)
+
+    def freeze_postgres(self) -> None:
+        """Stop PostgreSQL for a while; it goes on as if nothing had happened."""
+        with frozen(self._site.postgres):
+            time.sleep(3 * PAUSE_SECONDS)
+
+    def freeze_redis(self) -> None:
+        """Stop Redis for a while; it goes on as if nothing had happened."""
+        server = self._site.valkey._process
+        assert server
+        server.send_signal(signal.SIGSTOP)
+        try:
+            time.sleep(PAUSE_SECONDS)
+        finally:
+            server.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold all clients between two operations."""
+        with ExitStack() as stack:
+            for client in self._clients:
+                stack.enter_context(client.turn)
+            yield
+
+    @contextmanager
+    def _replica(self) -> Iterator[Valkey]:
+        """Start a replica of the primary, and wait until it has its data."""
+        primary = self._site.valkey
+        self._number += 1
+        folder = primary.directory.parent / f"valkey{self._number}"
+        folder.mkdir()
+        shutil.copy(primary.directory / "password", folder)
+        password = (folder / "password").read_text()
+        with self._redis() as connection:
+            connection.config_set("repl-diskless-sync-delay", 0)
+        replica = Valkey(
+            folder, options=[f"replicaof 127.0.0.1 {primary.port}", f"masterauth {password}"]
+        )
+        replica.start()
+        eventually(lambda: self._has_copied(replica))
+        yield replica
+
+    def _promote(self, replica: Valkey) -> Valkey:
+        """Make a replica the primary for new connections; return the old primary."""
+        self._copy_all()
+        with self._redis(replica) as connection:
+            connection.execute_command("REPLICAOF", "NO", "ONE")
+        replica.options = ()
+        old = self._site.valkey
+        self._switch(replica)
+        return old
+
+    def _copy_all(self) -> None:
+        """Wait until the replica has all writes."""
+        with self._redis() as connection:
+            connection.set("last", "write")
+            assert connection.execute_command("WAIT", 1, 4000)
+
+    def _switch(self, server: Valkey) -> None:
+        self._site.valkey = server
+        self._site.to_valkey.redirect(server.port)
+
+    def _is_fenced(self, old: Valkey) -> bool:
+        key = f"{{{self._site.installation.settings.key_prefix}}}:meta"
+        with self._redis(old) as connection:
+            return bool(connection.hget(key, "state") == b"fenced")
+
+    def _has_copied(self, replica: Valkey) -> bool:
+        with self._redis(replica) as connection:
+            link, file = connection.info("replication"), connection.info("persistence")
+        return link["master_link_status"] == "up" and file["rdb_last_load_keys_loaded"] > 0
+
+    def _sync(self) -> None:
+        path = "/admin/sync?action=force"
+        self._service.until(lambda: self._service.api("POST", path, by="owner").status == 200)
+
+    @contextmanager
+    def _redis(self, server: Valkey | None = None) -> Iterator[redis.Redis]:
+        with redis.Redis.from_url((server or self._site.valkey).url) as connection:
+            yield connection
