@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from threading import BoundedSemaphore
 from typing import Any, Final
 
 from flask import Blueprint, Response
@@ -11,6 +12,7 @@ from taskapi.api import audit, responses
 from taskapi.api.contract import allowed, audited, refuses, returns, takes
 from taskapi.api.services import services
 from taskapi.config import Settings
+from taskapi.errors import AlreadyRunning
 from taskapi.policy import Action
 from taskapi.store.connection import Store
 from taskapi.sync import backup, restore, status, sync_pass
@@ -23,7 +25,10 @@ ACTIONS: Final[dict[tuple[str, str], Callable[[Settings, Store], dict[str, Any]]
     ("backup", "false"): backup.force,
 }
 """(`action`, `reseed`) -> the function that does it."""
+AT_ONCE: Final = 2
+"""The maximum number of actions at once in a process: the other threads serve other requests."""
 AUDIT_NAMES: Final = {"force": "admin.sync", "restore": "admin.restore", "backup": "admin.backup"}
+_turns = BoundedSemaphore(AT_ONCE)
 
 
 @bp.post("/admin/sync")
@@ -39,7 +44,12 @@ def sync(query: dict[str, Any]) -> Response:
     """Sync now, restore Redis from PostgreSQL, or write a backup file."""
     action, reseed = query["action"], query["reseed"]
     audit.add(audit=AUDIT_NAMES[action], reseed=reseed)
-    data = ACTIONS[action, reseed](services().settings, services().store)
+    if not _turns.acquire(blocking=False):
+        raise AlreadyRunning("Other actions are running: try again when they are done.")
+    try:
+        data = ACTIONS[action, reseed](services().settings, services().store)
+    finally:
+        _turns.release()
     return responses.success({"action": action, **data})
 
 

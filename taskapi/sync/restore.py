@@ -17,6 +17,7 @@ from taskapi.store.meta import Meta
 from taskapi.store.server_start import SKIPPED_IDS, SKIPPED_VERSIONS
 from taskapi.sync import backup, rows, state, sync_pass
 from taskapi.sync.copy_changes import copy_all
+from taskapi.sync.migrations import TABLES
 from taskapi.sync.postgres import Database
 from taskapi.sync.state import PostgresState
 
@@ -26,6 +27,8 @@ PROGRESS_SECONDS: Final = 1.0
 """How often a restore publishes its progress."""
 CLOCK_EVERY: Final = 1000
 """Entities between two readings of the clock."""
+_LOCK_TABLES: Final = f"LOCK TABLE {', '.join(TABLES)} IN ROW EXCLUSIVE MODE"
+"""Waits for locks of others before clients are blocked."""
 
 
 def force(settings: Settings, store: Store) -> dict[str, Any]:
@@ -70,6 +73,8 @@ def fill(settings: Settings, store: Store, *, can_reopen: bool = True) -> dict[s
     """
     loader = Loader(store)
     with Database(settings) as db:
+        _require_state(db)
+        db.execute(_LOCK_TABLES)
         redis = loader.block_clients(can_reopen=can_reopen)
         with _reopening_on_error(store, loader, redis.former):
             copy = _save(settings, store, db, redis)

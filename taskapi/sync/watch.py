@@ -12,6 +12,7 @@ from psycopg2 import extensions
 
 from taskapi.config import Settings
 from taskapi.errors import DatabaseUnreachable
+from taskapi.sync.postgres_errors import FULL
 from taskapi.sync.shared_connection import ask_once
 
 LOOK_SECONDS: Final = 1.0
@@ -70,8 +71,8 @@ class Watch:
     def _is_working(self) -> bool:
         try:
             return bool(ask_once(self._settings, _IS_WORKING, (self.pid,)))
-        except DatabaseUnreachable:
-            return False
+        except DatabaseUnreachable as error:
+            return str(error) == FULL  # it answers others, so it may work for this call
 
     def _break(self) -> None:
         """Shut the socket, so that the call fails as if the server had ended the connection."""

@@ -19,7 +19,7 @@ from taskapi.sync import shared_connection, watch
 from taskapi.sync.postgres import Database
 from tests.api.factories import new_group, refused
 from tests.faults.checks import settle
-from tests.faults.postgres_faults import frozen, locked
+from tests.faults.postgres_faults import crowded, frozen, locked
 from tests.faults.proxy import Loss, Proxy
 from tests.faults.site import through
 from tests.stores import dirty, sql
@@ -30,7 +30,8 @@ STOP_SECONDS = 5
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    with Postgres(tmp_path_factory.mktemp("half-open"), options=["fsync=off"]) as server:
+    options = ["fsync=off", "max_connections=20"]
+    with Postgres(tmp_path_factory.mktemp("half-open"), options=options) as server:
         yield server
 
 
@@ -93,6 +94,14 @@ def test_a_call_to_a_frozen_server_is_broken(half_open: Installation, postgres: 
 @pytest.mark.usefixtures("quick_watch")
 def test_a_call_that_postgresql_works_on_is_not_broken(half_open: Installation) -> None:
     with Database(half_open.settings) as database:
+        assert database.rows("SELECT 'done' FROM pg_sleep(2.5)") == [("done",)]
+
+
+@pytest.mark.usefixtures("quick_watch")
+def test_a_call_is_not_broken_because_no_connection_is_free_to_look_at_it(
+    half_open: Installation,
+) -> None:
+    with Database(half_open.settings) as database, crowded(half_open):
         assert database.rows("SELECT 'done' FROM pg_sleep(2.5)") == [("done",)]
 
 

@@ -14,6 +14,7 @@ from taskapi.errors import DatabaseUnreachable
 from taskapi.sync import shared_connection, status, sync_pass
 from tests.api.factories import new_group, new_task, ok
 from tests.client import Answer, Api
+from tests.faults.checks import settle
 from tests.faults.postgres_faults import crowded, frozen, locked
 from tests.stores import sql
 from tests.support import Installation, eventually
@@ -80,6 +81,19 @@ def test_requests_wait_for_postgresql_at_most_a_second(
             assert data["postgres_status"] == ("unknown" if is_frozen else "connected")
             assert data["healthy"] is not is_frozen
         eventually(lambda: shown(api)["postgres_status"] == "connected")
+
+
+def test_actions_that_wait_for_a_lock_leave_threads_for_other_requests(
+    installation: Installation,
+) -> None:
+    with installation.serve(workers=1) as api:
+        group = new_group(api)["id"]
+        with locked(installation, "groups"), ThreadPoolExecutor(8) as do:
+            actions = ["force", "restore"] * 4
+            slow = [do.submit(timed, api, "POST", f"/admin/sync?action={act}") for act in actions]
+            check_others_are_quick(api, slow, group)
+        assert {each.result()[1].status for each in slow} == {409, 503}
+    settle(installation)
 
 
 def test_health_does_not_wait_for_postgresql_even_without_a_worker(

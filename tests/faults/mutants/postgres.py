@@ -192,4 +192,25 @@ MUTANTS = [
         ")",
         "faults/test_pgbouncer.py::test_a_pgbouncer_without_a_free_connection_is_named",
     ),
+    Mutant(
+        "a call that nothing can look at goes on",
+        "taskapi/sync/watch.py",
+        "return str(error) == FULL",
+        "return False",
+        f"{HALF_OPEN}::test_a_call_is_not_broken_because_no_connection_is_free_to_look_at_it",
+    ),
+    Mutant(
+        "actions do not take all threads",
+        "taskapi/api/admin.py",
+        "AT_ONCE: Final = 2",
+        "AT_ONCE: Final = 9",
+        f"{SILENT}::test_actions_that_wait_for_a_lock_leave_threads_for_other_requests",
+    ),
+    Mutant(
+        "a restore waits for locks before it blocks clients",
+        "taskapi/sync/restore.py",
+        "        db.execute(_LOCK_TABLES)\n",
+        "",
+        f"{SILENT}::test_actions_that_wait_for_a_lock_leave_threads_for_other_requests",
+    ),
 ]
