@@ -1,4 +1,4 @@
-"""Commands for operators: `python -m taskapi doctor`, `python -m taskapi restore FILE`."""
+"""Commands for operators: `python -m taskapi doctor`, `check [--repair]` and `restore FILE`."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from taskapi import doctor, logs
 from taskapi.config import ConfigError, Settings, load
-from taskapi.errors import TaskApiError
+from taskapi.errors import Stale, TaskApiError
 from taskapi.sync import import_backup
 
 
@@ -34,6 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("doctor", help="check everything that the service needs")
     check.add_argument("--json", action="store_true", help="print a list for programs")
     check.set_defaults(run=_doctor)
+    compare = commands.add_parser("check", help="compare all data in Redis and PostgreSQL")
+    compare.add_argument("--repair", action="store_true", help="repair what can be repaired")
+    compare.set_defaults(run=_check)
     restore = commands.add_parser("restore", help="restore an empty installation from a backup")
     restore.add_argument("file", type=Path, help="a file written by action=backup")
     restore.set_defaults(run=_restore)
@@ -47,6 +50,17 @@ def _doctor(settings: Settings, options: argparse.Namespace) -> int:
     else:
         sys.stdout.writelines(f"{finding}\n" for finding in findings)
     return int(any(finding.status == doctor.Status.FAIL for finding in findings))
+
+
+def _check(settings: Settings, options: argparse.Namespace) -> int:
+    """Print what differs; return 1 if something does, 2 if a store is away or not ready."""
+    try:
+        lines, number = doctor.check(settings, repairs=options.repair)
+    except (TaskApiError, Stale) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    return int(number > 0)
 
 
 def _restore(settings: Settings, options: argparse.Namespace) -> int:

@@ -36,6 +36,7 @@ many entities and spell the names themselves.
 """
 
 from enum import StrEnum
+from typing import Final
 
 
 class Kind(StrEnum):
@@ -57,6 +58,15 @@ class Kind(StrEnum):
 
 
 _NOUNS = {Kind.USER: "user", Kind.GROUP: "group", Kind.TASK: "task"}
+
+
+TYPES: Final = {
+    **dict.fromkeys(("users", "groups", "members", "tasks", "dirty", "tombs"), "zset"),
+    **dict.fromkeys(("meta", "user", "group", "task", "emails", "names", "full_names"), "hash"),
+    **dict.fromkeys(("counts", "quarantine", "sync", "closing"), "hash"),
+    **dict.fromkeys(("secret", "pin", "failures"), "string"),
+}
+"""First word of a key's name, without the prefix -> the type of the key."""
 
 
 class Keys:

@@ -57,7 +57,7 @@ class Loader:
         kept = {key.encode() for key in (self._keys.meta, self._keys.sync, self._keys.processes)}
         cursor = b"0"
         while True:
-            scan = ("SCAN", cursor, "MATCH", _escaped(self._keys.root) + "*", "COUNT", SCAN)
+            scan = ("SCAN", cursor, "MATCH", escaped(self._keys.root) + "*", "COUNT", SCAN)
             ((cursor, keys),) = self._store.connection.execute(scan)
             if unwanted := set(keys) - kept:
                 self.run([("UNLINK", *(key.decode() for key in unwanted))])
@@ -124,6 +124,6 @@ def _stored(keys: Keys, kind: Kind, new: Entity) -> Write:
     return ("HSET", key, "json", json, "version", str(new["version"]))
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Return a SCAN pattern that matches this text only."""
     return "".join(f"\\{c}" if c in "*?[]\\^" else c for c in text)

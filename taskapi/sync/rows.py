@@ -131,13 +131,15 @@ def lines(chunk: Chunk) -> Lines:
         raise RowsRefused("", f"it cannot be written as a row ({error!r})") from error
 
 
-def read(db: Database, kind: Kind, above: int = -1) -> Iterator[Entity]:
-    """Yield the entities of a kind above a version; users with `password_hash` and `administers`.
+def read(db: Database, kind: Kind, above: int = -1, only: int | None = None) -> Iterator[Entity]:
+    """Yield the entities of a kind above a version, or the one with the id `only`.
 
-    The order is by id, for tasks by user and id: tasks of one user load with fewer commands.
+    Users have `password_hash` and `administers`. The order is by id, for tasks by user and id:
+    tasks of one user load with fewer commands.
     """
     plan, order = _PLANS[kind], "user_id, id" if kind is Kind.TASK else "id"
-    for row in db.stream(f"{plan.select} WHERE version > {above} ORDER BY {order}"):
+    condition = f"version > {above}" if only is None else f"id = {only}"
+    for row in db.stream(f"{plan.select} WHERE {condition} ORDER BY {order}"):
         yield dict(zip(plan.names, row, strict=True))
 
 

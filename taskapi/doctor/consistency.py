@@ -1,0 +1,130 @@
+"""`python -m taskapi check`: compare entities, indexes, counters, marks and PostgreSQL.
+
+It runs beside traffic. Everything about one entity is read at one instant, and a difference counts
+only if a second look finds it too. The memory that it needs grows only with the differences.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from taskapi.doctor.differences import Difference, Stores
+from taskapi.doctor.entity_checks import check_entities
+from taskapi.doctor.key_checks import (
+    KINDS,
+    Counter,
+    IndexEntry,
+    check_counters,
+    check_index,
+    check_owners,
+    check_types,
+    ref_of,
+)
+from taskapi.doctor.mark_checks import check_last, check_marks, check_rows
+from taskapi.errors import NotReady
+from taskapi.store import meta
+from taskapi.store.consistency import members
+from taskapi.store.keys import Kind
+from taskapi.store.loading import escaped
+from taskapi.store.meta import State
+from taskapi.sync import row_versions
+
+BATCH: Final = 200
+"""Items examined in one call: about 3 ms of Redis' time."""
+SCAN: Final = 1000
+WALKED: Final = {*KINDS, "counts", "dirty", "tombs"}
+"""First words of the keys whose members are checked."""
+PAUSE_SECONDS: Final = 0.3
+"""Between the first and the second look."""
+
+Check = Callable[[Stores, list[Any]], Iterator[Difference]]
+
+
+def examine(stores: Stores, pause_seconds: float = PAUSE_SECONDS) -> list[Difference]:
+    """Return all differences that two looks have found.
+
+    Raises:
+        NotReady: Redis is empty or being restored.
+        Unavailable: a store is away.
+    """
+    redis = meta.read(stores.store)
+    if not redis.epoch or redis.state == State.RESTORING:
+        raise NotReady("Redis is empty or being restored: there is nothing to check yet.")
+    examination = _Examination(stores)
+    examination.walk()
+    if examination.suspicious:
+        time.sleep(pause_seconds)
+    confirmed: dict[Any, Difference] = {}
+    for check, batch, seen in examination.suspicious:
+        before = {each.identity for each in seen}
+        again = {each.identity: each for each in check(stores, batch)}
+        confirmed |= {identity: each for identity, each in again.items() if identity in before}
+    return [*confirmed.values(), *check_last(stores, examination.last_ids)]
+
+
+class _Examination:
+    """One walk over all keys and rows, in batches.
+
+    Attributes:
+        suspicious: the batches with differences, and these.
+        last_ids: the highest id of each kind.
+    """
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores, self._keys = stores, stores.keys
+        self._waiting: dict[Check, list[Any]] = {}
+        self.suspicious: list[tuple[Check, list[Any], list[Difference]]] = []
+        self.last_ids = dict.fromkeys(Kind, 0)
+
+    def walk(self) -> None:
+        """Look at everything once."""
+        for names in self._names():
+            for name in names:
+                self._add(check_types, name)
+                self._add(check_owners, name)
+                if ref := ref_of(name):
+                    self.last_ids[ref[0]] = max(self.last_ids[ref[0]], ref[1])
+                    self._add(check_entities, ref)
+            self._add_members([name for name in names if ref_of(name) is None])
+        for kind in Kind:
+            for entity_id in row_versions.all_ids(self._stores.db, kind):
+                self._add(check_rows, (kind, entity_id))
+        for check, batch in self._waiting.items():
+            self._check(check, batch)
+
+    def _add(self, check: Check, item: Any) -> None:
+        batch = self._waiting.setdefault(check, [])
+        batch.append(item)
+        if len(batch) == BATCH:
+            self._check(check, batch)
+            self._waiting[check] = []
+
+    def _check(self, check: Check, batch: list[Any]) -> None:
+        if seen := [*check(self._stores, batch)]:
+            self.suspicious.append((check, batch, seen))
+
+    def _names(self) -> Iterator[list[str]]:
+        """Yield the names of all keys, without the prefix."""
+        cursor, root = b"0", self._keys.root
+        while True:
+            scan = ("SCAN", cursor, "MATCH", escaped(root) + "*", "COUNT", SCAN)
+            ((cursor, keys),) = self._stores.store.connection.execute(scan)
+            yield [key.decode(errors="replace").removeprefix(root) for key in keys]
+            if cursor == b"0":
+                return
+
+    def _add_members(self, names: list[str]) -> None:
+        """Add what indexes, counters and marks hold."""
+        walked = [self._keys.root + name for name in names if name.split(":")[0] in WALKED]
+        for key, member, value in members(self._stores.store, walked, SCAN):
+            self._add_member(key, member, value)
+
+    def _add_member(self, key: str, member: str, value: str) -> None:
+        word, _, owner = key.removeprefix(self._keys.root).partition(":")
+        if word in KINDS:
+            self._add(check_index, IndexEntry(key, member, value))
+        if word in ("dirty", "tombs"):
+            self._add(check_marks, member)
+        if word in ("users", "members", "counts"):
+            counter = self._keys.group_counts(owner) if owner else self._keys.counts
+            self._add(check_counters, Counter(counter, member))

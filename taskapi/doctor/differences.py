@@ -1,0 +1,105 @@
+"""Differences between what must be the same, and how each is repaired."""
+
+from enum import IntEnum
+from itertools import groupby
+from typing import Final, NamedTuple
+
+from taskapi.store.codec import Entity
+from taskapi.store.connection import Command, Store
+from taskapi.store.consistency import Repair
+from taskapi.store.keys import Keys, Kind
+from taskapi.sync.postgres import Database
+
+REFERENCES: Final = {"user_id": Kind.USER, "admin_id": Kind.USER, "group_id": Kind.GROUP}
+SHOWN_MOST: Final = 5
+"""The maximum number of entities named in one line."""
+
+EntityRef = tuple[Kind, int]
+
+
+class Stores(NamedTuple):
+    """Both stores, as the checks read them."""
+
+    store: Store
+    db: Database
+
+    @property
+    def keys(self) -> Keys:
+        return self.store.keys
+
+
+class Step(IntEnum):
+    """The order of repairs: each step relies on those before it."""
+
+    KEYS = 0
+    MARKS = 1
+    ENTITIES = 2
+    INDEXES = 3
+    COUNTERS = 4
+
+
+class Duty(NamedTuple):
+    """Whether a user's hash should say that they administer a group."""
+
+    user_id: int
+    group_id: int
+    is_held: bool
+
+
+class Difference(NamedTuple):
+    """What is wrong with a subject.
+
+    Attributes:
+        subject: an entity, or a key without the prefix.
+        detail: the entity that the problem is about, if the subject is a key.
+        repair: writes, or the entity to take from PostgreSQL; None if it cannot be repaired.
+    """
+
+    subject: str
+    problem: str
+    remedy: str
+    step: Step
+    detail: str = ""
+    repair: Repair | Duty | EntityRef | None = None
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """The same for one difference in two looks."""
+        return self.subject, self.problem, self.detail
+
+
+def named(ref: EntityRef) -> str:
+    """Return the words for an entity: task 5."""
+    kind, entity_id = ref
+    return f"{kind.noun} {entity_id}"
+
+
+def references(entity: Entity) -> list[EntityRef]:
+    """Return the entities that an entity refers to."""
+    single = [(kind, entity[name]) for name, kind in REFERENCES.items() if name in entity]
+    return single + [(Kind.GROUP, group_id) for group_id in entity.get("group_ids", ())]
+
+
+def guard_of(keys: Keys, ref: EntityRef, version: int) -> tuple[Command, str]:
+    """Return the guard that an entity still has this version."""
+    return ("HGET", keys.entity(*ref), "version"), str(version)
+
+
+def lines(differences: list[Difference]) -> list[str]:
+    """Return a line for each subject and problem; what a key lacks is one line."""
+    ordered = sorted(differences, key=lambda each: (each.step, each[:3], _number(each.detail)))
+    return [_line([*same]) for _, same in groupby(ordered, key=lambda each: each[:3])]
+
+
+def _number(detail: str) -> int:
+    word = detail.rpartition(" ")[2]
+    return int(word) if word.isdecimal() else 0
+
+
+def _line(same: list[Difference]) -> str:
+    subject, problem, remedy, *_ = same[0]
+    shown = ", ".join(each.detail for each in same[:SHOWN_MOST])
+    if len(same) > SHOWN_MOST:
+        shown += f" and {len(same) - SHOWN_MOST} more"
+    words = f"{problem}: {shown}" if shown else problem
+    return f"{subject}: {words} – {remedy}"  # noqa: RUF001

@@ -1,0 +1,213 @@
+"""Checks of entities: that they can be read, and that everything else agrees with them."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from taskapi.doctor.differences import (
+    Difference,
+    Duty,
+    EntityRef,
+    Step,
+    Stores,
+    guard_of,
+    named,
+    references,
+)
+from taskapi.errors import Damaged
+from taskapi.store import session
+from taskapi.store.codec import Entity
+from taskapi.store.connection import Command
+from taskapi.store.consistency import DAMAGED, WRONG_TYPE, Entry, Repair, entries, look
+from taskapi.store.indexes import Write
+from taskapi.store.keys import Keys, Kind
+from taskapi.sync import row_versions
+
+NOT_THERE: Final = "PostgreSQL does not have it: correct it by hand, or delete its key and repair"
+BY_HAND: Final = "no repair: change or delete one of them"
+
+
+class Expectation(NamedTuple):
+    """A read, whether its reply is right, and the difference for a wrong reply."""
+
+    read: Command
+    is_right: Callable[[Any], bool]
+    difference: Callable[[Any], Difference]
+
+
+def check_entities(stores: Stores, refs: list[EntityRef]) -> Iterator[Difference]:
+    """Compare entities with their indexes, with each other and with PostgreSQL."""
+    replies = look(stores.store, [session.fetch(stores.keys, *ref) for ref in refs])
+    found: dict[EntityRef, Entity] = {}
+    for ref, reply in zip(refs, replies, strict=True):
+        try:
+            if reply != WRONG_TYPE and (entity := session.entity(*ref, reply)):
+                found[ref] = entity
+        except Damaged:
+            yield _unreadable(stores, ref)
+    unmarked: dict[Kind, dict[int, int]] = {kind: {} for kind in Kind}
+    for ref, is_marked, differences in _compare(stores, found):
+        yield from differences
+        if not is_marked:
+            unmarked[ref[0]][ref[1]] = found[ref]["version"]
+    for kind, versions in unmarked.items():
+        yield from _compare_rows(stores, kind, versions)
+
+
+def _compare(
+    stores: Stores, found: dict[EntityRef, Entity]
+) -> Iterator[tuple[EntityRef, bool, list[Difference]]]:
+    """Yield each entity that is unchanged, whether it is marked, and what disagrees with it."""
+    keys = stores.keys
+    derived = {ref: entries(keys, ref[0], entity) for ref, entity in found.items()}
+    others = {ref: [*_expectations(stores, ref, entity)] for ref, entity in found.items()}
+    reads: list[list[Command]] = [
+        [
+            ("HGET", keys.entity(*ref), "version"),
+            ("ZSCORE", keys.dirty, f"{ref[0]}:{ref[1]}"),
+            *(entry.read for entry in derived[ref]),
+            *(each.read for each in others[ref]),
+        ]
+        for ref in found
+    ]
+    values = iter(look(stores.store, [*chain.from_iterable(reads)]))
+    for (ref, entity), part in zip(found.items(), reads, strict=True):
+        version, mark, *rest = islice(values, len(part))
+        if version == str(entity["version"]).encode():
+            at = len(derived[ref])
+            wrong = [*_wrong_entries(keys, ref, entity, zip(derived[ref], rest[:at], strict=True))]
+            pairs = zip(others[ref], rest[at:], strict=True)
+            wrong += [each.difference(value) for each, value in pairs if not each.is_right(value)]
+            yield ref, mark is not None, wrong
+
+
+def _wrong_entries(
+    keys: Keys, ref: EntityRef, entity: Entity, read: Iterable[tuple[Entry, bytes | None]]
+) -> Iterator[Difference]:
+    for entry, value in read:
+        if value != entry.value.encode() and value != WRONG_TYPE:
+            subject = str(entry.read[1]).removeprefix(keys.root)
+            problem = "lacks" if value is None else "has a wrong value for"
+            repair = Repair([guard_of(keys, ref, entity["version"])], [entry.write])
+            remedy = "--repair writes it from the entity"
+            yield Difference(subject, problem, remedy, Step.INDEXES, named(ref), repair)
+
+
+def _expectations(stores: Stores, ref: EntityRef, entity: Entity) -> Iterator[Expectation]:
+    """Yield what users and groups need besides indexes; `check_types` looks for lost owners."""
+    if ref[0] is Kind.USER:
+        yield _password_hash(stores, ref[1])
+        yield from (_existing(stores.keys, ref, other) for other in references(entity))
+        held = entity.get("administers", ())
+        yield from (_held(stores.keys, ref, group) for group in held)
+    elif ref[0] is Kind.GROUP:
+        yield _existing(stores.keys, ref, (Kind.USER, entity["admin_id"]))
+        yield _admin(stores.keys, ref, entity)
+
+
+def _existing(keys: Keys, ref: EntityRef, other: EntityRef) -> Expectation:
+    """Expect that what an entity refers to exists."""
+    problem = f"refers to {named(other)}, which does not exist"
+    difference = Difference(named(ref), problem, BY_HAND, Step.INDEXES)
+    return Expectation(("EXISTS", keys.entity(*other)), bool, lambda _: difference)
+
+
+def _password_hash(stores: Stores, user_id: int) -> Expectation:
+    def difference(_: Any) -> Difference:
+        row = row_versions.find(stores.db, Kind.USER, user_id)
+        writes: list[Write] = [("SET", read[1], row["password_hash"])] if row else []
+        remedy = "--repair takes it from PostgreSQL" if row else "set a new password"
+        problem, repair = "has no password hash", Repair([(read, "0")], writes) if row else None
+        return Difference(named((Kind.USER, user_id)), problem, remedy, Step.ENTITIES, "", repair)
+
+    read = ("STRLEN", stores.keys.password_hash(user_id))
+    return Expectation(read, bool, difference)
+
+
+def _held(keys: Keys, ref: EntityRef, group_id: int) -> Expectation:
+    """Expect that a group which the user administers says so."""
+
+    def is_right(json: bytes | None) -> bool:
+        return json is not None and (json == WRONG_TYPE or _admin_id(json) in (ref[1], None))
+
+    def difference(_: Any) -> Difference:
+        problem = f"administers group {group_id}, which does not name this admin"
+        repair = Duty(ref[1], group_id, is_held=False)
+        return Difference(named(ref), problem, "--repair removes that", Step.INDEXES, "", repair)
+
+    return Expectation(("HGET", keys.entity(Kind.GROUP, group_id), "json"), is_right, difference)
+
+
+def _admin(keys: Keys, ref: EntityRef, group: Entity) -> Expectation:
+    """Expect that the admin of a group is a suitable member, and knows the group."""
+    user_id = group["admin_id"]
+
+    def admin(reply: Any) -> Entity | None:
+        try:
+            return None if reply == WRONG_TYPE else session.entity(Kind.USER, user_id, reply)
+        except Damaged:
+            return None
+
+    def is_suitable(user: Entity) -> bool:
+        return ref[1] in user["group_ids"] and user["role"] != "user"
+
+    def is_right(reply: Any) -> bool:
+        user = admin(reply)  # a user who is damaged or gone is a difference of its own
+        return user is None or (is_suitable(user) and ref[1] in user.get("administers", ()))
+
+    def difference(reply: Any) -> Difference:
+        user = admin(reply) or {}
+        if not is_suitable(user):
+            problem = f"its admin, user {user_id}, is no member or has role user"
+            return Difference(named(ref), problem, BY_HAND, Step.INDEXES)
+        problem = f"its admin, user {user_id}, does not administer it"
+        repair = Duty(user_id, ref[1], is_held=True)
+        return Difference(named(ref), problem, "--repair adds that", Step.INDEXES, "", repair)
+
+    return Expectation(session.fetch(keys, Kind.USER, user_id), is_right, difference)
+
+
+def _admin_id(json: bytes) -> int | None:
+    """Return the admin in a group's JSON, None if it cannot be read."""
+    try:
+        admin_id: int = orjson.loads(json)["admin_id"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return admin_id
+
+
+def _unreadable(stores: Stores, ref: EntityRef) -> Difference:
+    """Return the difference for an entity that is moved aside if PostgreSQL has it."""
+    key, name = stores.keys.entity(*ref), f"{ref[0].noun}:{ref[1]}"
+    lengths = [("HSTRLEN", key, "json"), ("HSTRLEN", key, "version")]
+    guards = [
+        (read, str(length))
+        for read, length in zip(lengths, look(stores.store, lengths), strict=True)
+    ]
+    if row_versions.of(stores.db, ref[0], [ref[1]]):
+        remedy = f"--repair moves its value to {DAMAGED}{name} and takes it from PostgreSQL"
+        repair = Repair(guards, [("RENAME", key, f"{stores.keys.root}{DAMAGED}{name}")])
+        return Difference(named(ref), "cannot be read", remedy, Step.KEYS, repair=repair)
+    return Difference(named(ref), "cannot be read", NOT_THERE, Step.KEYS)
+
+
+def _compare_rows(stores: Stores, kind: Kind, versions: dict[int, int]) -> Iterator[Difference]:
+    """Compare entities that are not marked with their rows."""
+    rows = row_versions.of(stores.db, kind, [*versions]) if versions else {}
+    for entity_id, version in versions.items():
+        ref, row, mark = (kind, entity_id), rows.get(entity_id, 0), f"{kind}:{entity_id}"
+        if row < version:
+            state = "has an older version" if row else "does not have it"
+            guards = [
+                guard_of(stores.keys, ref, version),
+                (("ZSCORE", stores.keys.dirty, mark), ""),
+            ]
+            repair = Repair(guards, [("ZADD", stores.keys.dirty, str(version), mark)])
+            problem = f"PostgreSQL {state}, and no pass will copy it"
+            remedy = "--repair marks it for the next pass"
+            yield Difference(named(ref), problem, remedy, Step.MARKS, repair=repair)
+        elif row > version:
+            remedy = "the next pass puts it back if Redis lost data; else action=restore"
+            yield Difference(named(ref), "PostgreSQL has a newer version", remedy, Step.MARKS)

@@ -1,0 +1,170 @@
+"""Checks of keys: their types, entries of indexes, counters, marks; and rows of PostgreSQL."""
+
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import Any, Final, NamedTuple
+
+from taskapi.doctor.differences import Difference, EntityRef, Step, Stores, guard_of, named
+from taskapi.errors import Damaged
+from taskapi.store import session
+from taskapi.store.consistency import DAMAGED, WRONG_TYPE, Repair, entries, look
+from taskapi.store.keys import TYPES, Keys, Kind
+from taskapi.sync import row_versions
+
+KINDS: Final = {
+    **dict.fromkeys(("users", "members", "emails", "full_names"), Kind.USER),
+    **dict.fromkeys(("groups", "names"), Kind.GROUP),
+    "tasks": Kind.TASK,
+}
+"""First word of an index -> the kind of the entities that it names."""
+NOUNS: Final = {kind.noun: kind for kind in Kind}
+OWNERS: Final = {
+    **dict.fromkeys(("tasks:u", "secret"), Kind.USER),
+    **dict.fromkeys(("tasks:g", "members", "counts"), Kind.GROUP),
+}
+"""Beginning of a key that belongs to one user or group -> the kind of its owner."""
+GONE: Final = "is gone from Redis"
+TAKEN: Final = "--repair takes it from PostgreSQL"
+REMOVED: Final = "--repair removes that"
+
+
+class IndexEntry(NamedTuple):
+    """A member of an index with its score, or a field with its value."""
+
+    key: str
+    name: str
+    value: str
+
+
+class Counter(NamedTuple):
+    """A field that counts the tasks of a user."""
+
+    key: str
+    user_id: str
+
+
+def check_types(stores: Stores, names: list[str]) -> Iterator[Difference]:
+    """Compare the types of keys, named without the prefix."""
+    keys = [stores.keys.root + name for name in names]
+    types = look(stores.store, [("TYPE", key) for key in keys])
+    for name, key, found in zip(names, keys, types, strict=True):
+        expected, ref = TYPES.get(name.split(":")[0]), ref_of(name)
+        kind = found.decode()
+        if expected in (None, kind) or kind == "none":
+            continue
+        problem, aside = f"has type {kind}, not {expected}", f"{DAMAGED}{name}"
+        if ref and not row_versions.of(stores.db, ref[0], [ref[1]]):
+            yield Difference(name, problem, "PostgreSQL does not have it: delete it", Step.KEYS)
+            continue
+        repair = Repair([(("TYPE", key), kind)], [("RENAME", key, stores.keys.root + aside)])
+        remedy = f"--repair moves its value to {aside} and rebuilds it"
+        yield Difference(name, problem, remedy, Step.KEYS, repair=repair)
+
+
+def check_owners(stores: Stores, names: list[str]) -> Iterator[Difference]:
+    """Check that the user or group exists to whom a key belongs."""
+    keys, owners = stores.keys, {name: owner for name in names if (owner := owner_of(name))}
+    pairs = [
+        (("EXISTS", keys.root + name), ("EXISTS", keys.entity(*owner)))
+        for name, owner in owners.items()
+    ]
+    replies = iter(look(stores.store, [*chain.from_iterable(pairs)]))
+    for name, owner in owners.items():
+        if [*islice(replies, 2)] == [1, 0]:
+            repair = None
+            if not name.startswith("tasks"):
+                alive = (("EXISTS", keys.entity(*owner)), "0")
+                repair = Repair([alive], [("UNLINK", keys.root + name)])
+            remedy = REMOVED if repair else "no repair: delete its tasks or restore the owner"
+            problem = f"belongs to {named(owner)}, which does not exist"
+            yield Difference(name, problem, remedy, Step.INDEXES, repair=repair)
+
+
+def owner_of(name: str) -> EntityRef | None:
+    """Return the user or group to whom a key belongs."""
+    head, _, number = name.rpartition(":")
+    return (OWNERS[head], int(number)) if head in OWNERS and number.isdecimal() else None
+
+
+def ref_of(name: str) -> EntityRef | None:
+    """Return the entity that a key holds, None for other keys."""
+    noun, _, number = name.partition(":")
+    return (NOUNS[noun], int(number)) if noun in NOUNS and number.isdecimal() else None
+
+
+def check_index(stores: Stores, items: list[IndexEntry]) -> Iterator[Difference]:
+    """Check that each entry of an index belongs to an entity that has it."""
+    keys, reads = stores.keys, []
+    for item in items:
+        reads += [_read(keys, item), session.fetch(keys, *_named_by(keys, item))]
+    replies = iter(look(stores.store, reads))
+    lost: list[EntityRef] = []
+    for item in items:
+        (current, stored), ref = islice(replies, 2), _named_by(keys, item)
+        if current is None or WRONG_TYPE in (current, stored):
+            continue
+        try:
+            entity = session.entity(*ref, stored)
+        except Damaged:
+            continue
+        guards: list[Any] = [(_read(keys, item), current.decode())]
+        if entity is None:
+            if item.key == keys.index(ref[0]):
+                lost.append(ref)
+            guards.append((("EXISTS", keys.entity(*ref)), "0"))
+            yield _stray(keys, item, "names what does not exist", guards)
+        elif _read(keys, item) not in (entry.read for entry in entries(keys, ref[0], entity)):
+            guards.append(guard_of(keys, ref, entity["version"]))
+            yield _stray(keys, item, "names what does not belong there", guards)
+    yield from _gone(stores, lost)
+
+
+def _named_by(keys: Keys, item: IndexEntry) -> EntityRef:
+    """Return the entity that an entry names; 0 is the id of none."""
+    word = item.key.removeprefix(keys.root).split(":")[0]
+    number = item.value if word in ("emails", "names") else item.name
+    return KINDS[word], int(number) if number.isdecimal() else 0
+
+
+def _read(keys: Keys, item: IndexEntry) -> tuple[str, str, str]:
+    word = item.key.removeprefix(keys.root).split(":")[0]
+    return ("HGET" if TYPES[word] == "hash" else "ZSCORE", item.key, item.name)
+
+
+def _stray(keys: Keys, item: IndexEntry, problem: str, guards: list[Any]) -> Difference:
+    read, ref = _read(keys, item), _named_by(keys, item)
+    write = ("HDEL" if read[0] == "HGET" else "ZREM", item.key, item.name)
+    subject, detail = item.key.removeprefix(keys.root), named(ref) if ref[1] else item.name
+    return Difference(subject, problem, REMOVED, Step.INDEXES, detail, Repair(guards, [write]))
+
+
+def _gone(stores: Stores, refs: list[EntityRef]) -> Iterator[Difference]:
+    """Yield a difference for each of these entities that PostgreSQL has."""
+    for kind in Kind:
+        ids = [entity_id for each, entity_id in refs if each is kind]
+        for entity_id in row_versions.of(stores.db, kind, ids) if ids else ():
+            ref = (kind, entity_id)
+            yield Difference(named(ref), GONE, TAKEN, Step.ENTITIES, repair=ref)
+
+
+def check_counters(stores: Stores, items: list[Counter]) -> Iterator[Difference]:
+    """Compare counters with the sizes of the indexes."""
+    keys = stores.keys
+    reads = []
+    for key, user_id in items:
+        group = key.removeprefix(keys.counts).removeprefix(":")
+        sets = [keys.user_tasks(user_id)] + ([keys.group_tasks(group)] if group else [])
+        size = ("ZINTERCARD", "2", *sets) if group else ("ZCARD", *sets)
+        reads.append((("HGET", key, user_id), size))
+    replies = iter(look(stores.store, [*chain.from_iterable(reads)]))
+    for item, pair in zip(items, reads, strict=True):
+        counted, size = islice(replies, 2)
+        wanted = (str(size).encode(),) if size else (b"0", None)
+        if WRONG_TYPE in (counted, size) or counted in wanted:
+            continue
+        guards = [(pair[0], (counted or b"").decode()), (pair[1], str(size))]
+        change = ("HSET", *item, str(size)) if size else ("HDEL", *item)
+        subject = item.key.removeprefix(keys.root)
+        problem, remedy = "has a wrong number of tasks for", "--repair counts them"
+        detail = named((Kind.USER, int(item.user_id) if item.user_id.isdecimal() else 0))
+        yield Difference(subject, problem, remedy, Step.COUNTERS, detail, Repair(guards, [change]))

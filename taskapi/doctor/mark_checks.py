@@ -1,0 +1,149 @@
+"""Checks of marks and tombstones, of rows that Redis lacks, and of the last id and version."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final
+
+from taskapi.doctor.differences import Difference, EntityRef, Step, Stores, named
+from taskapi.doctor.key_checks import GONE, TAKEN
+from taskapi.store import meta, reconcile
+from taskapi.store.consistency import WRONG_TYPE, Repair, look
+from taskapi.store.keys import Kind
+from taskapi.sync import row_versions, state
+
+CONFLICTS: Final = (reconcile.TAKEN, reconcile.UNFIT, reconcile.NEEDED)
+"""Reasons in quarantine of changes that Redis lost and that no longer fit."""
+
+
+def check_marks(stores: Stores, marks: list[str]) -> Iterator[Difference]:
+    """Check that each mark has an entity or a tombstone of its version."""
+    reads = [read for mark in marks for read in _reads(stores, mark)]
+    replies = iter(look(stores.store, reads))
+    for mark in marks:
+        state = [*islice(replies, 7)]
+        if WRONG_TYPE not in state:
+            yield from _check_mark(stores, mark, *state)
+
+
+def ref_of_mark(mark: str) -> EntityRef | None:
+    """Return the entity of a mark; None if it names none."""
+    letter, _, number = mark.partition(":")
+    is_right = letter in list(Kind) and number.isdecimal()
+    return (Kind(letter), int(number)) if is_right else None
+
+
+def _reads(stores: Stores, mark: str) -> list[tuple[str, ...]]:
+    keys, ref = stores.keys, ref_of_mark(mark) or (Kind.TASK, 0)
+    return [
+        ("ZSCORE", keys.dirty, mark),
+        ("ZSCORE", keys.tombstones, mark),
+        ("EXISTS", keys.entity(*ref)),
+        ("HGET", keys.entity(*ref), "version"),
+        ("ZSCORE", keys.index(ref[0]), str(ref[1])),
+        ("ZCARD", keys.index(ref[0])),
+        ("HGET", keys.quarantine, mark),
+    ]
+
+
+def _check_mark(
+    stores: Stores,
+    mark: str,
+    score: bytes | None,
+    tombstone: bytes | None,
+    exists: int,
+    version: bytes | None,
+    listed: bytes | None,
+    size: int,
+    refusal: bytes | None,
+) -> Iterator[Difference]:
+    keys, ref = stores.keys, ref_of_mark(mark)
+    dirty = ("ZSCORE", keys.dirty, mark), (score or b"").decode()
+    buried = ("ZSCORE", keys.tombstones, mark), (tombstone or b"").decode()
+    alive = ("EXISTS", keys.entity(*(ref or (Kind.TASK, 0)))), str(exists)
+    subject = named(ref) if ref else f"mark {mark}"
+
+    def difference(problem: str, remedy: str, *write: str) -> Difference:
+        repair = Repair([dirty, buried, alive], [write]) if write else None
+        return Difference(subject, problem, remedy, Step.MARKS, repair=repair)
+
+    if ref is None:
+        remove = ("ZREM", keys.dirty if score else keys.tombstones, mark)
+        yield difference("names nothing", "--repair removes it", *remove)
+    elif tombstone and exists:
+        remove = ("ZREM", keys.tombstones, mark)
+        yield difference("is alive and has a tombstone", "--repair removes the tombstone", *remove)
+    elif tombstone and tombstone != score:
+        words = "was deleted, and no pass will tell PostgreSQL"
+        add = ("ZADD", keys.dirty, tombstone.decode(), mark)
+        yield difference(words, "--repair marks the delete for the next pass", *add)
+    elif score and version and float(version) > float(score):
+        add = ("ZADD", keys.dirty, version.decode(), mark)
+        yield difference("is marked with an older version", "--repair marks it again", *add)
+    elif score and not exists and not tombstone:
+        yield _lost(stores, ref, dirty, refusal, difference, is_deleted=not listed and size > 0)
+
+
+def _lost(
+    stores: Stores,
+    ref: EntityRef,
+    dirty: tuple[Any, str],
+    refusal: bytes | None,
+    difference: Any,
+    *,
+    is_deleted: bool,
+) -> Difference:
+    """Return the difference for a mark with neither an entity nor a tombstone.
+
+    An entity that its index does not name was deleted, and its tombstone is lost.
+    """
+    keys, mark = stores.keys, f"{ref[0]}:{ref[1]}"
+    if any(reason.encode() in (refusal or b"") for reason in CONFLICTS):
+        words = "conflicts with changes made after Redis lost it"
+        found: Difference = difference(words, "create it again, or delete its row in PostgreSQL")
+        return found
+    if ref[1] in row_versions.of(stores.db, ref[0], [ref[1]]):
+        if not is_deleted:
+            return Difference(named(ref), GONE, TAKEN, Step.ENTITIES, repair=ref)
+        add = ("ZADD", keys.tombstones, dirty[1], mark)
+        found = difference("was deleted, and its tombstone is gone", "--repair adds it", *add)
+        return found
+    remove = Repair([dirty], [("ZREM", keys.dirty, mark), ("HDEL", keys.quarantine, mark)])
+    words, remedy = "is gone from both stores", "--repair removes its mark"
+    return Difference(named(ref), words, remedy, Step.INDEXES, repair=remove)
+
+
+def check_rows(stores: Stores, refs: list[EntityRef]) -> Iterator[Difference]:
+    """Check that Redis has each row's entity, or a mark for it."""
+    keys = stores.keys
+    reads = [
+        read
+        for ref in refs
+        for read in (
+            ("EXISTS", keys.entity(*ref)),
+            ("ZSCORE", keys.dirty, f"{ref[0]}:{ref[1]}"),
+        )
+    ]
+    replies = iter(look(stores.store, reads))
+    lost = [ref for ref in refs if [*islice(replies, 2)] == [0, None]]
+    for kind in Kind:
+        ids = [entity_id for each, entity_id in lost if each is kind]
+        for entity_id in row_versions.of(stores.db, kind, ids) if ids else ():
+            ref = (kind, entity_id)
+            yield Difference(named(ref), GONE, TAKEN, Step.ENTITIES, repair=ref)
+
+
+def check_last(stores: Stores, last_ids: dict[Kind, int]) -> Iterator[Difference]:
+    """Check that the last id of each kind and the last version are not below those in use."""
+    key, copy = stores.keys.meta, state.find(stores.db)
+    newest = ("ZRANGE", stores.keys.dirty, "0", "0", "REV", "WITHSCORES")
+    (mark,) = look(stores.store, [newest])
+    marked = int(mark[1]) if mark and mark != WRONG_TYPE else 0
+    described = meta.read(stores.store)  # after what it must not be below
+    values = [(f"next:{kind}", described.ids[kind], last_ids[kind]) for kind in Kind]
+    values.append(("version", described.version, max(copy.version if copy else 0, marked)))
+    for name, known, last in values:
+        if known < last:
+            guard = ("HGET", key, name), str(known) if known else ""
+            repair = Repair([guard], [("HSET", key, name, str(last))])
+            problem, remedy = f"{name} is below the last one in use", "--repair raises it"
+            yield Difference("meta", problem, remedy, Step.MARKS, repair=repair)

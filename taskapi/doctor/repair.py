@@ -1,0 +1,110 @@
+"""`python -m taskapi check --repair`: repair step by step, each write only if nothing changed."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import orjson
+
+from taskapi.doctor.consistency import PAUSE_SECONDS, examine
+from taskapi.doctor.differences import Difference, Duty, EntityRef, Step, Stores, named, references
+from taskapi.errors import Damaged, Stale
+from taskapi.store import changes, consistency, meta
+from taskapi.store import session as sessions
+from taskapi.store.codec import Entity
+from taskapi.store.consistency import Repair
+from taskapi.store.indexes import fold
+from taskapi.store.keys import Kind
+from taskapi.sync import row_versions
+
+BATCH: Final = 100
+"""Repairs done in one call."""
+
+
+def repair(
+    stores: Stores, pause_seconds: float = PAUSE_SECONDS
+) -> tuple[list[Difference], list[Difference]]:
+    """Repair what can be repaired; return the differences that were found, and those that remain.
+
+    The caller holds the lock for moving data between the stores, so no pass and no restore runs.
+
+    Raises:
+        NotReady, Unavailable: a store is not ready, or away.
+    """
+    differences = examine(stores, pause_seconds)
+    found = {each.identity: each for each in differences}
+    reasons: dict[str, str] = {}
+    for step in Step:
+        todo = [each for each in differences if each.step is step and each.repair]
+        if todo:
+            reasons |= _apply(stores, todo)
+            differences = examine(stores, pause_seconds)
+            found |= {each.identity: each for each in differences}
+    meta.publish_status(stores.store, {"damage": changes.find_damage(stores.store)})
+    remaining = [
+        each._replace(remedy=reasons.get(each.subject, each.remedy)) for each in differences
+    ]
+    return [*found.values()], remaining
+
+
+def _apply(stores: Stores, differences: list[Difference]) -> dict[str, str]:
+    """Repair; return why an entity cannot be taken from PostgreSQL, by subject."""
+    repairs = [each.repair for each in differences]
+    writes = [each for each in repairs if isinstance(each, Repair)]
+    writes += _duties(stores, [each for each in repairs if isinstance(each, Duty)])
+    for start in range(0, len(writes), BATCH):
+        consistency.mend(stores.store, writes[start : start + BATCH])
+    refs = {each for each in repairs if each and not isinstance(each, Repair | Duty)}
+    reasons = {}
+    for ref in sorted(refs, key=lambda ref: (list(Kind).index(ref[0]), ref[1])):
+        if reason := _put_back(stores, ref, refs):
+            reasons[named(ref)] = f"it cannot be taken from PostgreSQL: {reason}"
+    return reasons
+
+
+def _duties(stores: Stores, duties: list[Duty]) -> Iterator[Repair]:
+    """Yield one repair for each user, who must have the same duties as before."""
+    for user_id in {each.user_id for each in duties}:
+        key = stores.keys.entity(Kind.USER, user_id)
+        read = ("HGET", key, "administers")
+        (held,) = consistency.look(stores.store, [read])
+        mine = [each for each in duties if each.user_id == user_id]
+        kept = {*orjson.loads(held or b"[]")} - {each.group_id for each in mine}
+        kept |= {each.group_id for each in mine if each.is_held}
+        text = orjson.dumps(sorted(kept)).decode()
+        write = ("HSET", key, "administers", text) if kept else ("HDEL", key, "administers")
+        yield Repair([(read, (held or b"").decode())], [write])
+
+
+def _put_back(stores: Stores, ref: EntityRef, refs: set[EntityRef]) -> str:
+    """Take an entity from PostgreSQL; return why not if it conflicts with what Redis has."""
+    entity = row_versions.find(stores.db, *ref)
+    if entity is None:
+        return "it is gone there"
+    if obstacle := next(_obstacles(stores, ref, entity, refs), ""):
+        return obstacle
+    session = sessions.begin(stores.store)
+    session.open()
+    try:
+        consistency.put_back(session, ref[0], entity)
+    except (Stale, Damaged) as error:
+        return str(error) or "it has changed meanwhile"
+    return ""
+
+
+def _obstacles(
+    stores: Stores, ref: EntityRef, entity: Entity, refs: set[EntityRef]
+) -> Iterator[str]:
+    """Yield missing parents that do not come back too, and other owners of the name."""
+    keys = stores.keys
+    parents = [parent for parent in references(entity) if parent not in refs]
+    exist = consistency.look(stores.store, [("EXISTS", keys.entity(*each)) for each in parents])
+    for parent, exists in zip(parents, exist, strict=True):
+        if not exists:
+            yield f"{named(parent)} does not exist"
+    index, field = {Kind.USER: (keys.emails, "email"), Kind.GROUP: (keys.names, "name")}.get(
+        ref[0], ("", "")
+    )
+    if index:
+        (holder,) = consistency.look(stores.store, [("HGET", index, fold(entity[field]))])
+        if holder and int(holder) != ref[1]:
+            yield f"{ref[0].noun} {holder.decode()} has its {field} now"
