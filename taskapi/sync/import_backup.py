@@ -19,7 +19,7 @@ from taskapi.store.codec import Entity, complete
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.sync import backup, migrations, restore, rows, state, sync_pass
-from taskapi.sync.postgres import Database
+from taskapi.sync.postgres import FORCE_SECONDS, Database
 
 log = logging.getLogger("taskapi")
 
@@ -43,12 +43,12 @@ def run(settings: Settings, file: Path, store: Store | None = None) -> dict[str,
     store = store or sync_pass.open_store(settings)
     server.require_keeping(store)
     with Database(settings) as db:
-        db.lock(sync_pass.FORCE_SECONDS)
+        db.lock(FORCE_SECONDS)
         migrations.migrate(db)
         _require_empty(db, store)
         _fill(db, file, end)
     with Database(settings) as db:
-        db.lock(sync_pass.FORCE_SECONDS)
+        db.lock(FORCE_SECONDS)
         restore.fill(settings, store, can_reopen=False)
     saved: dict[str, int] = end["saved"]
     return saved

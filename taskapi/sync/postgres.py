@@ -29,6 +29,8 @@ LOCK_WAIT: Final = "10s"
 """How long a statement waits for the lock of a table or row."""
 LOCK: Final = 0x7A5C_A911_5E1F
 """The advisory lock for moving data between the stores."""
+FORCE_SECONDS: Final = 30.0
+"""How long an action of the owner waits for a pass that is running."""
 ROWS: Final = 2000
 """Rows fetched at once."""
 

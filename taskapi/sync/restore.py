@@ -15,10 +15,10 @@ from taskapi.store.keys import Kind
 from taskapi.store.loading import Loader
 from taskapi.store.meta import Meta
 from taskapi.store.server_start import SKIPPED_IDS, SKIPPED_VERSIONS
-from taskapi.sync import backup, rows, state, sync_pass
+from taskapi.sync import backup, rows, state
 from taskapi.sync.copy_changes import copy_all
 from taskapi.sync.migrations import TABLES
-from taskapi.sync.postgres import Database
+from taskapi.sync.postgres import FORCE_SECONDS, Database
 from taskapi.sync.state import PostgresState
 
 log = logging.getLogger("taskapi")
@@ -40,7 +40,7 @@ def force(settings: Settings, store: Store) -> dict[str, Any]:
     """
     begin = time.perf_counter()
     with Database(settings) as db:
-        db.lock(sync_pass.FORCE_SECONDS)
+        db.lock(FORCE_SECONDS)
         loaded = fill(settings, store)
     return {
         "message": "Redis has what PostgreSQL has.",

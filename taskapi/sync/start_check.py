@@ -12,7 +12,7 @@ from taskapi.errors import Stale, TaskApiError
 from taskapi.store import meta, server, server_start
 from taskapi.store.connection import Store
 from taskapi.store.meta import Meta, State
-from taskapi.sync import rollback, state
+from taskapi.sync import restore, rollback, state
 from taskapi.sync.postgres import Database
 
 log = logging.getLogger("taskapi")
@@ -31,14 +31,19 @@ UNCOMPARED: Final = (
 )
 
 
-def compare(db: Database, store: Store) -> Meta:
+def compare(settings: Settings, db: Database, store: Store) -> Meta:
     """Check that Redis belongs to this PostgreSQL, and put back what it lost.
 
     If Redis was started since, it takes writes afterwards. The caller holds the lock, commits, and
     then calls `confirm`. Raises what `state.check` raises.
     """
     redis = state.check(db, store)
-    rollback.heal(db, store, redis)
+    try:
+        rollback.heal(db, store, redis)
+    except rollback.TooManyLost:
+        log.error("Sync restores Redis, which lost more than %d changes", rollback.HEALED_MOST)
+        restore.fill(settings, store)
+        redis = meta.read(store)
     if redis.opened != store.connection.run_id:
         server_start.open_writes(store, is_compared=True)
         log.info("Redis was started: its data has been compared with PostgreSQL.")
@@ -113,7 +118,7 @@ class Watch:
         with suppress(TaskApiError, Stale), Database(self._settings) as db:
             db.lock(LOCK_SECONDS)
             answered.set()
-            redis = compare(db, self._store)
+            redis = compare(self._settings, db, self._store)
             db.commit()
             confirm(self._store, redis)
 

@@ -10,7 +10,7 @@ from taskapi.errors import Conflict, NotReady
 from taskapi.store import changes, meta, quarantine
 from taskapi.store.connection import WORKER_REPLY_SECONDS, Store
 from taskapi.store.meta import Meta, State
-from taskapi.sync import migrations, rows, start_check, state
+from taskapi.sync import migrations, postgres, rows, start_check, state
 from taskapi.sync.copy_changes import Progress, push
 from taskapi.sync.postgres import Database
 
@@ -18,8 +18,6 @@ log = logging.getLogger("taskapi")
 
 NO_FAILURE: Final = dict.fromkeys(("last_error", "failures", "problem"))
 """The fields of a failed pass, removed by one that succeeds."""
-FORCE_SECONDS: Final = 30.0
-"""How long an action of the owner waits for a pass that is running."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def run(settings: Settings, store: Store | None = None, wait_seconds: float = 0.
     begin = time.perf_counter()
     with Database(settings) as db:
         db.lock(wait_seconds)
-        redis = start_check.compare(db, store)
+        redis = start_check.compare(settings, db, store)
         progress = push(db, store, redis)
         state.prune(db, settings.deletes_kept_seconds)
     start_check.confirm(store, redis)
@@ -66,7 +64,7 @@ def force(settings: Settings, store: Store, reseed: bool = False) -> dict[str, A
     if reseed:
         report, message = _reseed(settings, store), "PostgreSQL has everything that Redis has."
     else:
-        report = run(settings, store, FORCE_SECONDS)
+        report = run(settings, store, postgres.FORCE_SECONDS)
         message = "PostgreSQL has every change made so far."
     return {"message": message, **asdict(report)}
 
@@ -84,7 +82,7 @@ def _reseed(settings: Settings, store: Store) -> SyncReport:
     """
     begin = time.perf_counter()
     with Database(settings) as db:
-        db.lock(FORCE_SECONDS)
+        db.lock(postgres.FORCE_SECONDS)
         migrations.migrate(db)
         redis = meta.read(store)
         if not redis.epoch or redis.state == State.RESTORING:
@@ -97,7 +95,7 @@ def _reseed(settings: Settings, store: Store) -> SyncReport:
         rows.clear(db)
         state.create(db, redis.installation, redis.epoch + 1)
         progress = push(db, store, meta.read(store))
-        redis = start_check.compare(db, store)
+        redis = start_check.compare(settings, db, store)
     start_check.confirm(store, redis)
     return _report(store, progress, begin)
 

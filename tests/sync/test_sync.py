@@ -9,7 +9,7 @@ import pytest
 from taskapi.config import load
 from taskapi.errors import AlreadyRunning, DatabaseUnreachable, NewEpoch, NotReady
 from taskapi.store import changes
-from taskapi.sync import copy_changes, state, sync_pass
+from taskapi.sync import copy_changes, postgres, state, sync_pass
 from taskapi.sync.postgres import Database
 from tests.api.drift import drift
 from tests.api.factories import made, new_group, new_task, new_user, ok, path_of, refused
@@ -185,7 +185,7 @@ def test_one_of_two_passes_at_once_is_refused(installation: Installation) -> Non
 def test_force_waits_for_the_running_pass_and_then_gives_up(
     installation: Installation, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync_pass, "FORCE_SECONDS", 0.2)
+    monkeypatch.setattr(postgres, "FORCE_SECONDS", 0.2)
     with Database(installation.settings) as db:
         db.lock()
         assert refused(api("POST", "/admin/sync", by="owner"), 409)["code"] == "already_running"

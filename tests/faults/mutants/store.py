@@ -224,6 +224,13 @@ MUTANTS = [
         "faults/test_server_starts.py::test_a_redis_that_refuses_changes_makes_health_degraded",
     ),
     Mutant(
+        "healing: in constant memory",
+        "taskapi/sync/rollback.py",
+        "        raise TooManyLost\n",
+        "        pass\n",
+        "sync/test_rollback.py::test_a_redis_that_lost_very_much_is_restored",
+    ),
+    Mutant(
         "two primaries: fenced",
         "taskapi/sync/start_check.py",
         "meta.write(self._store, state=State.FENCED)",
