@@ -14,7 +14,7 @@ from taskapi.doctor.finding import Clock, Finding, Status
 from taskapi.doctor.repair import repair
 from taskapi.store.connection import WORKER_REPLY_SECONDS, Store
 from taskapi.sync import row_versions, sync_pass
-from taskapi.sync.postgres import Database
+from taskapi.sync.postgres import FORCE_SECONDS, Database
 
 __all__ = ["Finding", "Status", "check", "examine"]
 
@@ -43,7 +43,7 @@ def check(settings: Settings, *, repairs: bool = False) -> tuple[list[str], int]
             store = Store(settings.redis_url, settings.key_prefix, seconds, read_only=True)
             found = lines(consistency.examine(Stores(store, db)))
             return [*found, f"{len(found)} difference(s)"], len(found)
-        db.lock(sync_pass.FORCE_SECONDS)
+        db.lock(FORCE_SECONDS)
         differences, remaining = map(lines, repair(Stores(sync_pass.open_store(settings), db)))
     shown = [f"found  {line}" for line in differences] + [f"remains  {line}" for line in remaining]
     end = f"{len(differences)} difference(s) found, {len(remaining)} remain(s)"
