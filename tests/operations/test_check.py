@@ -15,7 +15,6 @@ from taskapi import doctor
 from taskapi.doctor import consistency, entity_checks
 from taskapi.errors import AlreadyRunning
 from taskapi.store import consistency as lookups
-from taskapi.sync import sync_pass
 from taskapi.sync.postgres import Database
 from tests.api.drift import check_stores
 from tests.api.factories import everything, login, new_group, new_task, new_user, ok, path_of
@@ -275,7 +274,7 @@ def test_a_repair_of_what_changes_meanwhile_does_nothing(
 def test_a_repair_does_not_run_beside_a_pass_or_a_restore(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync_pass, "FORCE_SECONDS", 0.1)
+    monkeypatch.setattr(doctor, "FORCE_SECONDS", 0.1)
     with Database(world.installation.settings) as db:
         db.lock()
         with pytest.raises(AlreadyRunning):
