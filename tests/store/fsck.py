@@ -107,7 +107,7 @@ def _counters(tasks: Entities) -> Store:
 def _wrong_secrets(store: Store) -> Iterator[str]:
     secrets = {key for key in store if key.startswith("secret:")}
     for key in secrets ^ {f"secret:{user_id}" for user_id in entities(store, "user")}:
-        yield f"{key} is there without its user, or a user without it"
+        yield f"either {key} or its user does not exist"
 
 
 def _wrong_marks(store: Store) -> Iterator[str]:
@@ -123,7 +123,7 @@ def _wrong_marks(store: Store) -> Iterator[str]:
             if f"{letter}:{entity_id}" in tombstones:
                 yield f"{kind} {entity_id} is alive and among the tombstones"
             if entity["id"] != entity_id or entity_id > int(meta[f"next:{letter}"]):
-                yield f"{kind} {entity_id} is not the next {kind}'s elder"
+                yield f"{kind} {entity_id} has another id in its JSON, or an id not yet issued"
             if entity["version"] > int(meta["version"]):
                 yield f"{kind} {entity_id} is newer than the last version given"
             yield from _dangling(store, entity)
@@ -138,10 +138,10 @@ def _dangling(store: Store, entity: dict[str, Any]) -> Iterator[str]:
     if "admin_id" in entity and f"user:{entity['admin_id']}" in store:
         admin = store[f"user:{entity['admin_id']}"]["json"]
         if entity["id"] not in admin["group_ids"] or admin["role"] == "user":
-            yield f"{entity} is administered by {admin}"
+            yield f"{entity} has an admin who is no member or has the role user: {admin}"
 
 
 def folded(text: str) -> str:
-    """Return the form in which equal names ignore case."""
+    """Return the text in a form that is the same for names that differ only in case."""
     normal = unicodedata.normalize("NFC", text).casefold()
     return unicodedata.normalize("NFC", normal)

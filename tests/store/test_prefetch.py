@@ -1,4 +1,4 @@
-"""Prefetching yields all items in order, and raises an error in its place."""
+"""Prefetching yields all items in order, and raises an error after the items before it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_everything_comes_in_order_and_no_more_than_one_is_made_ahead() -> None:
     assert list(prefetch([])) == []
 
 
-def test_an_item_that_cannot_be_made_is_raised_after_those_before_it() -> None:
+def test_an_error_is_raised_after_the_items_before_it() -> None:
     items = prefetch(failing())
     assert next(items) == 1
     with pytest.raises(ValueError, match="two"):
