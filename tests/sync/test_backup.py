@@ -1,4 +1,4 @@
-"""The backup: one consistent file, without PostgreSQL too, while clients write."""
+"""A backup is one consistent file, even while clients write, and needs no PostgreSQL."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_backup_is_private_and_its_hash_is_right(installation: Installation, a
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def test_what_changes_during_a_backup_is_in_it_as_it_ends(
+def test_changes_during_a_backup_are_in_the_backup(
     installation: Installation, api: Api, task: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installation.sync()
@@ -156,7 +156,7 @@ def test_the_newest_are_kept(install: Install) -> None:
     assert len(list(folder.iterdir())) == 3
 
 
-def test_two_backups_at_once_are_refused_but_a_dead_ones_pin_runs_out(
+def test_a_second_backup_is_refused_until_the_pin_of_a_dead_one_expires(
     installation: Installation, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "PIN_SECONDS", 1)
@@ -186,7 +186,7 @@ def test_a_backup_that_dies_leaves_no_file_that_looks_whole(
     assert [path.suffix for path in folder.iterdir()] == [".gz"]
 
 
-def test_a_folder_that_cannot_be_written_is_a_sentence(install: Install, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_a_503(install: Install, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     api = install(BACKUP_DIR=str(tmp_path / "file")).client()
     refused(api("POST", "/admin/sync?action=backup", by="owner"), 503)

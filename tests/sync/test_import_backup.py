@@ -24,7 +24,7 @@ from tests.stores import before, crash, empty_redis, meta, sql
 from tests.support import ROOT, Installation
 
 
-def bring_back(installation: Installation, file: Path) -> subprocess.CompletedProcess[str]:
+def run_restore(installation: Installation, file: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "taskapi", "restore", str(file)],
         cwd=ROOT,
@@ -47,7 +47,7 @@ def user(api: Api) -> Any:
 
 @pytest.fixture
 def file(installation: Installation, api: Api, user: Any) -> Path:
-    """A backup with an entity that changed twice and one that PostgreSQL never had."""
+    """A backup with a change that PostgreSQL does not have."""
     installation.sync()
     ok(api("PUT", f"/users/{user['id']}", by="owner", json={"number": "7"}))
     name = ok(api("POST", "/admin/sync?action=backup", by="owner"))["file"]
@@ -65,7 +65,7 @@ def test_an_empty_installation_is_restored(
     seen = everything(api)
     given = meta(installation)
     wipe(installation)
-    done = bring_back(installation, file)
+    done = run_restore(installation, file)
     assert (done.returncode, done.stderr) == (0, "")
     assert everything(api) == seen
     assert ok(api("GET", f"/users/{user['id']}", by=login(user)))["number"] == "7"
@@ -77,11 +77,11 @@ def test_an_empty_installation_is_restored(
     installation.sync()
 
 
-def test_so_does_a_new_one_in_which_nothing_was_made(
+def test_a_new_installation_with_only_its_owner_is_restored_too(
     install: Install, api: Api, file: Path, installation: Installation
 ) -> None:
     new = install(OWNER_EMAIL="else@example.com")
-    assert bring_back(new, file).returncode == 0
+    assert run_restore(new, file).returncode == 0
     assert everything(new.client()) == everything(api)
     assert new.sync().written["tasks"] == 0
     assert installation.sync()
@@ -97,7 +97,7 @@ def test_an_installation_that_has_something_is_refused(
         empty_redis(installation)
     if place == "redis":
         sql(installation, "TRUNCATE tasks, memberships, groups, users, sync_state")
-    done = bring_back(installation, file)
+    done = run_restore(installation, file)
     assert done.returncode == 1
     assert "not empty" in done.stderr
     assert "Traceback" not in done.stderr
@@ -129,7 +129,7 @@ def test_a_file_that_is_not_whole_is_refused_before_anything_is_written(
     bad = file.with_name("bad.jsonl.gz")
     bad.write_bytes(damaged(file.read_bytes(), how))
     wipe(installation)
-    done = bring_back(installation, bad)
+    done = run_restore(installation, bad)
     assert done.returncode == 1
     assert "backup" in done.stderr
     assert "Traceback" not in done.stderr
@@ -138,7 +138,7 @@ def test_a_file_that_is_not_whole_is_refused_before_anything_is_written(
 
 
 def test_a_missing_file_and_missing_arguments_are_reported(installation: Installation) -> None:
-    assert "cannot be read" in bring_back(installation, Path("/nowhere")).stderr
+    assert "cannot be read" in run_restore(installation, Path("/nowhere")).stderr
     env = {"PATH": os.defpath} | installation.env
     command = [sys.executable, "-m", "taskapi", "restore"]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
@@ -147,7 +147,7 @@ def test_a_missing_file_and_missing_arguments_are_reported(installation: Install
 
 
 @pytest.mark.parametrize("step", ["_fill", "fill"])
-def test_killed_it_has_done_nothing_or_is_finished_by_the_next_start(
+def test_a_killed_restore_has_done_nothing_or_is_finished_by_the_next_start(
     installation: Installation, api: Api, file: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     seen = everything(api)
@@ -156,7 +156,7 @@ def test_killed_it_has_done_nothing_or_is_finished_by_the_next_start(
     with pytest.raises(ConnectionAbortedError):
         import_backup.run(installation.settings, file)
     if step == "_fill":
-        assert bring_back(installation, file).returncode == 0
+        assert run_restore(installation, file).returncode == 0
     installation.prepare()
     assert everything(api) == seen
 
@@ -185,5 +185,5 @@ def test_a_file_of_the_first_format_is_restored(
     with gzip.open(file, "wb") as lines:
         lines.writelines([first, *content, orjson.dumps(end)])
     wipe(installation)
-    assert bring_back(installation, file).returncode == 0
+    assert run_restore(installation, file).returncode == 0
     assert ok(api("GET", f"/users/{user['id']}", by=login(user)))["number"] == "7"

@@ -217,7 +217,7 @@ def test_a_field_is_in_the_first_schema_or_names_its_migration(kind: Kind) -> No
             assert was_first or field.metadata["added"] in range(2, NEXT), name
 
 
-def test_a_new_field_of_a_user_or_group_needs_no_other_place(
+def test_a_new_field_of_a_user_or_group_needs_only_a_schema_line_and_a_migration(
     installation: Installation, next_program: Path
 ) -> None:
     for noun, line in (("users", "    number = Text("), ("groups", "    admin_id = Whole(")):

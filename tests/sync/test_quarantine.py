@@ -34,7 +34,7 @@ def status(api: Api) -> Any:
     return ok(api("GET", "/admin/status", by="owner"))
 
 
-def refused(api: Api) -> dict[tuple[str, int], tuple[str, str]]:
+def quarantined(api: Api) -> dict[tuple[str, int], tuple[str, str]]:
     """Return the quarantined entities with SQLSTATE and reason."""
     shown = status(api)["quarantined"]
     assert all(each["since"] and each["version"] for each in shown)
@@ -58,7 +58,7 @@ def test_a_refused_row_holds_up_nothing_else_and_is_shown(
     assert written["tasks"] == 6
     bad = tasks[3]["id"]
     assert copied(installation) == [task["id"] for task in tasks if task["id"] != bad]
-    ((name, (sqlstate, reason)),) = refused(api).items()
+    ((name, (sqlstate, reason)),) = quarantined(api).items()
     assert (name, sqlstate) == (("task", bad), "23514")
     assert "poison" in reason
     assert f"Sync quarantine t:{bad} sqlstate=23514" in capsys.readouterr().out
@@ -77,7 +77,7 @@ def test_quarantine_is_skipped_until_it_changes(
     monkeypatch.undo()
     ok(api("PUT", path_of(tasks[3]), by="owner", json={"title": "mended"}))
     assert installation.sync().written["tasks"] == 1
-    assert not refused(api)
+    assert not quarantined(api)
     assert not differences(installation)
 
 
@@ -92,7 +92,7 @@ def test_a_released_quarantine_is_tried_again(
     assert installation.sync().written["tasks"] == 1
     assert not differences(installation)
     assert len(tasks) == 7
-    assert not refused(api)
+    assert not quarantined(api)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_values_that_do_not_fit_are_named_by_their_sqlstate(
     user = new_user(api, group["id"])
     task = new_task(api, user["id"], group["id"], title="far too long")
     assert installation.sync().written == {"users": 2, "groups": 1, "tasks": 0}
-    assert refused(api)["task", task["id"]][0] == sqlstate
+    assert quarantined(api)["task", task["id"]][0] == sqlstate
 
 
 def test_an_entity_that_cannot_be_written_as_a_row_is_quarantined(
@@ -126,7 +126,7 @@ def test_an_entity_that_cannot_be_written_as_a_row_is_quarantined(
         broken = json.loads(connection.hget(key, "json")) | {"title": 7}
         connection.hset(key, "json", json.dumps(broken))
     assert installation.sync().written["tasks"] == 6
-    assert refused(api)["task", tasks[2]["id"]][0] == ""
+    assert quarantined(api)["task", tasks[2]["id"]][0] == ""
 
 
 def test_the_children_of_what_is_refused_wait_for_it(installation: Installation, api: Api) -> None:
@@ -136,16 +136,16 @@ def test_the_children_of_what_is_refused_wait_for_it(installation: Installation,
     task = new_task(api, user["id"], group["id"])
     new_task(api, 1, group["id"])
     assert installation.sync().written == {"users": 1, "groups": 1, "tasks": 1}
-    reasons = refused(api)
+    reasons = quarantined(api)
     assert reasons["user", user["id"]][0] == "23514"
     assert reasons["task", task["id"]][0] == "23503"
     ok(api("PUT", f"/users/{user['id']}", by="owner", json={"full_name": "Antidote"}))
     installation.sync()
-    assert not refused(api)
+    assert not quarantined(api)
     assert not differences(installation)
 
 
-def test_an_address_that_only_postgresql_knows_sets_its_new_holder_aside(
+def test_a_user_is_quarantined_if_an_unknown_row_in_postgresql_has_the_email(
     installation: Installation, api: Api
 ) -> None:
     sql(
@@ -155,11 +155,11 @@ def test_an_address_that_only_postgresql_knows_sets_its_new_holder_aside(
     )
     user, other = new_user(api, email="X@y.org"), new_user(api)
     assert installation.sync().written["users"] == 1
-    assert refused(api)["user", user["id"]] == ("23505", "it breaks the constraint users_email")
+    assert quarantined(api)["user", user["id"]] == ("23505", "it breaks the constraint users_email")
     assert sql(installation, "SELECT id FROM users ORDER BY id") == [(1,), (other["id"],), (77,)]
 
 
-def test_an_anomaly_is_shown_and_is_no_delete(
+def test_an_entity_that_vanished_without_a_tombstone_is_quarantined(
     installation: Installation, api: Api, tasks: list[Any]
 ) -> None:
     installation.sync()
@@ -168,10 +168,10 @@ def test_an_anomaly_is_shown_and_is_no_delete(
         connection.delete(f"{root(installation)}task:{tasks[0]['id']}")
     assert installation.sync().deleted["tasks"] == 0
     assert len(copied(installation)) == 7
-    assert set(refused(api)) == {("task", tasks[0]["id"])}
+    assert set(quarantined(api)) == {("task", tasks[0]["id"])}
 
 
-def test_transient_errors_set_nothing_aside(
+def test_transient_errors_quarantine_nothing(
     installation: Installation, api: Api, tasks: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def outage() -> None:
@@ -179,11 +179,11 @@ def test_transient_errors_set_nothing_aside(
 
     before(monkeypatch, rows, "copy", outage)
     assert api("POST", "/admin/sync", by="owner").status == 503
-    assert not refused(api)
+    assert not quarantined(api)
     sql(installation, "ALTER TABLE tasks RENAME TO stolen")
     assert api("POST", "/admin/sync", by="owner").status == 503
     sql(installation, "ALTER TABLE stolen RENAME TO tasks")
-    assert not refused(api)
+    assert not quarantined(api)
     assert installation.sync().written["tasks"] == len(tasks)
 
 
@@ -212,7 +212,7 @@ def test_a_child_read_before_its_parent_is_read_again_not_quarantined(
     monkeypatch.setattr(copy_changes, "check_constraints", check_constraints)
     installation.sync()
     assert last_tries == [False, False]
-    assert not refused(api)
+    assert not quarantined(api)
 
 
 def test_backups_have_quarantined_changes(

@@ -63,7 +63,7 @@ def check(installation: Installation) -> None:
     assert not drift(settings.redis_url, settings.key_prefix, settings.database_url)
 
 
-def test_a_new_installation_has_its_owner_and_counts_on_from_there(
+def test_a_new_installation_has_its_owner_and_issues_the_next_ids(
     installation: Installation, api: Api
 ) -> None:
     check(installation)
@@ -138,7 +138,7 @@ def test_operations_are_remembered_over_a_restore(installation: Installation, ap
 
 
 @pytest.mark.usefixtures("task")
-def test_a_restore_begins_another_epoch_above_all_versions(
+def test_a_restore_begins_a_new_epoch_and_never_lowers_the_version(
     installation: Installation, api: Api
 ) -> None:
     old = meta(installation)
@@ -181,7 +181,7 @@ def test_a_restore_that_cannot_read_everything_clears_nothing(
 
 
 @pytest.mark.usefixtures("task")
-def test_what_two_restores_load_at_once_does_not_mix(installation: Installation) -> None:
+def test_two_restores_at_once_do_not_mix_what_they_load(installation: Installation) -> None:
     store = sync_pass.open_store(installation.settings)
     first, second = Loader(store), Loader(store)
     first.block_clients()

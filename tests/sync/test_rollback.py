@@ -47,7 +47,7 @@ def site(open_site: Open) -> LossySite:
     return open_site()
 
 
-def set_aside(api: Api) -> dict[tuple[str, int], str]:
+def quarantined(api: Api) -> dict[tuple[str, int], str]:
     shown = ok(api("GET", "/admin/status", by="owner"))["quarantined"]
     return {(each["type"], each["id"]): each["reason"] for each in shown}
 
@@ -79,7 +79,7 @@ def test_everything_that_postgresql_has_is_put_back(site: LossySite) -> None:
     assert shown["tasks"] == [*seen[2]["tasks"], newest]
     assert ok(api("GET", f"/users/{user['id']}", by=("new@x.org", "changed-canary")))
     assert int(meta(site.installation)["version"]) > int(known["version"])
-    assert not set_aside(api)
+    assert not quarantined(api)
     site.installation.sync()
     assert site.is_whole()
 
@@ -119,7 +119,7 @@ def test_a_redis_that_lost_very_much_is_restored(
     assert site.is_whole()
 
 
-def test_a_restart_that_loses_nothing_leaves_no_ids_out(open_site: Open) -> None:
+def test_a_restart_that_loses_nothing_skips_no_ids(open_site: Open) -> None:
     site = open_site("always")
     assert new_user(site.api)["id"] == 2
     site.restart()
@@ -131,7 +131,9 @@ def test_a_restart_that_loses_nothing_leaves_no_ids_out(open_site: Open) -> None
     assert site.is_whole()
 
 
-def test_a_live_service_notices_before_it_creates_and_the_worker_heals(site: LossySite) -> None:
+def test_a_live_service_notices_a_rollback_before_it_issues_ids_and_the_worker_heals_it(
+    site: LossySite,
+) -> None:
     with site.installation.serve() as api, site.installation.worker():
         eventually(lambda: ok(api("GET", "/admin/status", by="owner"))["last_sync"])
         with site.lost():
@@ -161,7 +163,7 @@ def test_a_name_taken_meanwhile_stays_with_its_new_holder(site: LossySite) -> No
     assert ok(api("GET", f"/users/{holder['id']}", by="owner"))["email"] == "ONE@x.org"
     refused(api("GET", f"/groups/{first['id']}", by="owner"), 404)
     names = {("group", first["id"]), ("user", user["id"]), ("user", member["id"])}
-    assert names | {("task", child["id"])} <= set(set_aside(api))
+    assert names | {("task", child["id"])} <= set(quarantined(api))
     made(api("POST", "/groups", by="owner", json={"name": "Next", "admin_id": 1}))
     assert site.installation.sync().written["groups"] == 1
 
@@ -179,7 +181,7 @@ def test_what_has_been_used_meanwhile_is_not_deleted_again(site: LossySite) -> N
         task = new_task(api, user["id"], group["id"])
     site.installation.sync()
     assert ok(api("GET", path_of(task), by="owner")) == task
-    assert {("user", user["id"]), ("group", group["id"])} <= set(set_aside(api))
+    assert {("user", user["id"]), ("group", group["id"])} <= set(quarantined(api))
     settings = site.installation.settings
     assert not [w for w in fsck(settings.redis_url, settings.key_prefix) if "dirty" not in w]
 

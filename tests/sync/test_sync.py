@@ -1,4 +1,4 @@
-"""A pass copies every change to PostgreSQL, once and completely, and no older version."""
+"""A pass copies every change to PostgreSQL once and overwrites no newer version there."""
 
 from __future__ import annotations
 
@@ -275,7 +275,9 @@ def test_an_empty_redis_is_never_synced(installation: Installation, api: Api) ->
     assert sql(installation, "SELECT count(*) FROM tasks") == [(3,)]
 
 
-def test_an_unreachable_postgresql_is_reported_in_one_sentence(installation: Installation) -> None:
+def test_an_unreachable_postgresql_is_reported_without_its_password(
+    installation: Installation,
+) -> None:
     nowhere = installation.env | {"DATABASE_URL": "postgresql://x:secret@127.0.0.1:1/x"}
     with pytest.raises(DatabaseUnreachable) as caught:
         sync_pass.run(load(nowhere))

@@ -59,7 +59,7 @@ def status(api: Api) -> Any:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_on_sigterm_it_does_a_last_pass_and_exits_with_0(
+def test_on_sigterm_and_sigint_it_does_a_last_pass_and_exits_with_0(
     installation: Installation, api: Api, start: Start, number: signal.Signals
 ) -> None:
     worker = start(installation)
@@ -119,7 +119,7 @@ def test_it_restores_a_redis_that_was_emptied(
     assert everything(api) == seen
 
 
-def test_killed_it_begins_again_where_it_was(
+def test_after_a_kill_the_next_worker_copies_the_waiting_changes(
     installation: Installation, api: Api, start: Start
 ) -> None:
     worker = start(installation)
@@ -164,13 +164,13 @@ def test_mistakes_in_the_settings_are_reported_at_start(
     assert "Traceback" not in log
 
 
-def test_its_start_tries_again_what_postgresql_refused(
+def test_a_start_retries_quarantined_changes(
     installation: Installation, api: Api, start: Start
 ) -> None:
     sql(installation, "ALTER TABLE groups ADD CONSTRAINT poison CHECK (name <> 'Poison')")
     new_group(api, name="Poison")
     installation.sync()
-    assert status(api)["quarantined_count"] == 2  # and its admin
+    assert status(api)["quarantined_count"] == 2  # the group and its admin
     sql(installation, "ALTER TABLE groups DROP CONSTRAINT poison")
     installation.sync()
     assert dirty(installation)

@@ -114,7 +114,7 @@ MUTANTS = [
         "taskapi/store/load.lua",
         "if loader ~= ARGV[1] then return 'LOST' end",
         "",
-        "sync/test_restore.py::test_what_two_restores_load_at_once_does_not_mix",
+        "sync/test_restore.py::test_two_restores_at_once_do_not_mix_what_they_load",
     ),
     Mutant(
         "compare on acknowledge",
@@ -142,7 +142,7 @@ MUTANTS = [
         "taskapi/store/acknowledge.lua",
         "local last = pin and tonumber(pin) < tonumber(q.last) and pin or q.last",
         "local last = q.last",
-        "sync/test_backup.py::test_what_changes_during_a_backup_is_in_it_as_it_ends",
+        "sync/test_backup.py::test_changes_during_a_backup_are_in_the_backup",
     ),
     Mutant(
         "quarantine: skipped",

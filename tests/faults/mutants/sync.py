@@ -51,7 +51,7 @@ MUTANTS = [
         "taskapi/sync/copy_changes.py",
         "        except RowsRefused:\n            if is_by_row:",
         "        except Exception:\n            if is_by_row:",
-        "sync/test_quarantine.py::test_transient_errors_set_nothing_aside",
+        "sync/test_quarantine.py::test_transient_errors_quarantine_nothing",
     ),
     Mutant(
         "counter raise: restore",
