@@ -109,7 +109,7 @@ def master_of(api: Api) -> int:
 
 
 def reload_gunicorn(api: Api, reloads: int = 1) -> None:
-    """Reload gunicorn; wait until `reloads` pairs of workers have exited in all."""
+    """Reload gunicorn, as reload number `reloads`; wait until all earlier workers have exited."""
     os.kill(master_of(api), signal.SIGHUP)
     eventually(lambda: len(re.findall("Worker exiting", api.log())) >= 2 * reloads, 40)
 

@@ -61,7 +61,7 @@ def test_an_empty_variable_counts_as_not_set() -> None:
     assert load({"SERVER_PORT": "", "PORT": "8000", "REDIS_URL": ""}).server_port == 8000
 
 
-def test_parts_make_urls_with_their_signs_escaped() -> None:
+def test_special_characters_in_parts_of_a_url_are_escaped() -> None:
     settings = load(
         {
             **{"REDIS_HOST": "cache", "REDIS_PORT": "1", "REDIS_PASSWORD": "a/b@c"},
@@ -79,7 +79,7 @@ def test_the_url_made_of_parts_carries_the_ssl_mode(mode: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*REDIS_PARTS, *POSTGRES_PARTS])
-def test_a_store_is_named_by_its_url_or_in_parts(name: str) -> None:
+def test_a_url_together_with_one_of_its_parts_is_refused(name: str) -> None:
     urls = {"REDIS_URL": "redis://pw-77@a", "DATABASE_URL": "postgresql://pw-77@a/b"}
     value = {"POSTGRES_SSLMODE": "require"}.get(name, "9")
     with pytest.raises(ConfigError) as caught:
@@ -122,7 +122,7 @@ def test_a_secret_file_without_a_secret_is_refused(content: bytes | None, tmp_pa
         load({"POSTGRES_PASSWORD_FILE": str(tmp_path / "secret")})
 
 
-def test_a_secret_comes_from_one_place(tmp_path: Path) -> None:
+def test_a_secret_given_directly_and_in_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("pw-77-file")
     with pytest.raises(ConfigError) as caught:
         load({"REDIS_PASSWORD": "pw-77", "REDIS_PASSWORD_FILE": str(tmp_path / "secret")})
@@ -144,7 +144,7 @@ def test_origins_are_a_list() -> None:
     assert load({}).cors_origins == ()
 
 
-def test_the_servers_port_wins_over_the_platforms() -> None:
+def test_server_port_wins_over_port() -> None:
     assert load({"SERVER_PORT": "1000", "PORT": "2000"}).server_port == 1000
 
 

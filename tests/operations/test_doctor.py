@@ -239,7 +239,7 @@ def test_the_worker_is_known_by_its_beat(
 
 
 def test_nothing_is_changed_in_either_store(installation: Installation) -> None:
-    with connect(installation) as connection:  # an ordinary connection would close the store
+    with connect(installation) as connection:  # a connection of the service would close the store
         connection.hset(root(installation) + "meta", "opened", "another")
     before = keys(installation)
     tables = ("sync_state", "users", "tombstones")
@@ -253,11 +253,11 @@ def test_nothing_is_changed_in_either_store(installation: Installation) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("nurse",), ("doctor", "--yaml")])
-def test_bad_arguments_have_an_exit_code_of_their_own(arguments: tuple[str, ...]) -> None:
+def test_bad_arguments_exit_with_2(arguments: tuple[str, ...]) -> None:
     assert run({}, *arguments).returncode == 2
 
 
-def test_bad_settings_have_an_exit_code_of_their_own() -> None:
+def test_bad_settings_exit_with_2() -> None:
     bad = run({"SYNC_INTERVAL": "soon", "OWNER_PASSWORD": "pw-77"}, "doctor")
     assert (bad.returncode, bad.stdout) == (2, "")
     assert "SYNC_INTERVAL" in bad.stderr

@@ -48,7 +48,7 @@ def test_secret_files_open_to_other_users_are_reported(
     assert (found_status, detail.endswith(f"{name} has mode {mode:04o}")) == (status, True)
 
 
-def test_a_port_that_something_else_has_fails(
+def test_a_port_in_use_by_another_program_fails(
     install: Install, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ports, "WAIT_SECONDS", 0)

@@ -32,7 +32,7 @@ def _gunicorn(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_mistakes_in_the_settings_are_sentences() -> None:
+def test_each_mistake_in_the_settings_is_one_line() -> None:
     refused = _gunicorn(SYNC_INTERVAL="soon", TRUSTED_PROXIES="many")
     assert refused.returncode == 1
     assert len(refused.stderr.splitlines()) == 2
@@ -80,7 +80,7 @@ def test_it_starts_without_stores_and_logs_a_warning(tmp_path: Path) -> None:
     assert "The sync worker will try again." in log.read_text()
 
 
-def test_each_worker_has_a_socket_of_its_own_to_which_the_kernel_spreads(served: Api) -> None:
+def test_each_worker_listens_on_a_socket_of_its_own(served: Api) -> None:
     port = f":{int(served.url.rsplit(':', 1)[1]):04X}"
     rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()]
     assert [row[3] for row in rows if row[1].endswith(port)].count("0A") == 2  # listening
@@ -100,7 +100,7 @@ def test_each_worker_has_a_socket_of_its_own_to_which_the_kernel_spreads(served:
         (b"GET / HTTP/1.1\r\nTransfer-Encoding: SECRET\r\n\r\n", 501),
     ],
 )
-def test_malformed_http_is_refused_by_gunicorn_and_not_logged(
+def test_malformed_http_is_refused_by_gunicorn_and_its_text_is_not_logged(
     served: Api, sent: bytes, status: int
 ) -> None:
     before = served.log().count(REFUSED)

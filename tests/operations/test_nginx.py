@@ -65,7 +65,7 @@ def test_the_request_id_is_the_same_everywhere(edge: Edge, service: Api, given: 
     answer = edge.api("GET", "/users", headers={"X-Request-ID": given})
     request_id = refused(answer, 401)["request_id"]
     assert (request_id == given) is (given == "sane-id_1.2")
-    eventually(lambda: edge.log()[-1]["request_id"] == request_id)  # written once it is answered
+    eventually(lambda: edge.log()[-1]["request_id"] == request_id)  # logged after the answer
     assert f"request_id={request_id} " in service.log()
 
 
@@ -160,7 +160,7 @@ def test_a_hundred_clients_with_typos_do_not_lock_each_other_out(edge: Edge) -> 
         ok(client("GET", "/tasks/stats", by="owner"))
 
 
-def test_a_flood_from_one_address_is_limited_alone(tmp_path: Path) -> None:
+def test_a_flood_limits_only_the_address_that_it_comes_from(tmp_path: Path) -> None:
     site = SITE.replace("rate=200r/s", "rate=1r/m").replace("burst=400", "burst=5")
     with Edge(tmp_path, nowhere(), site).running() as edge:
         flood, other = edge.client("127.3.0.1"), edge.client("127.3.0.2")
@@ -195,7 +195,7 @@ def test_no_secret_and_no_query_is_logged(edge: Edge) -> None:
     assert "Basic" not in written
 
 
-def test_tls_is_switched_on_by_its_comments(service: Api, tmp_path: Path) -> None:
+def test_tls_is_switched_on_by_removing_its_comment_marks(service: Api, tmp_path: Path) -> None:
     key, certificate = tmp_path / "privkey.pem", tmp_path / "fullchain.pem"
     request = f"req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout {key}"
     command = [program("openssl", "openssl"), *request.split(), "-out", str(certificate)]

@@ -43,7 +43,7 @@ def tls(
 
 
 def over_tls(installation: Installation, tls: Tls, redis: str, postgres: str) -> dict[str, str]:
-    """Return the environment with URLs of the relays, which end with `redis` and `postgres`."""
+    """Return the environment with the URLs of the relays; add `redis` and `postgres` to them."""
     environ = installation.env.copy()
     to_redis = environ["REDIS_URL"].replace("redis://", "rediss://")
     port = urlsplit(to_redis).port
