@@ -15,7 +15,7 @@ from tests.client import Api
 from tests.support import OWNER_PASSWORD, ROOT, Installation
 
 APP = "tests.fuzz.app:app"
-PLACES = {"TRUSTED_PROXIES": "1"}
+ENVIRONMENT = {"TRUSTED_PROXIES": "1"}
 """The environment of an installation for fuzzing: see hooks.before_call."""
 
 
@@ -54,7 +54,7 @@ def main(minutes: str = "10", seed: str = "") -> int:
         for folder in folders:
             folder.mkdir()
         with Valkey(folders[0]) as valkey, Postgres(folders[1]) as postgres:
-            made = Installation(folders[2], valkey.url, postgres.url, **PLACES).prepare()
+            made = Installation(folders[2], valkey.url, postgres.url, **ENVIRONMENT).prepare()
             with made.serve(app=APP) as api:
                 populate(api)
                 seconds = str(max(1, int(60 * float(minutes))))

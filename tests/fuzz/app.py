@@ -1,4 +1,4 @@
-"""The service with password hashes at a hundredth of the cost: they took half of a run's time."""
+"""The service with cheap password hashes: at full cost, hashes took half of a run's time."""
 
 from app import app
 from taskapi.store import passwords

@@ -75,7 +75,7 @@ def _with_low_ids(value: Any, name: str = "") -> Any:
 
 @schemathesis.hook
 def filter_failure(_: Any, failure: Failure, case: Any, response: Any) -> bool:
-    """Accept the refusal of a valid request because of the entities that it names."""
+    """Ignore that a valid request was refused, if no schema can express the reason."""
     del case
     if not isinstance(failure, RejectedPositiveData):
         return True

@@ -9,7 +9,7 @@ PHASES = ("Examples", "Coverage", "Fuzzing", "Stateful")
 
 
 def test_requests_made_from_the_document_find_nothing(install: Install) -> None:
-    with install(**fuzz.PLACES).serve(app=fuzz.APP) as api:
+    with install(**fuzz.ENVIRONMENT).serve(app=fuzz.APP) as api:
         fuzz.populate(api)
         done = fuzz.run(api, 1, "--max-examples", "3")
     assert done.returncode == 0, done.stdout + done.stderr
