@@ -151,7 +151,7 @@ def run(folder: Path, seconds: float, seed: int) -> Figures:
             finally:
                 stop.set()
             for each in working:
-                each.result()  # a failed client must fail the run: it writes less
+                each.result()  # raise what a client raised: a client that ended writes nothing more
         spent = time.monotonic() - begin
         _settle(site, service)
         ledger = _merged([client.ledger for client in clients])
@@ -198,7 +198,7 @@ def _merged(ledgers: list[Ledger]) -> Ledger:
         whole.duplicated += [f"{key} was given out twice" for key in both] + ledger.duplicated
         whole.known |= ledger.known
         whole.opened |= ledger.opened
-        whole.unborn |= ledger.unborn
+        whole.unanswered_creates |= ledger.unanswered_creates
         whole.acknowledged += ledger.acknowledged
         whole.unanswered += ledger.unanswered
     return whole

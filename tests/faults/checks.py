@@ -1,4 +1,4 @@
-"""Conditions of an installation that no client changes any more."""
+"""Checks of both stores, for an installation to which no client writes any more."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ def faults(installation: Installation) -> list[str]:
 
 
 def settle(installation: Installation) -> None:
-    """Do a pass when no killed process holds the lock, and check both stores."""
+    """Wait until no killed process holds the lock, do a pass, and check both stores."""
     sync_pass.run(installation.settings, wait_seconds=10)
     assert not faults(installation)

@@ -32,7 +32,7 @@ class Ledger:
 
     known: dict[Key, Entity | None] = field(default_factory=dict)
     opened: dict[Key, Open] = field(default_factory=dict)
-    unborn: set[tuple[str, str]] = field(default_factory=set)
+    unanswered_creates: set[tuple[str, str]] = field(default_factory=set)
     acknowledged: int = 0
     unanswered: int = 0
     duplicated: list[str] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Ledger:
         self.acknowledged += 1
 
     def open_create(self, kind: str, mark: str) -> None:
-        self.unborn.add((kind, mark))
+        self.unanswered_creates.add((kind, mark))
         self.unanswered += 1
 
     def open_change(self, keys: list[Key], fields: Entity | None) -> None:
@@ -116,6 +116,6 @@ def _duplicated(ledger: Ledger, final: dict[Key, Entity]) -> Iterator[str]:
     marks = Counter((kind, entity[MARK[kind]]) for (kind, _), entity in final.items())
     yield from (f"{mark} is there {times} times" for mark, times in marks.items() if times > 1)
     for (kind, entity_id), entity in final.items():
-        is_asked_for = (kind, entity[MARK[kind]]) in ledger.unborn
+        is_asked_for = (kind, entity[MARK[kind]]) in ledger.unanswered_creates
         if (kind, entity_id) not in ledger.known and not is_asked_for:
             yield f"nobody created {entity}"

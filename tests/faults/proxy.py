@@ -12,11 +12,11 @@ CHUNK = 1 << 16
 
 
 class Loss(Enum):
-    """Which half of an exchange is lost; the connection breaks in both cases."""
+    """What is lost of an exchange, and whether the connection breaks or hangs."""
 
-    REQUEST = "the server never gets it"
-    REPLY = "the server does it, the client never hears"
-    SILENCE = "the server does it, and the connection hangs"
+    REQUEST = "the server never gets the request"
+    REPLY = "the server executes the request, and the connection breaks before the reply"
+    SILENCE = "the server executes the request, and the connection hangs"
 
 
 class Proxy:

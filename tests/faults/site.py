@@ -65,7 +65,10 @@ class Service:
         self.api = Api(over_http(address), OWNER_PASSWORD)
 
     def start(self) -> None:
-        """Start what does not run; gunicorn cannot start while workers of a killed one exit."""
+        """Start what does not run.
+
+        After a kill, gunicorn can start only when the workers of the killed one have exited.
+        """
         self._start("web", "-m", "gunicorn", "app:app")
         self._start("sync", "sync_worker.py")
 

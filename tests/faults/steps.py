@@ -64,7 +64,7 @@ def _name(command: Any) -> str:
 
 
 _OTHERS = ThreadPoolExecutor(1)
-"""The connection on which an intruder acts, as another client would."""
+"""The thread of an intruder: it has a connection of its own, as another client would."""
 
 
 class Intruder:

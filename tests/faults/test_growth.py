@@ -31,7 +31,7 @@ def delete_task(installation: Installation, api: Api) -> int:
     return int(task["id"])
 
 
-def let_pass(installation: Installation, days: int) -> None:
+def age_tombstones(installation: Installation, days: int) -> None:
     """Make all tombstones older."""
     sql(installation, "UPDATE tombstones SET deleted_at = deleted_at - %s * interval '1 day'", days)
 
@@ -46,9 +46,9 @@ def test_old_tombstones_are_pruned_and_young_ones_stay(
 ) -> None:
     old = delete_task(installation, api)
     ((version,),) = sql(installation, "SELECT version FROM tombstones WHERE id = %s", old)
-    let_pass(installation, 2)
+    age_tombstones(installation, 2)
     young = delete_task(installation, api)
-    let_pass(installation, 29)
+    age_tombstones(installation, 29)
     installation.sync()
     assert sql(installation, TOMBSTONES) == [("t", young)]
     assert pruned(installation) == version
@@ -67,7 +67,7 @@ def test_a_redis_older_than_the_tombstones_brings_nothing_back(
         with site.lost():
             ok(api("DELETE", path_of(task), by="owner"))
             installation.sync()
-            let_pass(installation, 31)
+            age_tombstones(installation, 31)
             installation.sync()
             assert pruned(installation)
         refused(api("PUT", f"{path_of(task)}/done", by="owner"), 503)
@@ -92,7 +92,7 @@ def test_an_old_change_from_quarantine_does_not_make_redis_look_old(
     new_group(api, name="Poison")
     installation.sync()
     delete_task(installation, api)
-    let_pass(installation, 31)
+    age_tombstones(installation, 31)
     installation.sync()
     assert pruned(installation)
     sql(installation, "ALTER TABLE groups DROP CONSTRAINT poison")
@@ -117,7 +117,7 @@ def test_a_database_from_before_pruning_is_read_and_migrated(
     assert pruned(installation) == 0
 
 
-def test_operation_fields_of_dead_processes_go_when_nothing_changes(
+def test_operation_fields_of_dead_processes_are_removed_when_nothing_changes(
     installation: Installation,
 ) -> None:
     installation.sync()

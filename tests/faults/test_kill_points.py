@@ -62,7 +62,7 @@ class World:
 def everywhere(
     victim: Victim, installation: Installation, api: Api, act: str, **limits: int
 ) -> Iterator[str]:
-    """Kill the victim after each step in turn; yield the step, until it runs to its end."""
+    """Kill the victim after each step in turn and yield the step, until the victim is done."""
     world = World(api)
     for store in STORES:
         for step in count(1):
@@ -75,7 +75,7 @@ def everywhere(
                 break
 
 
-def a_minute_passes(installation: Installation) -> None:
+def expire_pin(installation: Installation) -> None:
     """Let the pin of a dead backup expire."""
     with connect(installation) as connection:
         connection.delete(f"{root(installation)}pin")
@@ -133,7 +133,7 @@ def test_a_backup_may_die_anywhere(victim: Victim, installation: Installation, a
     steps = []
     for where in everywhere(victim, installation, api, "backup", **SMALL_CHUNKS):
         steps.append(where)
-        a_minute_passes(installation)
+        expire_pin(installation)
         ok(api("POST", "/admin/sync?action=backup", by="owner"))
         settle(installation)
         assert not list(installation.settings.backup_dir.glob("*.partial"))

@@ -1,4 +1,4 @@
-"""What a crash of Redis may lose: as the status says, and bounded by passes that begin early."""
+"""A crash of Redis loses no more than the status says; early passes keep this small."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def window(api: Api) -> Any:
 @pytest.mark.parametrize(
     ("appendfsync", "expected"), [("always", "0s"), ("everysec", "2s"), ("no", None)]
 )
-def test_with_a_file_the_window_is_that_of_appendfsync(
+def test_with_an_append_only_file_the_window_is_that_of_appendfsync(
     tmp_path: Path, postgres: Postgres, appendfsync: str, expected: str | None
 ) -> None:
     with (
@@ -37,7 +37,7 @@ def test_with_a_file_the_window_is_that_of_appendfsync(
         assert window(installation.prepare().client()) == expected
 
 
-def test_without_a_file_the_window_is_known_only_while_passes_succeed(
+def test_without_an_append_only_file_the_window_is_known_only_while_passes_succeed(
     installation: Installation, api: Api
 ) -> None:
     store = sync_pass.open_store(installation.settings)
@@ -75,7 +75,7 @@ def test_when_many_changes_wait_a_pass_begins_early(install: Install) -> None:
 
 
 def test_marks_that_stay_begin_no_pass_early(install: Install) -> None:
-    """Neither those in quarantine, nor those that a backup needs."""
+    """Marks in quarantine, and marks that a running backup needs, do not count as waiting."""
     installation = install(SYNC_MAX_PENDING="2")
     api, clock = installation.client(), [0.0]
     worker = Worker(installation.settings, lambda: clock[0])
@@ -96,7 +96,7 @@ def test_marks_that_stay_begin_no_pass_early(install: Install) -> None:
     pin.drop()
 
 
-def test_a_redis_without_a_file_loses_no_more_than_waits(
+def test_a_redis_without_an_append_only_file_loses_only_waiting_changes(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     env = {"SYNC_INTERVAL": "1h", "SYNC_MAX_PENDING": "3"}

@@ -41,7 +41,7 @@ def postgres(site: Site) -> Iterator[Proxy]:
 
 @pytest.fixture
 def api(site: Site) -> Api:
-    """A client whose connections know every script."""
+    """A client of a service that has already done a commit and a pass: Redis has their scripts."""
     api = site.installation.client()
     new_task(api, 1, new_group(api)["id"])
     site.installation.sync()

@@ -65,14 +65,14 @@ def write_a_child_and_its_parents(world: World) -> None:
     ok(world.do("POST", f"/groups/{group['id']}/users", user_id=world.pair[1]["id"]))
 
 
-def move_a_task_out_of_a_group_and_delete_that(world: World) -> None:
+def move_a_task_out_of_a_group_and_delete_the_group(world: World) -> None:
     ok(world.do("PUT", path_of(world.task), group_id=world.home["id"]))
     ok(world.do("DELETE", f"/groups/{world.group['id']}"))
     world.group = new_group(world.api, name="The name")
     world.task = new_task(world.api, world.pair[0]["id"], world.group["id"])
 
 
-def delete_what_the_pass_is_about(world: World) -> None:
+def delete_what_the_pass_copies(world: World) -> None:
     ok(world.do("DELETE", path_of(world.task)))
     ok(world.do("DELETE", f"/groups/{world.home['id']}"))
     world.home = new_group(world.api)
@@ -84,10 +84,10 @@ def delete_what_the_pass_is_about(world: World) -> None:
     "acts",
     [
         [swap_addresses, free_a_name_and_take_it_again, write_a_child_and_its_parents],
-        [move_a_task_out_of_a_group_and_delete_that, delete_what_the_pass_is_about],
+        [move_a_task_out_of_a_group_and_delete_the_group, delete_what_the_pass_copies],
     ],
 )
-def test_between_any_two_steps_of_a_pass(
+def test_changes_between_any_two_steps_of_a_pass_are_copied_by_the_next_pass(
     installation: Installation, api: Api, acts: list[Callable[[World], None]], store: str
 ) -> None:
     world = World(api)

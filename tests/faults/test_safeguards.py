@@ -56,9 +56,8 @@ def test_a_task_created_while_its_group_is_deleted_is_deleted_too(
 
     def create(_: int) -> None:
         body = {"title": "late", "group_id": last["group"]}
-        with connect(
-            installation
-        ) as connection:  # while its delete runs, other requests wait for some seconds
+        with connect(installation) as connection:
+            # This key refuses new tasks in the group while the group is being deleted.
             connection.delete(f"{root(installation)}closing:g:{last['group']}")
         assert api("POST", "/users/1/tasks", by="owner", json=body).status in (201, 400)
 
@@ -132,7 +131,7 @@ def test_a_right_taken_away_between_two_steps_refuses_the_write(
 
     *crossed, (last, _), (alone, _) = between_steps(write, demote)
     assert [answer.status for answer, _ in crossed] == [403] * len(crossed)
-    made(last)  # the write before the right was removed
+    made(last)  # the right was removed only after this write
     made(alone)
     settle(installation)
 
@@ -155,11 +154,11 @@ def test_a_commit_that_arrives_after_a_later_one_is_refused(installation: Instal
     view = session.begin(store)
     view.open()
     with pytest.MonkeyPatch.context() as patch:
-        trip = Connection.execute
+        execute = Connection.execute
 
         def record(self: Connection, *commands: Any, **options: Any) -> Any:
             sent.append(commands)
-            return trip(self, *commands, **options)
+            return execute(self, *commands, **options)
 
         patch.setattr(Connection, "execute", record)
         groups.create(view, {"name": "First", "admin_id": 1})

@@ -27,12 +27,12 @@ SOME_FAILED = 1  # pytest's exit code for failed tests; other codes are errors o
 def main() -> int:
     """Print how many mutants were noticed; return the exit code."""
     if gone := [mutant for mutant in MUTANTS if _source(ROOT, mutant).count(mutant.text) != 1]:
-        return _say("\n".join(f"Not once in {m.file}: {m.text!r}" for m in gone), 1)
+        return _say("\n".join(f"Must be in {m.file} exactly once: {m.text!r}" for m in gone), 1)
     tests = sorted({mutant.test for mutant in MUTANTS})
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(AT_ONCE) as pool:
         sound = _run(_copy(Path(folder) / "sound"), tests)
         if sound.returncode != 0:
-            return _say(f"The tests fail as it is: mend that first.\n{sound.stdout}", 1)
+            return _say(f"The tests fail without a mutant: mend that first.\n{sound.stdout}", 1)
         copies = [Path(folder) / str(number) for number in range(len(MUTANTS))]
         noticed = sum(pool.map(_is_noticed, MUTANTS, copies))
     score = 100 * noticed // len(MUTANTS)

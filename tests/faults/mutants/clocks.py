@@ -11,11 +11,12 @@ MUTANTS = [
         "faults/test_growth.py::test_an_old_change_from_quarantine_does_not_make_redis_look_old",
     ),
     Mutant(
-        "operation fields of dead processes go without changes",
+        "operation fields of dead processes are removed when nothing changes",
         "taskapi/store/acknowledge.lua",
         "local now = math.max(tonumber(version or 0), time[1] * 1000000 + time[2])",
         "local now = tonumber(version or 0)",
-        "faults/test_growth.py::test_operation_fields_of_dead_processes_go_when_nothing_changes",
+        "faults/test_growth.py::"
+        "test_operation_fields_of_dead_processes_are_removed_when_nothing_changes",
     ),
     Mutant(
         "tombstones: pruned",
@@ -39,14 +40,14 @@ MUTANTS = [
         "faults/test_growth.py::test_a_redis_older_than_the_tombstones_brings_nothing_back",
     ),
     Mutant(
-        "a Redis older than the tombstones is not pushed by a restore",
+        "a restore copies nothing from a Redis older than the tombstones",
         "taskapi/sync/state.py",
         "return is_same and redis.synced >= copy.pruned",
         "return is_same",
         "faults/test_growth.py::test_a_redis_older_than_the_tombstones_brings_nothing_back",
     ),
     Mutant(
-        "a Redis older than the tombstones is not reseeded from",
+        "no reseed from a Redis older than the tombstones",
         "taskapi/sync/sync_pass.py",
         "        and (copy.epoch < redis.epoch or copy.pruned <= redis.synced)\n",
         "",
@@ -67,7 +68,7 @@ MUTANTS = [
         "faults/test_loss_window.py::test_when_many_changes_wait_a_pass_begins_early",
     ),
     Mutant(
-        "only what PostgreSQL may still get begins a pass early",
+        "marks that stay begin no pass early",
         "sync_worker.py",
         "changes.size_above(self._store, redis.synced)",
         "changes.size(self._store)",
@@ -79,7 +80,7 @@ MUTANTS = [
         'is_syncing and is_running(published, now) and "failures" not in published,',
         "True,",
         "faults/test_loss_window.py::"
-        "test_without_a_file_the_window_is_known_only_while_passes_succeed",
+        "test_without_an_append_only_file_the_window_is_known_only_while_passes_succeed",
     ),
     Mutant(
         "heartbeats by the clock of Redis",

@@ -1,4 +1,4 @@
-"""Safeguards of the store: in one commit, or one call of a script."""
+"""Safeguards in taskapi/store, most of them in Lua scripts."""
 
 from tests.faults.mutants import Mutant
 
@@ -25,7 +25,7 @@ MUTANTS = [
         "faults/test_safeguards.py::test_a_commit_does_not_cross_a_restore",
     ),
     Mutant(
-        "gate: writes",
+        "store state: writes",
         "taskapi/store/commit.lua",
         "if state ~= 'ready' then return string.upper(state) end",
         "",
@@ -33,7 +33,7 @@ MUTANTS = [
         "test_redis_of_another_installation_is_fenced_until_its_own_postgresql_is_back",
     ),
     Mutant(
-        "gate: reads",
+        "store state: reads",
         "taskapi/store/session.py",
         'if epoch is None or state not in (b"ready", b"fenced"):',
         "if epoch is None:",
@@ -75,7 +75,7 @@ MUTANTS = [
         "faults/test_safeguards.py::test_an_address_taken_between_two_steps_is_taken_once",
     ),
     Mutant(
-        "card guard",
+        "guard of a set's size",
         "taskapi/store/commit.lua",
         "return '=' .. redis.call('ZCARD', key) == condition end",
         "return true end",

@@ -40,14 +40,14 @@ MUTANTS = [
         "sync/test_quarantine.py::test_a_refused_row_holds_up_nothing_else_and_is_shown",
     ),
     Mutant(
-        "read again before rows are blamed",
+        "a pass reads again before it quarantines rows",
         "taskapi/sync/copy_changes.py",
         "is_last_try=tries >= TRIES",
         "is_last_try=True",
         "sync/test_quarantine.py::test_a_child_read_before_its_parent_is_read_again_not_quarantined",
     ),
     Mutant(
-        "transient errors set nothing aside",
+        "transient errors quarantine nothing",
         "taskapi/sync/copy_changes.py",
         "        except RowsRefused:\n            if is_by_row:",
         "        except Exception:\n            if is_by_row:",
@@ -89,7 +89,7 @@ MUTANTS = [
         "sync/test_restore.py::test_unsynced_changes_survive_a_restore",
     ),
     Mutant(
-        "doors shut",
+        "a restore blocks clients",
         "taskapi/sync/restore.py",
         "redis = loader.block_clients(can_reopen=can_reopen)",
         "redis = meta.read(store)",
@@ -110,14 +110,14 @@ MUTANTS = [
         "sync/test_import_backup.py::test_a_file_that_is_not_whole_is_refused_before_anything_is_written",
     ),
     Mutant(
-        "reseed: not over what knows more",
+        "reseed: not into a PostgreSQL with more data",
         "taskapi/sync/sync_pass.py",
         "        _require_older(db, redis)\n",
         "",
         "sync/test_reseed.py::test_a_postgresql_with_more_data_is_not_overwritten",
     ),
     Mutant(
-        "way back: empty stores only",
+        "restore of a file: empty stores only",
         "taskapi/sync/import_backup.py",
         "        _require_empty(db, store)\n",
         "",
