@@ -103,7 +103,7 @@ def test_a_restore_may_die_anywhere(victim: Victim, installation: Installation, 
     for where in everywhere(victim, installation, api, "restore", **SMALL_BATCHES):
         steps.append(where)
         installation.prepare()
-        a_minute_passes(installation)
+        expire_pin(installation)
         settle(installation)
     check_named(steps, "COMMIT", "SET pin", "SELECT id, title", "SET epoch", "SCAN", "load")
 

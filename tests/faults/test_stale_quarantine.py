@@ -18,7 +18,7 @@ from tests.client import Api
 from tests.stores import dirty, sql
 from tests.support import Installation
 from tests.sync.lossy_site import LossySite
-from tests.sync.test_rollback import set_aside
+from tests.sync.test_rollback import quarantined
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def poisoned_task(site: LossySite) -> Any:
     poison(site.installation)
     task = new_task(site.api, 1, new_group(site.api)["id"], title="Poison")
     site.installation.sync()
-    assert set(set_aside(site.api)) == {("task", task["id"])}
+    assert set(quarantined(site.api)) == {("task", task["id"])}
     return task
 
 
@@ -75,7 +75,7 @@ def test_an_entry_ends_when_a_rollback_brings_the_entity_a_newer_version(site: L
         site.installation.sync()
     site.installation.sync()
     assert ok(site.api("GET", path_of(task), by="owner"))["title"] == "Antidote"
-    assert not set_aside(site.api)
+    assert not quarantined(site.api)
     assert not dirty(site.installation)
     assert site.is_whole()
 
@@ -87,7 +87,7 @@ def test_an_entry_ends_when_a_rollback_deletes_the_entity(site: LossySite) -> No
         site.installation.sync()
     site.installation.sync()
     assert site.api("GET", path_of(task), by="owner").status == 404
-    assert not set_aside(site.api)
+    assert not quarantined(site.api)
     assert not dirty(site.installation)
     assert site.is_whole()
 
@@ -98,5 +98,5 @@ def test_an_older_mark_of_what_a_rollback_put_back_is_no_anomaly(site: LossySite
         ok(site.api("PUT", path_of(task), by="owner", json={"title": "Newer"}))
         site.installation.sync()
     site.installation.sync()
-    assert not set_aside(site.api)
+    assert not quarantined(site.api)
     assert site.is_whole()

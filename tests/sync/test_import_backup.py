@@ -167,7 +167,7 @@ def test_a_file_of_an_unknown_format_is_refused_by_the_name_of_its_format(
 ) -> None:
     first = f'{{"taskapi_backup":{number}}}\n'.encode()
     file.write_bytes(gzip.compress(first + b'{"what":"ever"}\n'))
-    done = bring_back(installation, file)
+    done = run_restore(installation, file)
     assert done.returncode == 1
     assert f"has backup format {str(number).strip(chr(34))}, and this program reads" in done.stderr
     assert "Traceback" not in done.stderr
