@@ -14,9 +14,7 @@ from taskapi.store.indexes import fold
 from taskapi.store.keys import Kind
 from taskapi.sync.postgres import Database
 from taskapi.sync.postgres_errors import RowsRefused
-
-COUNT: Final = "SELECT " + ", ".join(f"(SELECT count(*) FROM {kind.plural})" for kind in Kind)
-"""The numbers of entities, by kind."""
+from taskapi.sync.shared_connection import SharedConnection
 
 _STAGES: Final = """
 CREATE TEMP TABLE new_users  (LIKE users)  ON COMMIT DROP;
@@ -160,9 +158,10 @@ def clear(db: Database) -> None:
     db.execute("TRUNCATE sync_state, users, groups, memberships, tasks, tombstones")
 
 
-def count(db: Database) -> dict[Kind, int]:
+def count(db: Database | SharedConnection) -> dict[Kind, int]:
     """Return how many entities of each kind there are."""
-    (numbers,) = db.rows(COUNT)
+    counts = ", ".join(f"(SELECT count(*) FROM {kind.plural})" for kind in Kind)
+    (numbers,) = db.rows(f"SELECT {counts}")
     return dict(zip(Kind, numbers, strict=True))
 
 

@@ -173,10 +173,9 @@ def _age(now: float, then: str | None) -> float | None:
 
 def _count_rows(postgres: SharedConnection) -> dict[Kind, int] | None:
     try:
-        (numbers,) = postgres.rows(rows.COUNT)
+        return rows.count(postgres)
     except DatabaseUnreachable:
         return None
-    return dict(zip(Kind, numbers, strict=True))
 
 
 def _by_table(counts: dict[Kind, int] | None) -> dict[str, int | None]:
