@@ -23,7 +23,7 @@ from taskapi.errors import Stale, TaskApiError
 from taskapi.store import changes, meta, quarantine, server
 from taskapi.sync import bootstrap, status, sync_pass
 from taskapi.sync.postgres_errors import public_reason
-from taskapi.sync.start_check import Watch
+from taskapi.sync.start_check import StartWatch
 
 log = logging.getLogger("taskapi")
 
@@ -54,7 +54,7 @@ class Worker:
     def run(self) -> None:
         """Run passes until `stop` is set, then a last one."""
         Thread(target=self._publish_heartbeats, daemon=True).start()
-        watch = Watch(self._settings, self._store)
+        watch = StartWatch(self._settings, self._store)
         watch.start()
         self.sync()
         while not self.stop.wait(min(status.HEARTBEAT_SECONDS, self._schedule.idle_seconds or 0)):

@@ -8,7 +8,7 @@ from taskapi.config import Settings
 from taskapi.store.connection import Store
 from taskapi.sync.search import Index
 from taskapi.sync.shared_connection import SharedConnection
-from taskapi.sync.start_check import Watch
+from taskapi.sync.start_check import StartWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +19,13 @@ class Services:
     store: Store
     postgres: SharedConnection
     index: Index
-    watch: Watch
+    watch: StartWatch
 
 
 def install(app: Flask, settings: Settings, store: Store) -> None:
     """Create the shared objects of an application."""
     postgres = SharedConnection(settings)
-    watch = Watch(settings, store)
+    watch = StartWatch(settings, store)
     app.extensions["taskapi"] = Services(settings, store, postgres, Index(postgres), watch)
 
 

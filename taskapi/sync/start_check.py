@@ -58,7 +58,7 @@ def confirm(store: Store, redis: Meta) -> None:
         meta.publish_status(store, {"uncompared": None})
 
 
-class Watch:
+class StartWatch:
     """Registers this process, and checks each start of Redis from a thread of its own."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
