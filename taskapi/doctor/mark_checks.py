@@ -2,17 +2,14 @@
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, Final
+from typing import Any
 
 from taskapi.doctor.differences import Difference, EntityRef, Step, Stores, named
 from taskapi.doctor.key_checks import GONE, TAKEN
-from taskapi.store import meta, reconcile
+from taskapi.store import meta
 from taskapi.store.consistency import WRONG_TYPE, Repair, look
 from taskapi.store.keys import Kind
 from taskapi.sync import row_versions, state
-
-CONFLICTS: Final = (reconcile.TAKEN, reconcile.UNFIT, reconcile.NEEDED)
-"""Reasons in quarantine of changes that Redis lost and that no longer fit."""
 
 
 def check_marks(stores: Stores, marks: list[str]) -> Iterator[Difference]:
@@ -20,7 +17,7 @@ def check_marks(stores: Stores, marks: list[str]) -> Iterator[Difference]:
     reads = [read for mark in marks for read in _reads(stores, mark)]
     replies = iter(look(stores.store, reads))
     for mark in marks:
-        state = [*islice(replies, 7)]
+        state = [*islice(replies, 6)]
         if WRONG_TYPE not in state:
             yield from _check_mark(stores, mark, *state)
 
@@ -41,7 +38,6 @@ def _reads(stores: Stores, mark: str) -> list[tuple[str, ...]]:
         ("HGET", keys.entity(*ref), "version"),
         ("ZSCORE", keys.index(ref[0]), str(ref[1])),
         ("ZCARD", keys.index(ref[0])),
-        ("HGET", keys.quarantine, mark),
     ]
 
 
@@ -54,7 +50,6 @@ def _check_mark(
     version: bytes | None,
     listed: bytes | None,
     size: int,
-    refusal: bytes | None,
 ) -> Iterator[Difference]:
     keys, ref = stores.keys, ref_of_mark(mark)
     dirty = ("ZSCORE", keys.dirty, mark), (score or b"").decode()
@@ -80,36 +75,30 @@ def _check_mark(
         add = ("ZADD", keys.dirty, version.decode(), mark)
         yield difference("is marked with an older version", "--repair marks it again", *add)
     elif score and not exists and not tombstone:
-        yield _lost(stores, ref, dirty, refusal, difference, is_deleted=not listed and size > 0)
+        yield _lost(stores, ref, dirty, difference, is_listed=bool(listed) or size == 0)
 
 
 def _lost(
-    stores: Stores,
-    ref: EntityRef,
-    dirty: tuple[Any, str],
-    refusal: bytes | None,
-    difference: Any,
-    *,
-    is_deleted: bool,
+    stores: Stores, ref: EntityRef, dirty: tuple[Any, str], difference: Any, *, is_listed: bool
 ) -> Difference:
     """Return the difference for a mark with neither an entity nor a tombstone.
 
-    An entity that its index does not name was deleted, and its tombstone is lost.
+    An entity was deleted, and its tombstone is lost, if its index does not name it and PostgreSQL
+    has only an older version. A mark of the row's version is of a change that Redis lost.
     """
     keys, mark = stores.keys, f"{ref[0]}:{ref[1]}"
-    if any(reason.encode() in (refusal or b"") for reason in CONFLICTS):
-        words = "conflicts with changes made after Redis lost it"
-        found: Difference = difference(words, "create it again, or delete its row in PostgreSQL")
-        return found
-    if ref[1] in row_versions.of(stores.db, ref[0], [ref[1]]):
-        if not is_deleted:
-            return Difference(named(ref), GONE, TAKEN, Step.ENTITIES, repair=ref)
-        add = ("ZADD", keys.tombstones, dirty[1], mark)
-        found = difference("was deleted, and its tombstone is gone", "--repair adds it", *add)
-        return found
-    remove = Repair([dirty], [("ZREM", keys.dirty, mark), ("HDEL", keys.quarantine, mark)])
-    words, remedy = "is gone from both stores", "--repair removes its mark"
-    return Difference(named(ref), words, remedy, Step.INDEXES, repair=remove)
+    row = row_versions.of(stores.db, ref[0], [ref[1]]).get(ref[1])
+    if row is None:
+        remove = Repair([dirty], [("ZREM", keys.dirty, mark), ("HDEL", keys.quarantine, mark)])
+        words, remedy = "is gone from both stores", "--repair removes its mark"
+        return Difference(named(ref), words, remedy, Step.INDEXES, repair=remove)
+    if is_listed or row >= float(dirty[1]):
+        return Difference(named(ref), GONE, TAKEN, Step.ENTITIES, repair=ref)
+    add = ("ZADD", keys.tombstones, dirty[1], mark)
+    found: Difference = difference(
+        "was deleted, and its tombstone is gone", "--repair adds it", *add
+    )
+    return found
 
 
 def check_rows(stores: Stores, refs: list[EntityRef]) -> Iterator[Difference]:

@@ -57,6 +57,7 @@ def _apply(stores: Stores, differences: list[Difference]) -> dict[str, str]:
     reasons = {}
     for ref in sorted(refs, key=lambda ref: (list(Kind).index(ref[0]), ref[1])):
         if reason := _put_back(stores, ref, refs):
+            refs.discard(ref)  # what refers to it stays away too
             reasons[named(ref)] = f"it cannot be taken from PostgreSQL: {reason}"
     return reasons
 

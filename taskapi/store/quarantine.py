@@ -40,6 +40,12 @@ def read(store: Store) -> list[dict[str, Any]]:
     return list(_entries(store).values())
 
 
+def marks(store: Store) -> set[Mark]:
+    """Return the marks of all entries; raises Damaged."""
+    entries = _entries(store).items()
+    return {Mark(mark[:1], int(mark[2:]), int(entry["version"])) for mark, entry in entries}
+
+
 def review(store: Store) -> None:
     """Remove entries of changed entities; if there are any, also orphans: parents may exist now.
 

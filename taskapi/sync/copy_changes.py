@@ -175,14 +175,17 @@ def check_constraints(db: Database, store: Store, *, is_last_try: bool) -> bool:
 
 
 def find_violations(db: Database, store: Store) -> list[Refusal]:
-    """Return the changes that break a constraint: a child, or the delete of its parent."""
+    """Return the changes that break a constraint: a child, or the delete of its parent.
+
+    A child in quarantine whose row PostgreSQL has keeps the parent: then the delete is returned.
+    """
     violations: dict[str, Refusal] = {}
+    known = quarantine.marks(store)
     for sqlstate, constraint, *row in db.rows(_VIOLATIONS):
         child, parent = Mark(*row[:3]), Mark(row[3], row[4], 0)
-        for mark in changes.marked(store, child, parent)[:1]:
-            violations[str(mark)] = Refusal(
-                mark, sqlstate, f"it breaks the constraint {constraint}"
-            )
+        reason = f"it breaks the constraint {constraint}"
+        marked = (mark for mark in changes.marked(store, child, parent) if mark not in known)
+        violations |= {str(mark): Refusal(mark, sqlstate, reason) for mark in [*marked][:1]}
     return list(violations.values())
 
 

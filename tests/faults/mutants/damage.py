@@ -215,8 +215,8 @@ MUTANTS = [
     Mutant(
         "repair: what was deleted stays deleted",
         "taskapi/doctor/mark_checks.py",
-        "is_deleted=not listed and size > 0)",
-        "is_deleted=False)",
+        "is_listed=bool(listed) or size == 0)",
+        "is_listed=True)",
         "operations/test_check.py::test_lost_tombstones_lose_no_delete",
     ),
     Mutant(
@@ -246,5 +246,13 @@ MUTANTS = [
         "        db.lock(sync_pass.FORCE_SECONDS)\n",
         "",
         "operations/test_check.py::test_a_repair_does_not_run_beside_a_pass_or_a_restore",
+    ),
+    Mutant(
+        "quarantine: a pass ends although a refused row stays",
+        "taskapi/sync/copy_changes.py",
+        " if mark not in known)",
+        ")",
+        "faults/test_stale_quarantine.py::"
+        "test_a_lost_change_that_does_not_fit_ends_the_pass_and_can_be_settled",
     ),
 ]

@@ -98,7 +98,7 @@ MUTANTS = [
     Mutant(
         "no delete without tombstone",
         "taskapi/store/changes.lua",
-        "elseif not json and redis.call('ZSCORE', q.root .. 'tombs', member) == score then",
+        "elseif not json and pcall_value('ZSCORE', q.root .. 'tombs', mark) == score then",
         "elseif not json then",
         "sync/test_sync.py::test_an_entity_that_vanished_without_a_tombstone_is_no_delete",
     ),
