@@ -10,6 +10,7 @@ from typing import Final
 
 from taskapi.store import meta, scripts
 from taskapi.store.connection import Store
+from taskapi.store.meta import State
 
 SKIPPED_IDS: Final = 10_000
 SKIPPED_VERSIONS: Final = 10_000_000
@@ -21,11 +22,11 @@ PATIENCE_SECONDS: Final = 0.8
 POLL_SECONDS: Final = 0.05
 
 
-def is_open(store: Store) -> bool:
-    """Return whether the store takes writes, an empty one included; note what was issued."""
+def needs_check(store: Store) -> bool:
+    """Return whether the store waits for the check of a start; note what was issued."""
     redis = meta.read(store)
     store.issued.note(redis.version, redis.ids)
-    return not redis.epoch or redis.opened == store.connection.run_id
+    return redis.state == State.READY and redis.opened != store.connection.run_id
 
 
 def register(store: Store) -> None:
@@ -40,15 +41,21 @@ def unregister(store: Store) -> None:
     store.connection.execute(("HDEL", store.keys.processes, store.process))
 
 
-def open_writes(store: Store, *, is_compared: bool) -> None:
+def open_writes(store: Store, *, is_compared: bool) -> bool:
     """Open the store for writes when all processes have registered, or time is up.
 
     Args:
         is_compared: the store has everything that PostgreSQL has. Otherwise ids are skipped.
+
+    Returns:
+        Whether the store is open; it is not if clients are blocked.
     """
     begin = time.monotonic()
     time.sleep(SETTLE_SECONDS)
-    while _open(store, is_compared, time.monotonic() < begin + PATIENCE_SECONDS) == b"WAIT":
+    while True:
+        reply = _open(store, is_compared, time.monotonic() < begin + PATIENCE_SECONDS)
+        if reply != b"WAIT":
+            return reply == b"OK"
         time.sleep(POLL_SECONDS)
 
 

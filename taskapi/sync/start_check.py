@@ -90,12 +90,12 @@ class StartWatch:
             self._stop.wait(seconds)
 
     def _tick(self) -> None:
-        is_open = server_start.is_open(self._store)
+        needs_check = server_start.needs_check(self._store)
         run_id = self._store.connection.run_id
         if run_id != self._run_id or time.monotonic() > self._registered_at + REGISTER_SECONDS:
             server_start.register(self._store)
             self._run_id, self._registered_at = run_id, time.monotonic()
-        if not is_open:
+        if needs_check:
             self.wake()
 
     def _check(self) -> None:
@@ -107,8 +107,9 @@ class StartWatch:
             if answered.wait(COMPARE_SECONDS):
                 comparison.join()
             with suppress(TaskApiError):
-                if not server_start.is_open(self._store):
-                    server_start.open_writes(self._store, is_compared=False)
+                if server_start.needs_check(self._store) and server_start.open_writes(
+                    self._store, is_compared=False
+                ):
                     meta.publish_status(self._store, {"uncompared": UNCOMPARED})
                     log.error("Error %s", UNCOMPARED)
         finally:

@@ -16,7 +16,7 @@ from taskapi import create_app
 from taskapi.store import server_start
 from taskapi.store.server_start import SKIPPED_IDS
 from taskapi.sync import start_check, sync_pass
-from tests.api.factories import new_group, new_task, new_user, ok, path_of
+from tests.api.factories import new_group, new_task, new_user, ok, path_of, refused
 from tests.client import Api, in_process
 from tests.faults.site import Site
 from tests.stores import connect, meta, root, sql
@@ -111,8 +111,8 @@ def test_what_a_process_has_only_read_counts_as_seen(safe: LossySite) -> None:
     other = sync_pass.open_store(safe.installation.settings)
     with safe.lost():
         last = new_group(safe.api)
-        assert server_start.is_open(other)
-    assert not server_start.is_open(other)
+        assert not server_start.needs_check(other)
+    assert server_start.needs_check(other)
     server_start.register(other)
     api = Api(in_process(create_app(safe.installation.settings)), OWNER_PASSWORD)
     assert new_group(api)["id"] == last["id"] + 1
@@ -172,6 +172,24 @@ def test_nothing_is_read_that_redis_has_lost(safe: LossySite) -> None:
         ok(safe.api("PUT", path, by="owner", json={"full_name": "Newer"}))
         safe.installation.sync()
     assert ok(safe.api("GET", path, by="owner"))["full_name"] == "Newer"
+
+
+def test_a_fenced_redis_is_not_checked_again_and_again(safe: LossySite) -> None:
+    give_to_another_installation(safe)
+    with safe.installation.serve(1) as api:
+        eventually(lambda: api("GET", "/health").json["status"] == "degraded")
+        refused(api("POST", "/users", by="owner", json={}), 400)
+        time.sleep(3 * start_check.TICK_SECONDS)
+        log = next(safe.installation.folder.glob("web-*.log")).read_text()
+    assert start_check.UNCOMPARED not in log
+
+
+def give_to_another_installation(site: LossySite) -> None:
+    """Let Redis belong to another installation, and be started."""
+    with connect(site.installation) as connection:
+        fields = {"installation": "another", "opened": "another"}
+        connection.hset(root(site.installation) + "meta", mapping=fields)
+    site.restart()
 
 
 def test_of_two_primaries_the_older_one_refuses_changes(site: Site, tmp_path: Path) -> None:
