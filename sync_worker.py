@@ -20,7 +20,7 @@ import schedule
 from taskapi import logs
 from taskapi.config import ConfigError, Settings, load
 from taskapi.errors import Stale, TaskApiError
-from taskapi.store import changes, meta, quarantine, server
+from taskapi.store import changes, meta, quarantine, server, unfinished
 from taskapi.sync import bootstrap, status, sync_pass
 from taskapi.sync.postgres_errors import public_reason
 from taskapi.sync.start_check import StartWatch
@@ -49,6 +49,7 @@ class Worker:
         self._is_prepared = False
         self._failures = 0
         self._opened = ""
+        self._deletes: dict[str, str] = {}
         self._release_at = self._early_at = 0.0
 
     def run(self) -> None:
@@ -58,6 +59,7 @@ class Worker:
         watch.start()
         self.sync()
         while not self.stop.wait(min(status.HEARTBEAT_SECONDS, self._schedule.idle_seconds or 0)):
+            self.finish_deletes()
             if self.is_due():
                 self.sync()
             self._schedule.run_pending()
@@ -71,6 +73,13 @@ class Worker:
                 status.publish_heartbeat(self._settings, self._store)
             if self.stop.wait(status.HEARTBEAT_SECONDS):
                 return
+
+    def finish_deletes(self) -> None:
+        """Finish the deletes that have made no progress since the last call."""
+        try:
+            self._deletes = unfinished.resume(self._store, self._deletes)
+        except (TaskApiError, Stale) as error:
+            log.warning("A delete is not finished yet: %s", error)
 
     def is_due(self) -> bool:
         """Return whether a pass must begin before its time.

@@ -16,6 +16,8 @@ PRESENT: Final = "+"
 ABSENT: Final = "-"
 """Conditions on a hash field; `equals` returns a third one."""
 CLOSING_SECONDS: Final = 3
+COUNT_SECONDS: Final = 15
+"""How long a user or group may be closed while its tasks are read, and while many are counted."""
 BIG_COMMIT: Final = 1000
 """A commit with more guards gets a longer reply timeout."""
 MERGED_LEAST: Final = 20
@@ -78,8 +80,8 @@ class Commit:
             self.guard(self._keys.closing(kind, entity_id), "until", ABSENT)
 
     @contextmanager
-    def closed(self, kind: Kind, entity_id: int) -> Iterator[None]:
-        """Refuse writes to the tasks of a user or group until this commit, at most CLOSING_SECONDS.
+    def closed(self, kind: Kind, entity_id: int, seconds: int = CLOSING_SECONDS) -> Iterator[None]:
+        """Refuse writes to the tasks of a user or group until this commit, for at most `seconds`.
 
         Otherwise frequent writes would make a commit on all these tasks fail again and again. The
         tasks are read in the block; if it raises Damaged, writes are possible again at once.
@@ -87,13 +89,19 @@ class Commit:
         self._session.require_match()  # a commit that will be refused must not block others
         key, execute = self._keys.closing(kind, entity_id), self._session.connection.execute
         write = ("EVALSHA", scripts.SET_FIELDS, 1, key, "until", "gone")
-        execute(write, ("EXPIRE", key, CLOSING_SECONDS))
+        execute(write, ("EXPIRE", key, seconds))
         self.add("UNLINK", key)
         try:
             yield
         except Damaged:
             execute(("UNLINK", key))
             raise
+
+    def close(self, kind: Kind, entity_id: int) -> None:
+        """Refuse writes to the tasks of a user or group from this commit on, without a limit."""
+        key = self._keys.closing(kind, entity_id)
+        self.add("HSET", key, "until", "gone")
+        self.add("PERSIST", key)
 
     def add(self, *command: str) -> None:
         """Add a Redis command to this commit."""

@@ -3,12 +3,12 @@
 from typing import NamedTuple
 
 from taskapi.errors import Conflict, Damaged, Invalid, Stale
-from taskapi.store import codec, memberships, queries
+from taskapi.store import codec, deletions, memberships, queries
 from taskapi.store.codec import NEW_ID, Entity
-from taskapi.store.commit import ABSENT, Commit, WrittenEntity
+from taskapi.store.commit import ABSENT, CLOSING_SECONDS, COUNT_SECONDS, Commit, WrittenEntity
 from taskapi.store.indexes import fold
-from taskapi.store.keys import Kind
-from taskapi.store.queries import Reach
+from taskapi.store.keys import Keys, Kind
+from taskapi.store.queries import Reach, Scope
 from taskapi.store.session import Session
 
 
@@ -62,20 +62,53 @@ def update(session: Session, group: Entity, changes: Entity) -> WrittenEntity | 
 
 
 def delete(session: Session, group: Entity) -> DeletedGroup:
-    """Delete a group with its tasks and memberships.
+    """Delete a group with its tasks and memberships; many tasks in batches: see `deletions`.
 
     Raises:
         Damaged: it may have tasks or members that its indexes do not name.
     """
-    keys, group_id = session.keys, group["id"]
+    keys, group_id, scope = session.keys, group["id"], _tasks(session.keys, group["id"])
     commit = Commit(session)
     members, index = _sets(session, group_id)
-    scope = queries.tasks(keys, Reach(True, (), 0), group_id=group_id)
-    counters = ("HVALS", keys.group_counts(group_id))
-    with commit.closed(Kind.GROUP, group_id):
-        tasks, _ = queries.all_of(session, scope, ("ZCARD", index), counters)
+    counts = ("ZCARD", index), ("HVALS", keys.group_counts(group_id))
+    (size,) = session.read(("ZCARD", index))
+    is_big = size > deletions.BATCH
+    tasks: list[Entity] = []
+    with commit.closed(Kind.GROUP, group_id, COUNT_SECONDS if is_big else CLOSING_SECONDS):
         users, _ = queries.all_of(session, queries.members(keys, group_id), ("ZCARD", members))
         _require_member(session, group, users)
+        if is_big:
+            size = queries.size_of(session, scope, *counts)
+        else:
+            tasks, _ = queries.all_of(session, scope, *counts)
+    if not is_big:
+        _delete(session, commit, group, users, tasks)
+        return DeletedGroup(len(users), len(tasks))
+    deletions.decide(session, commit, Kind.GROUP, group)
+    finish_delete(session, group_id)
+    return DeletedGroup(len(users), size)
+
+
+def finish_delete(session: Session, group_id: int) -> None:
+    """Finish a delete in batches; raises what `deletions.finish` raises."""
+    keys = session.keys
+
+    def delete(session: Session, group: Entity) -> None:
+        users = queries.entities(session, queries.members(keys, group_id))
+        _require_member(session, group, users)
+        commit = Commit(session)
+        commit.add("UNLINK", keys.closing(Kind.GROUP, group_id))
+        _delete(session, commit, group, users, [])
+
+    deletions.finish(session, Kind.GROUP, group_id, _tasks(keys, group_id), delete)
+
+
+def _delete(
+    session: Session, commit: Commit, group: Entity, users: list[Entity], tasks: list[Entity]
+) -> None:
+    """Delete a group that has these members and tasks and no others."""
+    group_id = group["id"]
+    members, index = _sets(session, group_id)
     commit.guard_size(members, len(users))
     commit.guard_size(index, len(tasks))
     for task in tasks:
@@ -86,8 +119,12 @@ def delete(session: Session, group: Entity) -> DeletedGroup:
     admin = session.referred(Kind.USER, group["admin_id"])
     memberships.dismiss(session, commit, admin, group_id)
     commit.delete(Kind.GROUP, group)
+    commit.add("HDEL", session.keys.deleting, deletions.mark(Kind.GROUP, group_id))
     commit.run(frees_memory=True)
-    return DeletedGroup(len(users), len(tasks))
+
+
+def _tasks(keys: Keys, group_id: int) -> Scope:
+    return queries.tasks(keys, Reach(True, (), 0), group_id=group_id)
 
 
 def _require_member(session: Session, group: Entity, users: list[Entity]) -> None:

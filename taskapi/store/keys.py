@@ -31,7 +31,10 @@ many entities and spell the names themselves.
 | sync             | hash   | status fields that the worker publishes                              |
 | processes        | hash   | process -> what it has seen issued; see `open_writes.lua`            |
 | pin              | string | marks above this version stay for a running backup; expires          |
+| deleting         | hash   | <k>:<id> of a user or group being deleted in batches -> version of   |
+|                  |        | the last batch                                                       |
 | closing:<k>:<id> | hash   | exists while a user or group is closed for writes to tasks; expires  |
+|                  |        | unless the user or group is being deleted in batches                 |
 | failures:<digest>| string | failed log-ins of an account and address, or of an address; expires  |
 """
 
@@ -79,6 +82,7 @@ class Keys:
         self.users, self.groups, self.tasks = p + "users", p + "groups", p + "tasks"
         self.dirty, self.tombstones, self.counts = p + "dirty", p + "tombs", p + "counts"
         self.quarantine, self.processes = p + "quarantine", p + "processes"
+        self.deleting = p + "deleting"
 
     def entity(self, kind: Kind, key_id: int | str) -> str:
         return f"{self.root}{kind.noun}:{key_id}"

@@ -53,13 +53,14 @@ class Loader:
         self.run([("HSET", self._keys.meta, "former", "", "saved", meta.SAVED)])
 
     def clear(self) -> None:
-        """Delete all entities, indexes and marks; keep the store's description and status."""
-        kept = {key.encode() for key in (self._keys.meta, self._keys.sync, self._keys.processes)}
+        """Delete all entities, indexes and marks; keep the description, status and deletes."""
+        keys = self._keys
+        kept = {key.encode() for key in (keys.meta, keys.sync, keys.processes, keys.deleting)}
         cursor = b"0"
         while True:
             scan = ("SCAN", cursor, "MATCH", escaped(self._keys.root) + "*", "COUNT", SCAN)
-            ((cursor, keys),) = self._store.connection.execute(scan)
-            if unwanted := set(keys) - kept:
+            ((cursor, found),) = self._store.connection.execute(scan)
+            if unwanted := set(found) - kept:
                 self.run([("UNLINK", *(key.decode() for key in unwanted))])
             if cursor == b"0":
                 return

@@ -1,8 +1,8 @@
 """Lists: pages of entities in order of id, read from index sets without a scan of all entities."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import orjson
 
@@ -16,6 +16,7 @@ from taskapi.store.session import Session
 CHUNK: Final = 1000
 """Entities or candidates that one call of the script looks at: about 2 ms."""
 ALL_BUCKETS: Final = tuple(range(BUCKETS))
+Found = TypeVar("Found", bound=Sized)
 _Sets = tuple[tuple[str, ...], tuple[str, ...]]
 """The `sources` and `within` of a scope."""
 
@@ -81,9 +82,25 @@ def all_of(session: Session, scope: Scope, *sizes: Command) -> tuple[list[Entity
         Damaged: the numbers differ, so that some entities would not be found.
         Stale: entities were added or removed meanwhile.
     """
+    return _agreed(session, scope, sizes, lambda: entities(session, scope))
+
+
+def size_of(session: Session, scope: Scope, *sizes: Command) -> int:
+    """Return the number of entities in a scope; raises as `all_of` does."""
+    numbers, _ = _agreed(session, scope, sizes, lambda: _numbers(session, scope))
+    return len(numbers)
+
+
+def _numbers(session: Session, scope: Scope) -> range:
+    return range(sum(number for number, *_ in _chunks(session, scope, 0, None)))
+
+
+def _agreed(
+    session: Session, scope: Scope, sizes: Sequence[Command], find: Callable[[], Found]
+) -> tuple[Found, list[Any]]:
     looks: list[list[int]] = []
     for _ in range(2):
-        found, replies = entities(session, scope), session.read(*sizes)
+        found, replies = find(), session.read(*sizes)
         looks.append([len(found), *map(_number, replies)])
         if len({*looks[-1]}) == 1:
             return found, replies

@@ -3,12 +3,12 @@
 from typing import Any, Final, NamedTuple
 
 from taskapi.errors import Conflict, Invalid
-from taskapi.store import memberships, queries
+from taskapi.store import deletions, memberships, queries
 from taskapi.store.codec import NEW_ID, Entity
-from taskapi.store.commit import ABSENT, PRESENT, Commit, WrittenEntity
+from taskapi.store.commit import ABSENT, COUNT_SECONDS, PRESENT, Commit, WrittenEntity
 from taskapi.store.indexes import fold
-from taskapi.store.keys import Kind
-from taskapi.store.queries import Reach
+from taskapi.store.keys import Keys, Kind
+from taskapi.store.queries import Reach, Scope
 from taskapi.store.session import Session
 
 SYSTEM_OWNER: Final = 1
@@ -70,25 +70,56 @@ def update(
 def delete(session: Session, user: Entity) -> DeletedUser:
     """Delete a user with all their tasks; the System Owner becomes admin of their groups.
 
+    Many tasks are deleted in batches: see `deletions`.
+
     Raises:
         Conflict: it is the System Owner.
     """
     if user["id"] == SYSTEM_OWNER:
         raise Conflict("The System Owner cannot be deleted.", code="system_owner")
-    keys, group_ids = session.keys, memberships.administered(user)
+    keys, user_id, scope = session.keys, user["id"], _tasks(session.keys, user["id"])
     commit = Commit(session)
-    key, counter = keys.user_tasks(user["id"]), ("HGET", keys.counts, user["id"])
-    scope = queries.tasks(keys, Reach(True, (), 0), user_id=user["id"])
-    with commit.closed(Kind.USER, user["id"]):
+    key, counter = keys.user_tasks(user_id), ("HGET", keys.counts, user_id)
+    (size,) = session.read(("ZCARD", key))
+    if size > deletions.BATCH:
+        with commit.closed(Kind.USER, user_id, COUNT_SECONDS):
+            size = queries.size_of(session, scope, ("ZCARD", key), counter)
+        deletions.decide(session, commit, Kind.USER, user)
+        finish_delete(session, user_id)
+        return DeletedUser(size, memberships.administered(user))
+    with commit.closed(Kind.USER, user_id):
         tasks, _ = queries.all_of(session, scope, ("ZCARD", key), counter)
-    commit.guard_size(key, len(tasks))
+    _delete(session, commit, user, tasks)
+    return DeletedUser(len(tasks), memberships.administered(user))
+
+
+def finish_delete(session: Session, user_id: int) -> None:
+    """Finish a delete in batches; raises what `deletions.finish` raises."""
+    keys = session.keys
+
+    def delete(session: Session, user: Entity) -> None:
+        commit = Commit(session)
+        commit.add("UNLINK", keys.closing(Kind.USER, user_id))
+        _delete(session, commit, user, [])
+
+    deletions.finish(session, Kind.USER, user_id, _tasks(keys, user_id), delete)
+
+
+def _delete(session: Session, commit: Commit, user: Entity, tasks: list[Entity]) -> None:
+    """Delete a user who has these tasks and no others."""
+    keys = session.keys
+    commit.guard_size(keys.user_tasks(user["id"]), len(tasks))
     for task in tasks:
         commit.delete(Kind.TASK, task)
-    _reassign_groups(session, commit, group_ids)
+    _reassign_groups(session, commit, memberships.administered(user))
     commit.guard(keys.entity(Kind.USER, user["id"]), *memberships.administers_field(user))
     commit.delete(Kind.USER, user)
+    commit.add("HDEL", keys.deleting, deletions.mark(Kind.USER, user["id"]))
     commit.run(frees_memory=True)
-    return DeletedUser(len(tasks), group_ids)
+
+
+def _tasks(keys: Keys, user_id: int) -> Scope:
+    return queries.tasks(keys, Reach(True, (), 0), user_id=user_id)
 
 
 def _reassign_groups(session: Session, commit: Commit, group_ids: list[int]) -> None:

@@ -13,7 +13,7 @@ from tests.client import Api
 from tests.faults.checks import settle
 from tests.faults.steps import STORES
 from tests.faults.victim import Victim
-from tests.stores import connect, root, sql
+from tests.stores import connect, root
 from tests.support import Installation
 
 MANY = 10_050
@@ -138,36 +138,3 @@ def test_a_backup_may_die_anywhere(victim: Victim, installation: Installation, a
         settle(installation)
         assert not list(installation.settings.backup_dir.glob("*.partial"))
     check_named(steps, "SET pin", "changes", "DEL pin")
-
-
-def test_a_group_of_many_tasks_is_deleted_whole_or_not_at_all(
-    victim: Victim, installation: Installation, api: Api
-) -> None:
-    path = f"/groups/{fill_group(installation, api)}"
-    steps = []
-    while not steps or api("GET", path, by="owner").status == 200:
-        assert tasks_count(installation) == MANY, steps[-1:]
-        steps.append(victim(installation, len(steps) + 1, "DELETE", path))
-    assert tasks_count(installation) == 0
-    check_named([*steps, victim(installation, 0, "pass")], "page", "commit")
-    settle(installation)
-
-
-def fill_group(installation: Installation, api: Api) -> int:
-    """Create a group with MANY tasks; return its id."""
-    group = new_group(api)
-    installation.sync()
-    rows = "SELECT n, 'Task', false, 2, NULL, '', 1, %s, now(), now(), %s, 'task' "
-    sql(
-        installation,
-        f"INSERT INTO tasks {rows} FROM generate_series(1, {MANY}) AS n;"
-        f"UPDATE sync_state SET last_task = {MANY}",
-        *(group["id"], group["version"]),
-    )
-    ok(api("POST", "/admin/sync?action=restore", by="owner"))
-    return int(group["id"])
-
-
-def tasks_count(installation: Installation) -> int:
-    with connect(installation) as connection:
-        return int(connection.zcard(f"{root(installation)}tasks"))
