@@ -56,8 +56,8 @@ MUTANTS = [
     Mutant(
         "counter raise: restore",
         "taskapi/sync/restore.py",
-        "skipped = 0 if copy.epoch == 0 or state.has_same_history(redis, copy) else SKIPPED_IDS",
-        "skipped = 0",
+        "skips = copy.epoch > 0 and not is_known",
+        "skips = False",
         "sync/test_restore.py::test_ids_lost_with_redis_are_never_issued_again",
     ),
     Mutant(
