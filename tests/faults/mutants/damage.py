@@ -243,7 +243,7 @@ MUTANTS = [
     Mutant(
         "repair: not beside a pass",
         "taskapi/doctor/__init__.py",
-        "        db.lock(sync_pass.FORCE_SECONDS)\n",
+        "        db.lock(FORCE_SECONDS)\n",
         "",
         "operations/test_check.py::test_a_repair_does_not_run_beside_a_pass_or_a_restore",
     ),
