@@ -6,9 +6,12 @@ back, or another one that takes over, may lose nothing.
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,7 +22,7 @@ from devserver.servers import Valkey
 from tests.faults.clients import Client
 from tests.faults.postgres_faults import frozen, locked
 from tests.faults.site import Service, Site
-from tests.support import eventually
+from tests.support import ROOT, eventually
 
 PAUSE_SECONDS = 1.0
 FENCE_SECONDS = 10
@@ -40,6 +43,7 @@ class Takeovers:
             "fail-over, connections kept": lambda: self.fail_over(is_cut=False),
             "two primaries": self.two_primaries,
             "an old replica's file started": self.start_old_replica,
+            "indexes damaged and repaired": self.damage_indexes,
             "table locked": self.lock_tables,
             "PostgreSQL frozen": self.freeze_postgres,
             "Redis frozen": self.freeze_redis,
@@ -99,6 +103,25 @@ class Takeovers:
             self._service.start()
             eventually(lambda: self._is_fenced(old), FENCE_SECONDS)
             old.stop()
+
+    def damage_indexes(self) -> None:
+        """Remove an index, give another one the wrong type, and repair both as an operator does."""
+        prefix = self._site.installation.settings.key_prefix
+        with self._redis() as connection:
+            for pattern in ("tasks:u:*", "tasks:g:*"):
+                keys = sorted(connection.scan_iter(f"{{{prefix}}}:{pattern}"))
+                key = self.choices.choice(keys)
+                connection.delete(key)
+                if pattern == "tasks:g:*":
+                    connection.set(key, "damage")
+        time.sleep(PAUSE_SECONDS)
+        eventually(self._is_repaired, 60)
+
+    def _is_repaired(self) -> bool:
+        command = [sys.executable, "-m", "taskapi", "check", "--repair"]
+        env = {"PATH": os.environ["PATH"], **self._site.installation.env}
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, check=False)
+        return done.returncode == 0
 
     def lock_tables(self) -> None:
         """Lock a table as a careless administrator does."""
