@@ -143,6 +143,5 @@ class StartWatch:
         redis = meta.read(self._store)
         if redis.state != State.READY or redis.opened != self._store.connection.run_id:
             return ""
-        with Database(self._settings) as db:
-            copy = state.find(db)
-        return copy.run_id if copy and state.is_superseded(redis, copy) else ""
+        run_id = state.ask_run_id(self._settings)
+        return run_id if state.is_superseded(redis, run_id) else ""

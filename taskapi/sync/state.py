@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Final
 
+from taskapi.config import Settings
 from taskapi.errors import Conflict, NotReady
 from taskapi.store import meta
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.meta import Meta, State
-from taskapi.sync import migrations
+from taskapi.sync import migrations, shared_connection
 from taskapi.sync.postgres import Database
 
 _PRUNED: Final = "coalesce((to_jsonb(sync_state) ->> 'pruned_version')::bigint, 0)"
@@ -139,12 +140,18 @@ def difference(redis: Meta, copy: PostgresState | None) -> str:
         return BEHIND
     if redis.synced < copy.pruned:
         return OLDER
-    return SUPERSEDED if is_superseded(redis, copy) else ""
+    return SUPERSEDED if is_superseded(redis, copy.run_id) else ""
 
 
-def is_superseded(redis: Meta, copy: PostgresState) -> bool:
+def is_superseded(redis: Meta, run_id: str) -> bool:
     """Return whether another start of Redis takes writes; one that is not open yet takes over."""
-    return bool(redis.opened) and copy.run_id not in ("", redis.opened, redis.confirmed)
+    return bool(redis.opened) and run_id not in ("", redis.opened, redis.confirmed)
+
+
+def ask_run_id(settings: Settings) -> str:
+    """Return which start of Redis took writes last; raises Silent after a second."""
+    rows = shared_connection.ask_once(settings, f"SELECT {_RUN_ID} FROM sync_state")
+    return str(rows[0][0]) if rows else ""
 
 
 def create(db: Database, installation: str | None = None, epoch: int = 0) -> None:

@@ -17,7 +17,7 @@ from tests.api.factories import new_group, new_task, ok, path_of, refused
 from tests.client import Api
 from tests.stores import connect, dirty, meta, root, sql
 from tests.support import Installation
-from tests.sync.lossy_site import LossySite
+from tests.sync.lossy_site import LossySite, uncompared
 
 TOMBSTONES = "SELECT kind::text, id FROM tombstones ORDER BY id"
 
@@ -70,7 +70,8 @@ def test_a_redis_older_than_the_tombstones_brings_nothing_back(
             age_tombstones(installation, 31)
             installation.sync()
             assert pruned(installation)
-        refused(api("PUT", f"{path_of(task)}/done", by="owner"), 503)
+        with uncompared(site):
+            ok(api("PUT", f"{path_of(task)}/done", by="owner"))
         with pytest.raises(Fenced, match="action=restore"):
             installation.sync()
         refused(api("PUT", path_of(task), by="owner", json={"title": "Not now"}), 503)

@@ -35,8 +35,8 @@ MUTANTS = [
     Mutant(
         "a Redis older than the tombstones is fenced",
         "taskapi/sync/state.py",
-        'return OLDER if redis.synced < copy.pruned else ""',
-        'return ""',
+        "    if redis.synced < copy.pruned:\n        return OLDER\n",
+        "",
         "faults/test_growth.py::test_a_redis_older_than_the_tombstones_brings_nothing_back",
     ),
     Mutant(

@@ -27,9 +27,9 @@ MUTANTS = [
     Mutant(
         "acknowledge after COMMIT",
         "taskapi/sync/copy_changes.py",
-        "    db.commit()\n    changes.acknowledge(",
-        "    changes.acknowledge(store, redis, progress.last or str(redis.synced))\n"
-        "    db.commit()\n    changes.acknowledge(",
+        "    db.commit()\n    return progress\n",
+        "    changes.acknowledge(store, meta.read(store), progress.last)\n"
+        "    db.commit()\n    return progress\n",
         "faults/test_kill_points.py::test_a_pass_may_die_anywhere",
     ),
     Mutant(
@@ -59,13 +59,6 @@ MUTANTS = [
         "skips = copy.epoch > 0 and not is_known",
         "skips = False",
         "sync/test_restore.py::test_ids_lost_with_redis_are_never_issued_again",
-    ),
-    Mutant(
-        "healing",
-        "taskapi/sync/sync_pass.py",
-        "        rollback.heal(db, store, redis)\n",
-        "",
-        "sync/test_rollback.py::test_everything_that_postgresql_has_is_put_back",
     ),
     Mutant(
         "an empty Redis is not synced",
