@@ -12,8 +12,8 @@ from psycopg2 import extensions
 
 from taskapi.config import Settings
 from taskapi.errors import AlreadyRunning
+from taskapi.sync.call_watch import CallWatch
 from taskapi.sync.postgres_errors import RowsRefused, TableLocked, translated
-from taskapi.sync.watch import Watch
 
 log = logging.getLogger("taskapi")
 
@@ -64,7 +64,7 @@ class Database:
                 **KEEPALIVE,
             )
         self._connection.set_session(isolation_level=extensions.ISOLATION_LEVEL_READ_COMMITTED)
-        self._watch = Watch(settings, self._connection)
+        self._watch = CallWatch(settings, self._connection)
 
     def __enter__(self) -> Self:
         return self

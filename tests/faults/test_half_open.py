@@ -15,7 +15,7 @@ import pytest
 
 from devserver.servers import Postgres, Valkey
 from taskapi.errors import DatabaseUnreachable
-from taskapi.sync import shared_connection, watch
+from taskapi.sync import call_watch, shared_connection
 from taskapi.sync.postgres import Database
 from tests.api.factories import new_group, refused
 from tests.faults.checks import settle
@@ -56,8 +56,8 @@ def quick_watch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_silence_is_noticed_within_30_seconds() -> None:
-    longest = watch.SILENT_SECONDS + watch.LOOK_SECONDS + shared_connection.ANSWER_SECONDS
-    assert watch.QUIET_SECONDS < watch.SILENT_SECONDS
+    longest = call_watch.SILENT_SECONDS + call_watch.LOOK_SECONDS + shared_connection.ANSWER_SECONDS
+    assert call_watch.QUIET_SECONDS < call_watch.SILENT_SECONDS
     assert longest < 30
 
 

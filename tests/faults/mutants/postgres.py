@@ -87,21 +87,21 @@ MUTANTS = [
     ),
     Mutant(
         "a silent call is broken",
-        "taskapi/sync/watch.py",
+        "taskapi/sync/call_watch.py",
         "if quiet_seconds > SILENT_SECONDS:",
         "if quiet_seconds > SILENT_SECONDS + 6:",
         f"{HALF_OPEN}::test_a_call_that_never_returns_is_broken",
     ),
     Mutant(
         "a backend that waits for the client does not work",
-        "taskapi/sync/watch.py",
+        "taskapi/sync/call_watch.py",
         "AND wait_event_type IS DISTINCT FROM 'Client'",
         "AND clock_timestamp() < query_start + interval '6 s'",
         f"{HALF_OPEN}::test_a_call_that_never_returns_is_broken",
     ),
     Mutant(
         "a call that PostgreSQL works on goes on",
-        "taskapi/sync/watch.py",
+        "taskapi/sync/call_watch.py",
         "if quiet_seconds > QUIET_SECONDS and self._is_working():",
         "if False:",
         f"{HALF_OPEN}::test_a_call_that_postgresql_works_on_is_not_broken",
@@ -194,7 +194,7 @@ MUTANTS = [
     ),
     Mutant(
         "a call that nothing can look at goes on",
-        "taskapi/sync/watch.py",
+        "taskapi/sync/call_watch.py",
         "return str(error) == FULL",
         "return False",
         f"{HALF_OPEN}::test_a_call_is_not_broken_because_no_connection_is_free_to_look_at_it",

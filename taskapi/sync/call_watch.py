@@ -29,7 +29,7 @@ SELECT 1
 """A backend that waits for its client does nothing for a client that waits for the backend."""
 
 
-class Watch:
+class CallWatch:
     """Breaks the connection if a call does not return and PostgreSQL does not work on it.
 
     Attributes:
