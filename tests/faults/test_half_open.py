@@ -50,9 +50,9 @@ def half_open(tmp_path: Path, valkey: Valkey, postgres: Postgres, proxy: Proxy) 
 
 @pytest.fixture
 def quick_watch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(watch, "QUIET_SECONDS", 0.2)
-    monkeypatch.setattr(watch, "SILENT_SECONDS", 0.8)
+    monkeypatch.setattr(call_watch, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(call_watch, "QUIET_SECONDS", 0.2)
+    monkeypatch.setattr(call_watch, "SILENT_SECONDS", 0.8)
 
 
 def test_silence_is_noticed_within_30_seconds() -> None:
