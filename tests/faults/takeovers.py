@@ -110,10 +110,10 @@ class Takeovers:
         with self._redis() as connection:
             for pattern in ("tasks:u:*", "tasks:g:*"):
                 keys = sorted(connection.scan_iter(f"{{{prefix}}}:{pattern}"))
-                key = self.choices.choice(keys)
-                connection.delete(key)
-                if pattern == "tasks:g:*":
-                    connection.set(key, "damage")
+                for key in self.choices.sample(keys, min(1, len(keys))):
+                    connection.delete(key)
+                    if pattern == "tasks:g:*":
+                        connection.set(key, "damage")
         time.sleep(PAUSE_SECONDS)
         eventually(self._is_repaired, 60)
 
