@@ -91,10 +91,9 @@ def copy(db: Database, chunk: Chunk, staged: Lines | None = None) -> Copied:
     Raises:
         RowsRefused: PostgreSQL cannot store some of the rows.
     """
-    done = Copied({}, {}, [])
-    staged = staged or lines(chunk)
-    for table, columns, data in staged:
-        db.copy(table, columns, data)
+    done, staged = Copied({}, {}, []), staged or lines(chunk)
+    for stage in staged:
+        db.copy(*stage)
     for kind, entities in _parts(chunk):
         plan = _PLANS[kind]
         done.written[plan.table] = db.execute(plan.upsert) if entities else 0
