@@ -116,12 +116,15 @@ class StartWatch:
             self._turn.release()
 
     def _compare(self, answered: Event) -> None:
-        with suppress(TaskApiError, Stale), Database(self._settings) as db:
-            db.lock(LOCK_SECONDS)
-            answered.set()
-            redis = compare(self._settings, db, self._store)
-            db.commit()
-            confirm(self._store, redis)
+        try:
+            with suppress(TaskApiError, Stale), Database(self._settings) as db:
+                db.lock(LOCK_SECONDS)
+                answered.set()
+                redis = compare(self._settings, db, self._store)
+                db.commit()
+                confirm(self._store, redis)
+        finally:
+            answered.set()  # a PostgreSQL that refuses is not waited for
 
     def _look(self) -> None:
         """Leave a Redis that became a replica; fence it if another one takes writes.
