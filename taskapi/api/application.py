@@ -35,7 +35,7 @@ RETRY_SECONDS: Final = 2.0
 PAUSES_SECONDS: Final = (0.001, 0.05)
 """The first and the longest pause between two tries."""
 BUSY: Final = "Too many changes of the same things at once: try again."
-UNCHECKED: Final = "Redis was started, and is being checked before it takes changes: try again."
+UNCHECKED: Final = "Redis was started, and is being checked before it serves requests: try again."
 CORS_REQUEST_HEADERS: Final = (
     *("Authorization", "Content-Type", "If-Match", "If-None-Match"),
     *("X-Request-ID", "X-Owner-Password"),

@@ -22,7 +22,7 @@ OWNERS: Final = {
     **dict.fromkeys(("tasks:u", "secret"), Kind.USER),
     **dict.fromkeys(("tasks:g", "members", "counts"), Kind.GROUP),
 }
-"""Beginning of a key that belongs to one user or group -> the kind of its owner."""
+"""Beginning of a key of one user or group -> the kind of its owner."""
 GONE: Final = "is gone from Redis"
 TAKEN: Final = "--repair takes it from PostgreSQL"
 REMOVED: Final = "--repair removes that"
@@ -62,7 +62,7 @@ def check_types(stores: Stores, names: list[str]) -> Iterator[Difference]:
 
 
 def check_owners(stores: Stores, names: list[str]) -> Iterator[Difference]:
-    """Check that the user or group exists to whom a key belongs."""
+    """Check that the user or group of each key exists."""
     keys, owners = stores.keys, {name: owner for name in names if (owner := owner_of(name))}
     pairs = [
         (("EXISTS", keys.root + name), ("EXISTS", keys.entity(*owner)))
@@ -81,7 +81,7 @@ def check_owners(stores: Stores, names: list[str]) -> Iterator[Difference]:
 
 
 def owner_of(name: str) -> EntityRef | None:
-    """Return the user or group to whom a key belongs."""
+    """Return the user or group that a key belongs to."""
     head, _, number = name.rpartition(":")
     return (OWNERS[head], int(number)) if head in OWNERS and number.isdecimal() else None
 

@@ -15,7 +15,7 @@ from redis.retry import Retry
 from taskapi.errors import Damaged, StoreFull, StoreUnreachable, TaskApiError, WritesRefused
 from taskapi.store.issued import Issued
 from taskapi.store.keys import Keys
-from taskapi.store.scripts import CLOSE_WRITES, SOURCES
+from taskapi.store.scripts import CLOSE_FOR_CLIENTS, SOURCES
 
 Command = tuple[Any, ...]
 CONNECT_SECONDS: Final = 0.4
@@ -42,6 +42,8 @@ REFUSALS: Final[dict[str, tuple[type[TaskApiError], str]]] = {
 """First word of an error that Redis answers -> the domain error."""
 ELSEWHERE: Final = {"READONLY", "NOREPLICAS", "MASTERDOWN", "MOVED"}
 """Errors that may mean that the primary is another server now."""
+HIDDEN: Final = "hidden"
+"""Run id of a server that does not tell its own; its starts are not checked."""
 UNREACHABLE: Final = "Redis does not answer: try again in a moment."
 
 
@@ -143,14 +145,15 @@ class Connection:
             raise error
 
     def _check_server(self, connection: Any) -> None:
-        """First of all, close the store for writes if it is open for another start of a server."""
+        """First of all, close the store for clients if it is open for another start of a server."""
         try:
-            self.run_id = value_of(self._call("INFO", "server").decode(), "run_id")
+            info = self._call("INFO", "server").decode()
+            self.run_id = value_of(info, "run_id") or HIDDEN
             self._generation = self._store.meet(self.run_id)
             meta = self._store.keys.meta
             opened = self._call("HGET", meta, "opened")
             if opened is not None and opened.decode() != self.run_id:
-                self._call("EVAL", SOURCES[CLOSE_WRITES], 1, meta, self.run_id)
+                self._call("EVAL", SOURCES[CLOSE_FOR_CLIENTS], 1, meta, self.run_id)
         except (driver.ConnectionError, driver.TimeoutError):
             connection.disconnect()
             raise

@@ -8,7 +8,7 @@ many entities and spell the names themselves.
 | meta             | hash   | epoch, state, installation, version (last issued), next:<k> (last id |
 |                  |        | issued), op:<process>.<thread> (result of its last operation),       |
 |                  |        | synced (PostgreSQL has everything up to this version), opened (the   |
-|                  |        | start of the server that takes writes), confirmed (the start that    |
+|                  |        | start of the server that is served), confirmed (the start that    |
 |                  |        | PostgreSQL knows), loader and loaded (token and batch of a restore), |
 |                  |        | former (state before it), saved (whether it may clear Redis)         |
 | user:<id>        | hash   | json (the answer's object), version, administers (group ids)         |
@@ -29,7 +29,7 @@ many entities and spell the names themselves.
 | tombs            | zset   | tombstone <k>:<id> -> version, until PostgreSQL has the delete       |
 | quarantine       | hash   | <k>:<id> -> refused change: version, SQLSTATE, reason, time          |
 | sync             | hash   | status fields that the worker publishes                              |
-| processes        | hash   | process -> what it has seen issued; see `open_writes.lua`            |
+| processes        | hash   | process -> what it has seen issued (`open_for_clients.lua`)          |
 | pin              | string | marks above this version stay for a running backup; expires          |
 | deleting         | hash   | <k>:<id> of a user or group being deleted in batches -> version of   |
 |                  |        | the last batch                                                       |
@@ -66,7 +66,7 @@ _NOUNS = {Kind.USER: "user", Kind.GROUP: "group", Kind.TASK: "task"}
 TYPES: Final = {
     **dict.fromkeys(("users", "groups", "members", "tasks", "dirty", "tombs"), "zset"),
     **dict.fromkeys(("meta", "user", "group", "task", "emails", "names", "full_names"), "hash"),
-    **dict.fromkeys(("counts", "quarantine", "sync", "closing"), "hash"),
+    **dict.fromkeys(("counts", "quarantine", "sync", "closing", "processes", "deleting"), "hash"),
     **dict.fromkeys(("secret", "pin", "failures"), "string"),
 }
 """First word of a key's name, without the prefix -> the type of the key."""

@@ -34,7 +34,7 @@ class Meta:
     """A store's description; all fields are empty or zero in an empty store.
 
     Attributes:
-        opened: run id of the start of Redis that takes writes; empty until it is checked.
+        opened: run id of the start of Redis that is served; empty until it is checked.
         confirmed: run id of the start that PostgreSQL knew last.
         version: the last version issued.
         synced: PostgreSQL has every change up to this version.

@@ -1,4 +1,5 @@
--- Register a process with the highest version and ids that it has seen.
+-- Register a process with the highest version and ids that it has seen, and remove what is older
+-- than a day or cannot be read.
 --
 -- KEYS[1]  processes
 -- ARGV[1]  the process
@@ -6,9 +7,10 @@
 -- ARGV[3]  the version and the ids, separated by spaces
 local DAY = 86400
 local now = tonumber(redis.call('TIME')[1])
+if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then redis.call('DEL', KEYS[1]) end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. now .. ' ' .. ARGV[3])
 local entries = redis.call('HGETALL', KEYS[1])
 for i = 1, #entries, 2 do
-  local at = tonumber(string.match(entries[i + 1], '^%S* (%d+) '))
-  if at < now - DAY then redis.call('HDEL', KEYS[1], entries[i]) end
+  local at = tonumber(string.match(entries[i + 1], '^%S* (%d+) %d+ %d+ %d+ %d+$'))
+  if not at or at < now - DAY then redis.call('HDEL', KEYS[1], entries[i]) end
 end

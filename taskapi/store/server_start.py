@@ -1,6 +1,6 @@
-"""Starts of the Redis server: none takes writes before it is known what it may have lost.
+"""Starts of the Redis server: none is served before it is known what it may have lost.
 
-A connection to a server that was started since closes the store for writes. Each process then
+A connection to a server that was started since closes the store for clients. Each process then
 registers the highest version and ids that it has seen, PostgreSQL is compared, and the store opens
 with higher ones.
 """
@@ -41,8 +41,8 @@ def unregister(store: Store) -> None:
     store.connection.execute(("HDEL", store.keys.processes, store.process))
 
 
-def open_writes(store: Store, *, is_compared: bool) -> bool:
-    """Open the store for writes when all processes have registered, or time is up.
+def open_for_clients(store: Store, *, is_compared: bool) -> bool:
+    """Open the store for clients when all processes have registered, or time is up.
 
     Args:
         is_compared: the store has everything that PostgreSQL has. Otherwise ids are skipped.
@@ -61,7 +61,7 @@ def open_writes(store: Store, *, is_compared: bool) -> bool:
 
 def _open(store: Store, is_compared: bool, is_patient: bool) -> bytes:
     keys, run_id = store.keys, store.connection.run_id
-    call = ("EVALSHA", scripts.OPEN_WRITES, 2, keys.meta, keys.processes, run_id)
+    call = ("EVALSHA", scripts.OPEN_FOR_CLIENTS, 2, keys.meta, keys.processes, run_id)
     choices = (int(is_patient), int(is_compared), SKIPPED_IDS, SKIPPED_VERSIONS)
     (reply,) = store.connection.execute((*call, *choices, *_issued(store)))
     return bytes(reply)

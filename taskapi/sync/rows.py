@@ -211,9 +211,7 @@ _HIDDEN_COLUMNS: Final[dict[Kind, dict[str, str]]] = {
     Kind.USER: {
         "password_hash": "password_hash",
         "administers": "ARRAY(SELECT id FROM groups WHERE admin_id = users.id ORDER BY 1)",
-    },
-    Kind.GROUP: {},
-    Kind.TASK: {},
+    }
 }
 """Columns that `read` yields besides the fields that a client sees."""
 
@@ -224,14 +222,13 @@ class _Plan:
     def __init__(self, kind: Kind) -> None:
         fields = SCHEMAS[kind].dump_fields
         columns = {name: _column(field, name) for name, field in fields.items()}
-        selected = {name: column.select for name, column in columns.items()} | _HIDDEN_COLUMNS[kind]
+        selected = {name: column.select for name, column in columns.items()}
+        selected |= _HIDDEN_COLUMNS.get(kind, {})
         self.table, self.names = kind.plural, tuple(selected)
         self.select = f"SELECT {', '.join(selected.values())} FROM {self.table}"
-        self._copied = {
-            name: column.copied
-            for name, column in columns.items()
-            if not isinstance(fields[name], GroupIds)  # memberships have their own table
-        }
+        # memberships have a table of their own
+        copied = [name for name in columns if not isinstance(fields[name], GroupIds)]
+        self._copied = {name: columns[name].copied for name in copied}
         self._derived = _DERIVED[kind]
         stored = [*self._copied, *self._derived]
         self.columns = ", ".join(stored)

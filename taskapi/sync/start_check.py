@@ -34,7 +34,7 @@ UNCOMPARED: Final = (
 def compare(settings: Settings, db: Database, store: Store) -> Meta:
     """Check that Redis belongs to this PostgreSQL, and put back what it lost.
 
-    If Redis was started since, it takes writes afterwards. The caller holds the lock, commits, and
+    If Redis was started since, it is served afterwards. The caller holds the lock, commits, and
     then calls `confirm`. Raises what `state.check` raises.
     """
     redis = state.check(db, store)
@@ -45,14 +45,14 @@ def compare(settings: Settings, db: Database, store: Store) -> Meta:
         restore.fill(settings, store)
         redis = meta.read(store)
     if redis.opened != store.connection.run_id:
-        server_start.open_writes(store, is_compared=True)
+        server_start.open_for_clients(store, is_compared=True)
         log.info("Redis was started: its data has been compared with PostgreSQL.")
     state.record_start(db, store.connection.run_id)
     return meta.read(store)
 
 
 def confirm(store: Store, redis: Meta) -> None:
-    """Record that PostgreSQL knows the start that takes writes."""
+    """Record that PostgreSQL knows the start that is served."""
     if redis.confirmed != redis.opened:
         meta.write(store, confirmed=redis.opened)
         meta.publish_status(store, {"uncompared": None})
@@ -107,7 +107,7 @@ class StartWatch:
             if answered.wait(COMPARE_SECONDS):
                 comparison.join()
             with suppress(TaskApiError):
-                if server_start.needs_check(self._store) and server_start.open_writes(
+                if server_start.needs_check(self._store) and server_start.open_for_clients(
                     self._store, is_compared=False
                 ):
                     meta.publish_status(self._store, {"uncompared": UNCOMPARED})
@@ -127,9 +127,9 @@ class StartWatch:
             answered.set()  # a PostgreSQL that refuses is not waited for
 
     def _look(self) -> None:
-        """Leave a Redis that became a replica; fence it if another one takes writes.
+        """Leave a Redis that became a replica; fence it if another one is served.
 
-        PostgreSQL says which one does; a fence needs two looks.
+        PostgreSQL says which one is; a fence needs two looks.
         """
         if server.is_replica(self._store):
             self._store.reconnect()
@@ -142,7 +142,7 @@ class StartWatch:
             log.error("Error %s", state.SUPERSEDED)
 
     def _superseded(self) -> str:
-        """Return the start of Redis that takes writes instead of this one; empty if none does."""
+        """Return the start of Redis that is served instead of this one; empty if none is."""
         redis = meta.read(self._store)
         if redis.state != State.READY or redis.opened != self._store.connection.run_id:
             return ""

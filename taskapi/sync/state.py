@@ -30,18 +30,14 @@ BEHIND: Final = (
     "configured; action=force&reseed=true copies all of Redis to PostgreSQL, action=restore "
     "fills Redis from PostgreSQL."
 )
-
-
 OLDER: Final = (
     "PostgreSQL no longer remembers deletes that Redis may not have, so changes are refused. "
     "Check which stores are configured; action=restore fills Redis from PostgreSQL."
 )
-
 SUPERSEDED: Final = (
     "Another Redis has taken over, so changes are refused here. Check which Redis is configured; "
     "action=restore fills this one from PostgreSQL."
 )
-
 
 _PRUNE: Final = """
   WITH pruned AS (
@@ -65,7 +61,7 @@ class PostgresState:
 
     Attributes:
         epoch: counts how often Redis was restored; 0 before the first time.
-        run_id: the start of Redis that took writes last, as far as known; empty if none.
+        run_id: the start of Redis that was served last, as far as known; empty if none.
         version: every change up to this version is here.
         pruned: deletes up to this version may have no tombstone any more.
         ids: the last ids issued, as far as known, by kind.
@@ -144,12 +140,12 @@ def difference(redis: Meta, copy: PostgresState | None) -> str:
 
 
 def is_superseded(redis: Meta, run_id: str) -> bool:
-    """Return whether another start of Redis takes writes; one that is not open yet takes over."""
+    """Return whether another start of Redis is served; one that is not open yet takes over."""
     return bool(redis.opened) and run_id not in ("", redis.opened, redis.confirmed)
 
 
 def ask_run_id(settings: Settings) -> str:
-    """Return which start of Redis took writes last; raises Silent after a second."""
+    """Return which start of Redis was served last; raises Silent after a second."""
     rows = shared_connection.ask_once(settings, f"SELECT {_RUN_ID} FROM sync_state")
     return str(rows[0][0]) if rows else ""
 
@@ -174,7 +170,7 @@ def advance(db: Database, version: int, ids: dict[Kind, int]) -> None:
 
 
 def record_start(db: Database, run_id: str) -> None:
-    """Record which start of Redis takes writes."""
+    """Record which start of Redis is served."""
     db.execute("UPDATE sync_state SET run_id = %s WHERE run_id <> %s", (run_id, run_id))
 
 

@@ -13,7 +13,7 @@ import redis
 
 from devserver.servers import Postgres, Valkey
 from taskapi import create_app
-from taskapi.store import server_start
+from taskapi.store import connection, server_start
 from taskapi.store.server_start import SKIPPED_IDS
 from taskapi.sync import start_check, sync_pass
 from tests.api.factories import new_group, new_task, new_user, ok, path_of, refused
@@ -48,8 +48,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def replica_of(primary: Valkey, folder: Path) -> Iterator[Valkey]:
     """A second server that has everything that the primary has."""
     password = primary.url.split(":")[2].split("@")[0]
-    with redis.Redis.from_url(primary.url) as connection:
-        connection.config_set("repl-diskless-sync-delay", 0)
+    with redis.Redis.from_url(primary.url) as server:
+        server.config_set("repl-diskless-sync-delay", 0)
     options = [f"replicaof 127.0.0.1 {primary.port}", f"masterauth {password}"]
     with Valkey(folder, options=options) as replica:
         eventually(lambda: has_copied(replica))
@@ -58,17 +58,17 @@ def replica_of(primary: Valkey, folder: Path) -> Iterator[Valkey]:
 
 def has_copied(replica: Valkey) -> bool:
     """Return whether the replica has loaded the primary's data, which its own file begins with."""
-    with redis.Redis.from_url(replica.url) as connection:
-        link, file = connection.info("replication"), connection.info("persistence")
+    with redis.Redis.from_url(replica.url) as server:
+        link, file = server.info("replication"), server.info("persistence")
     return link["master_link_status"] == "up" and file["rdb_last_load_keys_loaded"] > 0
 
 
 def promote(replica: Valkey, installation: Installation) -> None:
     """Make a replica a primary, when it has what the primary has."""
-    with connect(installation) as connection:
-        assert connection.execute_command("WAIT", 1, 4000) == 1
-    with redis.Redis.from_url(replica.url) as connection:
-        connection.execute_command("REPLICAOF", "NO", "ONE")
+    with connect(installation) as server:
+        assert server.execute_command("WAIT", 1, 4000) == 1
+    with redis.Redis.from_url(replica.url) as server:
+        server.execute_command("REPLICAOF", "NO", "ONE")
 
 
 @pytest.mark.parametrize("appendfsync", ["always", "everysec"])
@@ -105,6 +105,32 @@ def test_ids_are_skipped_for_a_process_that_is_silent_but_not_for_one_that_ended
     last = new_group(safe.api)
     safe.restart()
     assert (new_group(safe.api)["id"] > last["id"] + SKIPPED_IDS) is not has_ended
+
+
+@pytest.mark.parametrize("damage", ["type", "entry"])
+def test_a_damaged_list_of_processes_skips_ids_and_holds_up_nobody(
+    safe: LossySite, damage: str
+) -> None:
+    last = new_group(safe.api)
+    key = root(safe.installation) + "processes"
+    with connect(safe.installation) as server:
+        if damage == "type":
+            server.set(key, "text")
+        else:
+            server.hset(key, "process", "nothing that can be read")
+    safe.restart()
+    assert new_group(safe.api)["id"] > last["id"] + SKIPPED_IDS
+    server_start.register(sync_pass.open_store(safe.installation.settings))
+    assert len(processes(safe.installation)) == 1
+
+
+def test_a_redis_that_hides_its_run_id_is_served(
+    safe: LossySite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "value_of", lambda *_: "")
+    safe.restart()
+    assert new_group(safe.installation.client())
+    assert meta(safe.installation)["opened"] == connection.HIDDEN
 
 
 def test_what_a_process_has_only_read_counts_as_seen(safe: LossySite) -> None:
@@ -186,9 +212,9 @@ def test_a_fenced_redis_is_not_checked_again_and_again(safe: LossySite) -> None:
 
 def give_to_another_installation(site: LossySite) -> None:
     """Let Redis belong to another installation, and be started."""
-    with connect(site.installation) as connection:
+    with connect(site.installation) as server:
         fields = {"installation": "another", "opened": "another"}
-        connection.hset(root(site.installation) + "meta", mapping=fields)
+        server.hset(root(site.installation) + "meta", mapping=fields)
     site.restart()
 
 
@@ -254,8 +280,8 @@ def test_readers_leave_a_primary_that_became_a_replica(site: Site, tmp_path: Pat
 
 def clients(site: Site) -> int:
     """Return how many connections the server has."""
-    with redis.Redis.from_url(site.valkey.url) as connection:
-        return len(connection.client_list())
+    with redis.Redis.from_url(site.valkey.url) as server:
+        return len(server.client_list())
 
 
 def has_name(api: Api, path: str, name: str) -> bool:
@@ -263,14 +289,14 @@ def has_name(api: Api, path: str, name: str) -> bool:
 
 
 def test_a_redis_that_refuses_changes_makes_health_degraded(site: Site) -> None:
-    with site.installation.serve(1) as api, connect(site.installation) as connection:
+    with site.installation.serve(1) as api, connect(site.installation) as server:
         assert api("GET", "/health").json["status"] == "healthy"
-        connection.config_set("min-replicas-to-write", 1)
+        server.config_set("min-replicas-to-write", 1)
         health = api("GET", "/health").json
         assert health["status"] == "degraded"
         assert health["issues"] == ["Redis has too few replicas and refuses changes."]
         assert maybe_user(api) is None
-        connection.config_set("min-replicas-to-write", 0)
+        server.config_set("min-replicas-to-write", 0)
         assert api("GET", "/health").json["status"] == "healthy"
         assert maybe_user(api)
 
@@ -280,8 +306,8 @@ def test_a_replicas_directory_started_as_a_primary_is_checked(site: Site, tmp_pa
     with installation.serve(2) as api:
         new_user(api)
         with replica_of(site.valkey, tmp_path / "replica") as replica:
-            with connect(installation) as connection:
-                assert connection.execute_command("WAIT", 1, 4000) == 1
+            with connect(installation) as server:
+                assert server.execute_command("WAIT", 1, 4000) == 1
             replica.stop()
             later = new_user(api)
             ok(api("POST", "/admin/sync", by="owner"))
@@ -310,8 +336,8 @@ def test_a_start_that_lost_an_acknowledged_pass_is_healed_though_nothing_is_writ
 
 
 def processes(installation: Installation) -> dict[str, str]:
-    with connect(installation) as connection:
-        found: dict[str, str] = connection.hgetall(root(installation) + "processes")
+    with connect(installation) as server:
+        found: dict[str, str] = server.hgetall(root(installation) + "processes")
     return found
 
 

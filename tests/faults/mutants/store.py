@@ -153,14 +153,14 @@ MUTANTS = [
     ),
     Mutant(
         "start of Redis: ids above all that were seen",
-        "taskapi/store/open_writes.lua",
+        "taskapi/store/open_for_clients.lua",
         "for i, field in ipairs(FIELDS) do",
         "for i, field in ipairs({ 'version' }) do",
         "sync/test_rollback.py::test_no_id_and_no_version_is_issued_twice",
     ),
     Mutant(
         "start of Redis: versions above all that were seen",
-        "taskapi/store/open_writes.lua",
+        "taskapi/store/open_for_clients.lua",
         "highest[j] = tonumber(ARGV[5 + j])",
         "highest[j] = j == 1 and 0 or tonumber(ARGV[5 + j])",
         "faults/test_safeguards.py::test_a_clock_that_was_ahead_issues_no_version_twice",
@@ -174,22 +174,37 @@ MUTANTS = [
     ),
     Mutant(
         "start of Redis: what other processes have seen",
-        "taskapi/store/open_writes.lua",
+        "taskapi/store/open_for_clients.lua",
         "highest[j] = math.max(highest[j], number)",
         "highest[j] = highest[j]",
         "faults/test_server_starts.py::test_what_a_process_has_only_read_counts_as_seen",
     ),
     Mutant(
         "start of Redis: ids are skipped for a silent process",
-        "taskapi/store/open_writes.lua",
-        "local skips = count > 0 or",
-        "local skips =",
+        "taskapi/store/open_for_clients.lua",
+        "is_damaged or count > 0 or",
+        "is_damaged or",
         "faults/test_server_starts.py::"
         "test_ids_are_skipped_for_a_process_that_is_silent_but_not_for_one_that_ended",
     ),
     Mutant(
+        "start of Redis: a damaged list of processes counts as a silent process",
+        "taskapi/store/open_for_clients.lua",
+        "local skips = is_damaged or",
+        "local skips =",
+        "faults/test_server_starts.py::"
+        "test_a_damaged_list_of_processes_skips_ids_and_holds_up_nobody",
+    ),
+    Mutant(
+        "start of Redis: a run id that is hidden",
+        "taskapi/store/connection.py",
+        'value_of(info, "run_id") or HIDDEN',
+        'value_of(info, "run_id")',
+        "faults/test_server_starts.py::test_a_redis_that_hides_its_run_id_is_served",
+    ),
+    Mutant(
         "start of Redis: ids are skipped without PostgreSQL",
-        "taskapi/store/open_writes.lua",
+        "taskapi/store/open_for_clients.lua",
         "count > 0 or ARGV[3] ~= '1'",
         "count > 0",
         "faults/test_server_starts.py::"

@@ -1,4 +1,4 @@
--- Open the store for writes after a start of the server, with versions and ids above all that any
+-- Open the store for clients after a start of the server, with versions and ids above all that any
 -- process has seen.
 --
 -- KEYS[1]  meta
@@ -10,6 +10,8 @@
 -- ARGV[5]  versions to skip then
 -- ARGV[6…] version and ids that the caller has seen
 -- Result   OK, BLOCKED while clients are blocked, or WAIT
+--
+-- What cannot be read in `processes` counts as a process that is not registered.
 local meta, run = KEYS[1], ARGV[1]
 local RECENT = 30 -- seconds; processes register every 10
 local FIELDS = { 'version', 'next:u', 'next:g', 'next:t' }
@@ -19,14 +21,20 @@ if state ~= 'ready' then return 'BLOCKED' end
 
 local highest, missing, newest = {}, {}, 0
 for j = 1, #FIELDS do highest[j] = tonumber(ARGV[5 + j]) end
-for i, entry in ipairs(redis.call('HVALS', KEYS[2])) do
-  local seen_run, words = string.match(entry, '^(%S*) (.*)$')
-  local numbers = {}
-  for word in string.gmatch(words, '%d+') do numbers[#numbers + 1] = tonumber(word) end
-  local at = table.remove(numbers, 1)
-  for j, number in ipairs(numbers) do highest[j] = math.max(highest[j], number) end
-  if seen_run ~= run then
-    missing[#missing + 1], newest = at, math.max(newest, at)
+local is_hash, entries = pcall(redis.call, 'HVALS', KEYS[2])
+local is_damaged = not is_hash
+for _, entry in ipairs(is_hash and entries or {}) do
+  local seen_run, words = string.match(entry, '^(%S*) (%d+ %d+ %d+ %d+ %d+)$')
+  if words then
+    local numbers = {}
+    for word in string.gmatch(words, '%d+') do numbers[#numbers + 1] = tonumber(word) end
+    local at = table.remove(numbers, 1)
+    for j, number in ipairs(numbers) do highest[j] = math.max(highest[j], number) end
+    if seen_run ~= run then
+      missing[#missing + 1], newest = at, math.max(newest, at)
+    end
+  else
+    is_damaged = true
   end
 end
 local count = 0
@@ -35,7 +43,7 @@ for _, at in ipairs(missing) do
 end
 if count > 0 and ARGV[2] == '1' then return 'WAIT' end
 
-local skips = count > 0 or ARGV[3] ~= '1'
+local skips = is_damaged or count > 0 or ARGV[3] ~= '1'
 for i, field in ipairs(FIELDS) do
   local number = math.max(tonumber(redis.call('HGET', meta, field) or 0), highest[i])
   if skips then number = number + tonumber(i == 1 and ARGV[5] or ARGV[4]) end

@@ -1,4 +1,4 @@
--- Close the store for writes if it is open for another start of the server.
+-- Close the store for clients if it is open for another start of the server.
 --
 -- KEYS[1]  meta
 -- ARGV[1]  run id of the server
