@@ -6,7 +6,6 @@ import logging
 import re
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from flask import Request
@@ -14,17 +13,18 @@ from flask.globals import app_ctx
 from werkzeug.datastructures import ETags
 
 from taskapi import policy
+from taskapi.api import lookups
 from taskapi.api.credentials import (
     REMEMBERED_MOST,
     Credentials,
     VerifiedCredentials,
     credentials_of,
 )
+from taskapi.api.lookups import Entities, EntityRef, LookupMemory
 from taskapi.api.throttling import LoginThrottle
 from taskapi.config import Settings
 from taskapi.errors import Stale, Unauthenticated, Unavailable
 from taskapi.policy import Caller
-from taskapi.store import memberships
 from taskapi.store import session as sessions
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
@@ -39,32 +39,18 @@ UNKNOWN: Final = 0
 KINDS: Final = {"user_id": Kind.USER, "group_id": Kind.GROUP, "task_id": Kind.TASK}
 EMERGENCY_OWNER: Final = Caller(SYSTEM_OWNER, "owner", frozenset(), ())
 _ID = re.compile(r"[1-9][0-9]{0,15}")
-EntityRef = tuple[Kind, int]
-Entities = dict[str, StoredEntity | None]
 log = logging.getLogger("taskapi")
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """The replies to the first round trip of a request.
-
-    Attributes:
-        user: the user that the credentials name.
-        password_hash: the password hash of that user.
-        failures: the values of the throttle's counters.
-        entities: the entities in the path, by noun; None if one does not exist.
-    """
-
-    user: StoredEntity | None
-    password_hash: bytes | None
-    failures: list[bytes | None]
-    entities: Entities
-
-
-def authenticate(authenticator: "Authenticator", request: Request) -> Entities:
+def authenticate(
+    authenticator: "Authenticator", request: Request, *, from_memory: bool = False
+) -> Entities:
     """Set `g.caller` and `g.session`, and return the entities that the path names, by noun.
 
     When Redis does not answer, the owner header still permits /admin, without `g.session`.
+
+    Args:
+        from_memory: read nothing; what is remembered is guarded in every commit of the session.
 
     Raises:
         The errors of `Authenticator`.
@@ -72,7 +58,8 @@ def authenticate(authenticator: "Authenticator", request: Request) -> Entities:
     refs = [(KINDS[word], id_) for word, id_ in (request.view_args or {}).items()]
     credentials, g = credentials_of(request), app_ctx.g
     try:
-        g.session, user, entities = authenticator(credentials, request.remote_addr or "", refs)
+        address = request.remote_addr or ""
+        g.session, user, entities = authenticator(credentials, address, refs, from_memory)
     except Unavailable:
         if request.blueprint != "admin" or not authenticator.is_owner_header(credentials):
             raise
@@ -102,7 +89,7 @@ class Authenticator:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._store = store
         self._owner = hashlib.sha256(settings.owner_password.encode()).digest()
-        self._verified = VerifiedCredentials()
+        self._verified, self._memory = VerifiedCredentials(), LookupMemory()
         self._check_turn = threading.Lock()
         self._ids: dict[str, int] = {}
 
@@ -111,25 +98,33 @@ class Authenticator:
         return credentials.login is None and self._is_owner(credentials)
 
     def __call__(
-        self, credentials: Credentials, address: str, refs: Sequence[EntityRef]
+        self,
+        credentials: Credentials,
+        address: str,
+        refs: Sequence[EntityRef],
+        from_memory: bool = False,
     ) -> tuple[Session, StoredEntity, Entities]:
         """Open a session; return it with the caller's user and the entities in the path.
 
         Args:
             address: the client's address.
             refs: the entities that the path names.
+            from_memory: see `authenticate`.
 
         Raises:
             Unauthenticated: no or wrong credentials; the same error for every reason.
             TooManyFailures: the account or the address is blocked.
             Unavailable: the store is away or not ready, or too many log-ins wait for a check.
-            Stale: the user remembered for an e-mail address no longer has that address.
+            Stale: what is remembered is not enough, or the user remembered for an e-mail address
+                no longer has that address.
         """
         session = sessions.begin(self._store)
+        if from_memory and credentials.owner_password is not None:
+            raise Stale
         if credentials.owner_password is not None:
             user, entities = self._header_caller(session, credentials, address, refs)
         if credentials.login is not None:
-            user, entities = self._basic_caller(session, credentials, address, refs)
+            user, entities = self._basic_caller(session, credentials, address, refs, from_memory)
             if credentials.owner_password is not None and user["id"] != SYSTEM_OWNER:
                 raise Unauthenticated
         return session, user, entities
@@ -142,7 +137,7 @@ class Authenticator:
         self, session: Session, credentials: Credentials, address: str, refs: Sequence[EntityRef]
     ) -> tuple[StoredEntity, Entities]:
         throttle = LoginThrottle(session, "owner", address)
-        lookup = _look_up(session, SYSTEM_OWNER, throttle, refs)
+        lookup = lookups.read(session, SYSTEM_OWNER, throttle, refs)
         app_ctx.g.account = "owner header"
         throttle.require_open(lookup.failures)
         if lookup.user is None or not self._is_owner(credentials):
@@ -152,12 +147,18 @@ class Authenticator:
         return lookup.user, lookup.entities
 
     def _basic_caller(
-        self, session: Session, credentials: Credentials, address: str, refs: Sequence[EntityRef]
+        self,
+        session: Session,
+        credentials: Credentials,
+        address: str,
+        refs: Sequence[EntityRef],
+        from_memory: bool,
     ) -> tuple[StoredEntity, Entities]:
         login, password = credentials.login or "", credentials.password
         user_id = self._user_id(session, login)
         throttle = LoginThrottle(session, str(user_id or login.lower()), address)
-        lookup = _look_up(session, user_id, throttle, refs)
+        look_up = self._memory.recall if from_memory else lookups.read
+        lookup = look_up(session, user_id, throttle, refs)
         # An unknown login is not logged: it may be a password.
         app_ctx.g.account = user_id if lookup.user else "unknown"
         if "@" in login and user_id != UNKNOWN and not _has_email(lookup.user, login):
@@ -166,10 +167,13 @@ class Authenticator:
         throttle.require_account_open(lookup.failures)
         digest = self._verified.digest(user_id, lookup.password_hash or b"", password)
         if lookup.password_hash is None or not self._verified.holds(digest):
+            if from_memory:
+                raise Stale
             throttle.require_open(lookup.failures)
             self._verify(throttle, lookup.password_hash, digest, password)
         if lookup.user is None:
             raise Unauthenticated
+        self._memory.add(user_id, refs, lookup)
         return lookup.user, lookup.entities
 
     def _verify(
@@ -208,25 +212,6 @@ class Authenticator:
             self._ids.clear()
         self._ids[email] = int(stored)
         return int(stored)
-
-
-def _look_up(
-    session: Session, user_id: int, throttle: LoginThrottle, refs: Sequence[EntityRef]
-) -> Lookup:
-    """Read in one round trip: the user, their password hash, the failures, the path's entities."""
-    caller = (Kind.USER, user_id)
-    others = [ref for ref in refs if ref != caller]
-    reply, (password_hash, *failures), *replies = session.open(
-        sessions.fetch(session.keys, *caller),
-        ("MGET", session.keys.password_hash(user_id), *throttle.keys),
-        *(sessions.fetch(session.keys, *ref) for ref in others),
-    )
-    pairs = zip(others, replies, strict=True)
-    by_ref = {ref: sessions.entity(*ref, other) for ref, other in pairs}
-    user = by_ref[caller] = sessions.entity(*caller, reply)
-    if user is not None:
-        session.rights = memberships.rights(session.keys, user)
-    return Lookup(user, password_hash, failures, {ref[0].noun: by_ref[ref] for ref in refs})
 
 
 def _has_email(user: StoredEntity | None, login: str) -> bool:

@@ -43,6 +43,7 @@ class Contract:
         is_conditional: If-None-Match is supported; implies `has_etag`.
         codes: the error codes besides the general ones, which the document adds.
         audit: the name of the change in the log.
+        is_guarded: see `guarded`.
     """
 
     parameters: tuple[str, ...]
@@ -58,6 +59,7 @@ class Contract:
     is_conditional: bool = False
     codes: tuple[str, ...] = ()
     audit: str = "read"
+    is_guarded: bool = False
 
 
 CONTRACTS: Final[dict[View, Contract]] = {}
@@ -105,6 +107,15 @@ def refuses(*codes: str) -> Callable[[V], V]:
 def audited(name: str) -> Callable[[V], V]:
     """Set the name of the change in the log: `task.create`."""
     return _record(audit=name)
+
+
+def guarded(view: V) -> V:
+    """Run the view first on what this process remembers of the caller and the path.
+
+    Only for a view that ends with its only commit, which guards all that is remembered. If nothing
+    is committed, the view runs again, on what the store has.
+    """
+    return _record(is_guarded=True)(view)
 
 
 def call(

@@ -6,7 +6,8 @@
 --          op, number  field of meta with the last operation of this thread; the number of this one
 --          next        field of meta that counts the ids of the created kind, or empty
 --          guards      number of guards, and for each: key, field, condition on that hash field:
---                      =<value>; + it exists; - it is absent. An empty field: on the size of a set
+--                      =<value>; + it exists; - it is absent. An empty field: the key is absent,
+--                      or a set has this size
 --          commands    for each Redis command: number of its words, words. A NUL and a letter are a
 --                      placeholder: i the new id, v the version, t the time, 0 to 5 the new id's
 --                      score in that bucket
@@ -39,6 +40,7 @@ local function timestamp(seconds)
 end
 
 local function holds(key, field, condition)
+  if field == '' and condition == '-' then return redis.call('EXISTS', key) == 0 end
   if field == '' then return '=' .. redis.call('ZCARD', key) == condition end
   local stored = redis.call('HGET', key, field)
   if not stored then return condition == '-' end

@@ -153,6 +153,7 @@ class Commit:
         if word != "OK":
             refusal, *message = _REFUSALS[word]
             raise refusal(*message)
+        self._session.has_committed = True
         result = Stamp(*stamp)
         ids = {self._created: int(result.id)} if self._created else {}
         connection.issued.note(int(result.version), ids)

@@ -35,6 +35,7 @@ class Session:
         rights: guards of the caller's rights, part of every commit.
         wanted: the versions in If-Match; None for any.
         actual: the version of the entity that the request is about.
+        has_committed: a commit was done.
     """
 
     connection: Connection
@@ -43,6 +44,7 @@ class Session:
     rights: list[Guard] = field(default_factory=list)
     wanted: Container[str] | None = None
     actual: str = ""
+    has_committed: bool = False
 
     def open(self, *commands: Command) -> list[Any]:
         """Do the first reads; the store's state must be the same before and after them.

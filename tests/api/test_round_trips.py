@@ -64,7 +64,7 @@ COSTS = {
     "owner GET /tasks/stats": (3, 14),
     "owner GET /tasks/search?q=task": (3, 8),
     "header GET /users/3": (1, 5),
-    "user POST /users/3/tasks": (2, 5),
+    "user POST /users/3/tasks": (1, 1),
     "user PUT /users/3/tasks/1": (2, 6),
     "user PUT /users/3/tasks/1/done": (2, 6),
     "user POST /tasks/batch": (3, 9),

@@ -1,0 +1,93 @@
+"""The first reads of a request: its caller, and what its path names. Some are remembered."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from taskapi.api.throttling import LoginThrottle
+from taskapi.errors import Stale
+from taskapi.store import memberships
+from taskapi.store import session as sessions
+from taskapi.store.commit import ABSENT
+from taskapi.store.keys import Kind
+from taskapi.store.session import Session, StoredEntity
+
+REMEMBERED_MOST: Final = 5_000
+"""About 2 kB each."""
+EntityRef = tuple[Kind, int]
+Entities = dict[str, StoredEntity | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """The replies to the first round trip of a request.
+
+    Attributes:
+        epoch: the store's epoch.
+        user: the user that the credentials name.
+        password_hash: the password hash of that user.
+        failures: the values of the throttle's counters.
+        entities: the entities in the path, by noun; None if one does not exist.
+    """
+
+    epoch: str
+    user: StoredEntity | None
+    password_hash: bytes | None
+    failures: list[bytes | None]
+    entities: Entities
+
+
+def read(
+    session: Session, user_id: int, throttle: LoginThrottle, refs: Sequence[EntityRef]
+) -> Lookup:
+    """Read in one round trip: the user, their password hash, the failures, the path's entities."""
+    caller = (Kind.USER, user_id)
+    others = [ref for ref in refs if ref != caller]
+    reply, (password_hash, *failures), *replies = session.open(
+        sessions.fetch(session.keys, *caller),
+        ("MGET", session.keys.password_hash(user_id), *throttle.keys),
+        *(sessions.fetch(session.keys, *ref) for ref in others),
+    )
+    pairs = zip(others, replies, strict=True)
+    by_ref = {ref: sessions.entity(*ref, other) for ref, other in pairs}
+    user = by_ref[caller] = sessions.entity(*caller, reply)
+    if user is not None:
+        session.rights = memberships.rights(session.keys, user)
+    entities = {ref[0].noun: by_ref[ref] for ref in refs}
+    return Lookup(session.epoch, user, password_hash, failures, entities)
+
+
+class LookupMemory:
+    """The last lookups of callers whose path named one user, for views that are `@guarded`.
+
+    A password that changes gives its user a new version, so guards of versions are enough.
+    """
+
+    def __init__(self) -> None:
+        self._lookups: dict[tuple[int, EntityRef], Lookup] = {}
+
+    def add(self, user_id: int, refs: Sequence[EntityRef], lookup: Lookup) -> None:
+        """Remember a lookup whose credentials are right, if its path names one user."""
+        if len(refs) != 1 or lookup.entities.get(Kind.USER.noun) is None:
+            return
+        if len(self._lookups) >= REMEMBERED_MOST:
+            self._lookups.clear()
+        self._lookups[user_id, refs[0]] = lookup
+
+    def recall(
+        self, session: Session, user_id: int, throttle: LoginThrottle, refs: Sequence[EntityRef]
+    ) -> Lookup:
+        """Return the last lookup, and let every commit of the session guard what it says.
+
+        Raises:
+            Stale: there is none.
+        """
+        lookup = self._lookups.get((user_id, refs[0])) if len(refs) == 1 else None
+        if lookup is None:
+            raise Stale
+        session.epoch = lookup.epoch
+        for user in (lookup.user, *lookup.entities.values()):
+            if user is not None:
+                session.rights += memberships.rights(session.keys, user)
+        session.rights.append((throttle.keys[0], "", ABSENT))
+        return lookup
