@@ -192,6 +192,7 @@ class Store:
         process: a random name of this process.
         issued: what this process has seen issued.
         generation: grows when all connections have to be opened again.
+        run_id: names the start of the server that a thread connected to last.
     """
 
     def __init__(
@@ -204,7 +205,7 @@ class Store:
     ) -> None:
         self.keys, self.read_only = Keys(prefix), read_only
         self.process, self.issued = secrets.token_hex(6), Issued()
-        self.generation, self._run_id = 0, ""
+        self.generation, self.run_id = 0, ""
         self._threads = itertools.count(1)
         self._local = threading.local()
         self._pool = redis.ConnectionPool.from_url(
@@ -226,8 +227,8 @@ class Store:
         Returns:
             The generation of this connection.
         """
-        if run_id != self._run_id:
-            self._run_id = run_id
+        if run_id != self.run_id:
+            self.run_id = run_id
             self.reconnect()
         return self.generation
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
+from taskapi.errors import NewEpoch
 from taskapi.store import changes, meta, quarantine
 from taskapi.store.changes import CHUNK
 from taskapi.store.chunks import Chunk, Mark
@@ -78,26 +79,33 @@ class Progress:
 
 
 def push(db: Database, store: Store, redis: Meta) -> Progress:
-    """Copy all changes, commit, and only then remove their marks; the caller holds the lock."""
-    progress = copy_all(db, store)
+    """Copy all changes, commit, and only then remove their marks; the caller holds the lock.
+
+    Raises:
+        NewEpoch: Redis was started or restored meanwhile; a start needs the lock for its check.
+    """
+    progress = copy_all(db, store, redis.opened)
     changes.acknowledge(store, redis, progress.last or str(redis.synced))
     return progress
 
 
-def copy_all(db: Database, store: Store) -> Progress:
+def copy_all(db: Database, store: Store, start: str = "") -> Progress:
     """Copy all changes and commit; their marks stay.
 
     Changes that PostgreSQL refuses go into quarantine; the others are copied.
+
+    Args:
+        start: raise NewEpoch once Redis runs with another run id than this, unless it is empty.
     """
     quarantine.review(store)
-    progress = _copy_until_valid(db, store) if changes.size(store) else Progress()
+    progress = _copy_until_valid(db, store, start) if changes.size(store) else Progress()
     if progress.last:
         state.advance(db, int(progress.last), meta.read(store).ids)
     db.commit()
     return progress
 
 
-def _copy_until_valid(db: Database, store: Store) -> Progress:
+def _copy_until_valid(db: Database, store: Store, start: str) -> Progress:
     """Copy all changes, again from the start while PostgreSQL refuses some of them.
 
     To isolate a refused row, the next try copies row by row. A constraint can be broken because the
@@ -108,7 +116,7 @@ def _copy_until_valid(db: Database, store: Store) -> Progress:
     while True:
         db.execute("SAVEPOINT pass")
         try:
-            progress = copy_changes(db, store, is_by_row=is_by_row)
+            progress = copy_changes(db, store, start, is_by_row=is_by_row)
             tries += 1
             if check_constraints(db, store, is_last_try=tries >= TRIES):
                 return progress
@@ -119,7 +127,9 @@ def _copy_until_valid(db: Database, store: Store) -> Progress:
         db.execute("ROLLBACK TO pass; RELEASE pass")
 
 
-def copy_changes(db: Database, store: Store, *, is_by_row: bool = False) -> Progress:
+def copy_changes(
+    db: Database, store: Store, start: str = "", *, is_by_row: bool = False
+) -> Progress:
     """Copy the marked changes, up to a bound: a pass must end even while new changes arrive."""
     progress, marked = Progress(), changes.size(store)
     rows.prepare(db)
@@ -130,6 +140,8 @@ def copy_changes(db: Database, store: Store, *, is_by_row: bool = False) -> Prog
         _quarantine(store, [Refusal(mark, "", INCONSISTENT) for mark in chunk.inconsistent])
         _quarantine(store, [Refusal(mark, "", reason) for mark, reason, _ in chunk.damaged])
         progress.last = chunk.last or progress.last
+        if start and store.run_id != start:
+            raise NewEpoch
         if number * CHUNK > 2 * marked + EXTRA_CHANGES:
             break
     return progress

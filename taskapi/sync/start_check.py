@@ -8,7 +8,7 @@ from threading import Event, Lock, Thread
 from typing import Final
 
 from taskapi.config import Settings
-from taskapi.errors import Stale, TaskApiError
+from taskapi.errors import NewEpoch, Stale, TaskApiError
 from taskapi.store import meta, server, server_start
 from taskapi.store.connection import Store
 from taskapi.store.meta import Meta, State
@@ -22,8 +22,8 @@ TICK_SECONDS: Final = 0.25
 REGISTER_SECONDS: Final = 10.0
 LOOK_SECONDS: Final = 2.0
 """How often a process asks PostgreSQL whether another Redis has taken over."""
-LOCK_SECONDS: Final = 0.8
-COMPARE_SECONDS: Final = 1.0
+ANSWER_SECONDS: Final = 1.0
+LOCK_SECONDS: Final = 2.5
 """How long PostgreSQL may take to answer and to give the lock before ids are skipped instead."""
 UNCOMPARED: Final = (
     "Redis was started while PostgreSQL could not be compared: ids are skipped, and the next sync "
@@ -35,7 +35,7 @@ def compare(settings: Settings, db: Database, store: Store) -> Meta:
     """Check that Redis belongs to this PostgreSQL, and put back what it lost.
 
     If Redis was started since, it is served afterwards. The caller holds the lock, commits, and
-    then calls `confirm`. Raises what `state.check` raises.
+    then calls `confirm`. Raises what `state.check` raises, and NewEpoch if Redis was started again.
     """
     redis = state.check(db, store)
     try:
@@ -48,7 +48,10 @@ def compare(settings: Settings, db: Database, store: Store) -> Meta:
         server_start.open_for_clients(store, is_compared=True)
         log.info("Redis was started: its data has been compared with PostgreSQL.")
     state.record_start(db, store.connection.run_id)
-    return meta.read(store)
+    redis = meta.read(store)
+    if redis.opened != store.connection.run_id:
+        raise NewEpoch
+    return redis
 
 
 def confirm(store: Store, redis: Meta) -> None:
@@ -99,32 +102,36 @@ class StartWatch:
             self.wake()
 
     def _check(self) -> None:
-        """Compare Redis with PostgreSQL; if PostgreSQL is away, open Redis with ids skipped."""
-        answered = Event()
+        """Compare Redis with PostgreSQL; if PostgreSQL is away, open Redis with ids skipped.
+
+        If Redis was started again meanwhile, that start is left to the next check.
+        """
+        start, answered, locked = self._store.run_id, Event(), Event()
         try:
-            comparison = Thread(target=self._compare, args=(answered,), daemon=True)
+            comparison = Thread(target=self._compare, args=(answered, locked), daemon=True)
             comparison.start()
-            if answered.wait(COMPARE_SECONDS):
+            if answered.wait(ANSWER_SECONDS) and locked.wait(LOCK_SECONDS + ANSWER_SECONDS):
                 comparison.join()
             with suppress(TaskApiError):
-                if server_start.needs_check(self._store) and server_start.open_for_clients(
-                    self._store, is_compared=False
-                ):
+                needs_check = server_start.needs_check(self._store) and self._store.run_id == start
+                if needs_check and server_start.open_for_clients(self._store, is_compared=False):
                     meta.publish_status(self._store, {"uncompared": UNCOMPARED})
                     log.error("Error %s", UNCOMPARED)
         finally:
             self._turn.release()
 
-    def _compare(self, answered: Event) -> None:
+    def _compare(self, answered: Event, locked: Event) -> None:
         try:
             with suppress(TaskApiError, Stale), Database(self._settings) as db:
-                db.lock(LOCK_SECONDS)
                 answered.set()
+                db.lock(LOCK_SECONDS)
+                locked.set()
                 redis = compare(self._settings, db, self._store)
                 db.commit()
                 confirm(self._store, redis)
         finally:
             answered.set()  # a PostgreSQL that refuses is not waited for
+            locked.set()
 
     def _look(self) -> None:
         """Leave a Redis that became a replica; fence it if another one is served.

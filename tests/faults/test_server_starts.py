@@ -7,13 +7,15 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import redis
 
 from devserver.servers import Postgres, Valkey
 from taskapi import create_app
-from taskapi.store import connection, server_start
+from taskapi.errors import NewEpoch, Stale, StoreUnreachable, TaskApiError
+from taskapi.store import changes, connection, server_start
 from taskapi.store.server_start import SKIPPED_IDS
 from taskapi.sync import start_check, sync_pass
 from tests.api.factories import new_group, new_task, new_user, ok, path_of, refused
@@ -180,6 +182,46 @@ def test_without_postgresql_ids_are_skipped_and_the_status_says_so(site: Site) -
         warnings = ok(api("GET", "/admin/status", by="owner"))["warnings"]
         assert start_check.UNCOMPARED not in warnings
         assert new_user(api)["id"] == user["id"] + 1
+
+
+def test_a_start_during_a_long_pass_ends_the_pass_and_is_compared(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "CHUNK", 1)
+    installation = site.installation
+    with installation.serve(1) as api:
+        eventually(lambda: processes(installation))
+        group = new_group(api)
+        tasks = [new_task(api, 1, group["id"]) for _ in range(30)]
+        site.to_postgres.delay_seconds = 0.02
+        outcomes: list[type[Exception] | None] = []
+        long_pass = Thread(target=lambda: outcomes.append(outcome(installation)))
+        long_pass.start()
+        eventually(lambda: is_copying(installation))
+        site.valkey.stop()
+        site.valkey.start()
+        after = eventually(lambda: created(api, group["id"]))
+        long_pass.join()
+        assert outcomes[0] in (NewEpoch, StoreUnreachable)
+        assert after["id"] == tasks[-1]["id"] + 1
+    installation.sync()
+
+
+def outcome(installation: Installation) -> type[Exception] | None:
+    """Do a pass; return the class of the error that ended it."""
+    try:
+        installation.sync()
+    except (TaskApiError, Stale) as error:
+        return type(error)
+    return None
+
+
+def is_copying(installation: Installation) -> bool:
+    """Return whether a pass has begun to write tasks."""
+    locks = (
+        "SELECT 1 FROM pg_locks WHERE relation = 'tasks'::regclass AND mode = 'RowExclusiveLock'"
+    )
+    return bool(sql(installation, locks))
 
 
 def test_a_write_waits_until_the_check_is_done(safe: LossySite) -> None:

@@ -8,8 +8,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg2
+import pytest
 
 from devserver.servers import Valkey
+from taskapi.sync import start_check
 from taskapi.sync.postgres import LOCK
 from tests.api.drift import drift
 from tests.store.fsck import fsck
@@ -57,6 +59,8 @@ class LossySite:
 @contextmanager
 def uncompared(site: LossySite) -> Iterator[None]:
     """Another session holds the lock in this block, so that no start of Redis is compared."""
-    with closing(psycopg2.connect(site.installation.settings.database_url)) as connection:
+    url = site.installation.settings.database_url
+    with pytest.MonkeyPatch.context() as patch, closing(psycopg2.connect(url)) as connection:
+        patch.setattr(start_check, "LOCK_SECONDS", 0.2)
         connection.cursor().execute("SELECT pg_advisory_lock(%s)", (LOCK,))
         yield

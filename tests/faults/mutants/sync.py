@@ -4,6 +4,14 @@ from tests.faults.mutants import Mutant
 
 MUTANTS = [
     Mutant(
+        "start of Redis: a pass that is running ends",
+        "taskapi/sync/copy_changes.py",
+        "        if start and store.run_id != start:\n            raise NewEpoch\n",
+        "",
+        "faults/test_server_starts.py::"
+        "test_a_start_during_a_long_pass_ends_the_pass_and_is_compared",
+    ),
+    Mutant(
         "tombstones: respected",
         "taskapi/sync/rows.py",
         "WHERE NOT EXISTS (SELECT FROM tombstones WHERE kind = '{kind}' AND id = new.id)",
