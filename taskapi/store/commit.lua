@@ -2,7 +2,9 @@
 --
 -- KEYS[1]  meta
 -- ARGV     epoch       the epoch that the request read first
---          run         run id of the connected server
+--          run         run id of the server that the request read
+--          seen        the highest version that the process has seen: a server that was set back to
+--                      an earlier one is closed, because it has to be checked like a start
 --          op, number  field of meta with the last operation of this thread; the number of this one
 --          next        field of meta that counts the ids of the created kind, or empty
 --          guards      number of guards, and for each: key, field, condition on that hash field:
@@ -13,11 +15,11 @@
 --                      score in that bucket
 -- Result   "OK <id> <version> <time>", or why nothing was written: NOEPOCH empty store, RESTORING
 --          or FENCED no writes now, STALE this thread has done a later operation, EPOCH restored
---          since, CHECKING closed since a start of the server, CONFLICT a guard does not hold
+--          since, CHECKING not checked since a start of the server, CONFLICT a guard does not hold
 local meta = KEYS[1]
-local read_epoch, run, op, number, next_field = unpack(ARGV, 1, 5)
+local read_epoch, run, seen, op, number, next_field = unpack(ARGV, 1, 6)
 number = tonumber(number)
-local GUARDS = 7 -- where they begin
+local GUARDS = 8 -- where they begin
 local COMMANDS = GUARDS + 3 * tonumber(ARGV[GUARDS - 1])
 local BUCKET = 2 ^ 50
 
@@ -47,14 +49,24 @@ local function holds(key, field, condition)
   return condition == '+' or '=' .. stored == condition
 end
 
-local function require_types()
-  -- Fail before the first write if a key has the wrong type: later, half a commit would be left.
-  -- Guards have read the keys of entities.
-  local reads = { H = 'HLEN', Z = 'ZCARD' }
-  local call, sub, at = redis.call, string.sub, COMMANDS
+local function refusal()
+  -- Return the error that a command will meet, before the first one writes: later, half a commit
+  -- would be left. Keys of the wrong type raise it; guards have read the keys of entities.
+  local call, at, permitted = redis.call, COMMANDS, {}
   while at < #ARGV do
-    local read = reads[sub(ARGV[at + 1], 1, 1)]
-    if read and ARGV[at + 3] ~= 'json' then call(read, ARGV[at + 2]) end
+    local name, key, field = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+    if not permitted[name] then
+      if not redis.acl_check_cmd(name, key) then return 'NOPERM ' .. name end
+      permitted[name] = true
+    end
+    if name == 'HINCRBY' then
+      local count = call('HGET', key, field)
+      if count and not string.find(count, '^-?%d+$') then return 'WRONGTYPE ' .. key end
+    elseif name == 'ZADD' or name == 'ZREM' then
+      call('ZCARD', key)
+    elseif (name == 'HSET' or name == 'HDEL') and field ~= 'json' then
+      call('HLEN', key)
+    end
     at = at + 1 + tonumber(ARGV[at])
   end
 end
@@ -70,11 +82,16 @@ if done then
 end
 if epoch ~= read_epoch then return 'EPOCH' end
 if opened ~= run then return 'CHECKING' end
+if tonumber(last or 0) < tonumber(seen) then
+  redis.call('HDEL', meta, 'opened')
+  return 'CHECKING'
+end
 for i = GUARDS, COMMANDS - 1, 3 do
   if not holds(ARGV[i], ARGV[i + 1], ARGV[i + 2]) then return 'CONFLICT' end
 end
 
-require_types()
+local refused = refusal()
+if refused then return redis.error_reply(refused) end
 
 local now = redis.call('TIME')
 local version = string.format('%.0f', math.max(tonumber(last or 0) + 1, now[1] * 1000000 + now[2]))
@@ -96,5 +113,5 @@ while at < #ARGV do
   at = last + 1
 end
 local result = 'OK ' .. values.i .. ' ' .. version .. ' ' .. values.t
-redis.call('HSET', meta, 'version', version, op, ARGV[4] .. ' ' .. result)
+redis.call('HSET', meta, 'version', version, op, ARGV[5] .. ' ' .. result)
 return result

@@ -15,6 +15,10 @@ from taskapi.store.session import Guard, Session
 PRESENT: Final = "+"
 ABSENT: Final = "-"
 """Conditions on a hash field; `equals` returns a third one."""
+UNKNOWN: Final = (
+    "Redis was replaced before it answered: the change may have been made, look before you send "
+    "it again."
+)
 CLOSING_SECONDS: Final = 3
 COUNT_SECONDS: Final = 15
 """How long a user or group may be closed while its tasks are read, and while many are counted."""
@@ -88,8 +92,7 @@ class Commit:
         """
         self._session.require_match()  # a commit that will be refused must not block others
         key, execute = self._keys.closing(kind, entity_id), self._session.connection.execute
-        write = ("EVALSHA", scripts.SET_FIELDS, 1, key, "until", "gone")
-        execute(write, ("EXPIRE", key, seconds))
+        execute(("EVALSHA", scripts.SET_CLOSING, 1, key, seconds))
         self.add("UNLINK", key)
         try:
             yield
@@ -140,7 +143,8 @@ class Commit:
             Unchecked: Redis was started since; nothing was written: wait until it is checked.
             NotReady: the store takes no writes now; nothing was written.
             Damaged: a key has the wrong type; nothing was written.
-        Unavailable: Redis does not answer; the changes may or may not be written.
+            Unavailable: Redis does not answer, or another Redis does; the changes may or may not
+                be written.
         """
         self._session.require_match()
         connection = self._session.connection
@@ -152,6 +156,8 @@ class Commit:
         word, *stamp = reply.decode().split(" ")
         if word != "OK":
             refusal, *message = _REFUSALS[word]
+            if connection.was_repeated and refusal in (NewEpoch, Unchecked):
+                raise Unavailable(UNKNOWN)
             raise refusal(*message)
         self._session.has_committed = True
         result = Stamp(*stamp)
@@ -162,7 +168,7 @@ class Commit:
     def _arguments(self) -> Iterator[str | int]:
         """Yield the arguments of `commit.lua`."""
         connection = self._session.connection
-        yield from (self._session.epoch, connection.run_id)
+        yield from (self._session.epoch, connection.run_id, connection.issued.version)
         yield from (connection.operation_field, connection.next_number())
         yield f"next:{self._created}" if self._created else ""
         yield len(self._guards)

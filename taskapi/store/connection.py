@@ -68,13 +68,14 @@ class Connection:
     Attributes:
         run_id: names the start of the connected server; empty before the first connection.
         issued: what this process has seen issued.
+        was_repeated: the last commands were sent twice, because the first reply was lost.
         operation_field: the field of meta that holds this thread's last operation.
     """
 
     def __init__(
         self, store: "Store", process: str, thread: int, pool: redis.ConnectionPool
     ) -> None:
-        self.run_id, self.issued = "", store.issued
+        self.run_id, self.issued, self.was_repeated = "", store.issued, False
         self._store, self._generation = store, store.generation
         self._socket: Any = pool.connection_class(**pool.connection_kwargs)
         if not store.read_only:
@@ -102,11 +103,13 @@ class Connection:
         if self._generation != self._store.generation:
             self._generation = self._store.generation
             self.close()
+        self.was_repeated = False
         try:
             replies = self._exchange(commands, seconds)
         except (driver.ConnectionError, driver.TimeoutError) as error:
             if isinstance(error, driver.AuthenticationError | driver.BusyLoadingError):
                 raise refusal(error) from error
+            self.was_repeated = True
             replies = self._retry(commands, seconds)
         if any(isinstance(reply, driver.NoScriptError) for reply in replies):
             replies = self._retry([_with_source(command) for command in commands], seconds)
@@ -153,7 +156,7 @@ class Connection:
             meta = self._store.keys.meta
             opened = self._call("HGET", meta, "opened")
             if opened is not None and opened.decode() != self.run_id:
-                self._call("EVAL", SOURCES[CLOSE_FOR_CLIENTS], 1, meta, self.run_id)
+                self._call("EVAL", SOURCES[CLOSE_FOR_CLIENTS], 1, meta, self.run_id, 0)
         except (driver.ConnectionError, driver.TimeoutError):
             connection.disconnect()
             raise

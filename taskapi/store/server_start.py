@@ -23,9 +23,19 @@ POLL_SECONDS: Final = 0.05
 
 
 def needs_check(store: Store) -> bool:
-    """Return whether the store waits for the check of a start; note what was issued."""
+    """Return whether the store waits for the check of a start; note what was issued.
+
+    A server that was set back to an earlier version without a start, as a replica of an older
+    server is, is closed for clients, because it needs the same check.
+    """
+    seen = store.issued.version
     redis = meta.read(store)
     store.issued.note(redis.version, redis.ids)
+    if redis.state == State.READY and redis.version < seen:
+        run_id = store.connection.run_id
+        call = ("EVALSHA", scripts.CLOSE_FOR_CLIENTS, 1, store.keys.meta, run_id, seen)
+        store.connection.execute(call)
+        return True
     return redis.state == State.READY and redis.opened != store.connection.run_id
 
 

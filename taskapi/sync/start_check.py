@@ -95,7 +95,8 @@ class StartWatch:
     def _tick(self) -> None:
         needs_check = server_start.needs_check(self._store)
         run_id = self._store.connection.run_id
-        if run_id != self._run_id or time.monotonic() > self._registered_at + REGISTER_SECONDS:
+        is_due = time.monotonic() > self._registered_at + REGISTER_SECONDS
+        if needs_check or is_due or run_id != self._run_id:
             server_start.register(self._store)
             self._run_id, self._registered_at = run_id, time.monotonic()
         if needs_check:

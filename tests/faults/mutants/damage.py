@@ -79,7 +79,7 @@ MUTANTS = [
     Mutant(
         "damage: no half commits",
         "taskapi/store/commit.lua",
-        "\nrequire_types()\n",
+        "local refused = refusal()\n",
         "\n",
         "faults/test_damage.py::"
         "test_a_change_beside_a_damaged_index_is_done_completely_or_not_at_all",

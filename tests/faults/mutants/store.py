@@ -47,6 +47,54 @@ MUTANTS = [
         "faults/test_server_starts.py::test_nothing_is_read_that_redis_has_lost",
     ),
     Mutant(
+        "whole commits: a command that is not permitted",
+        "taskapi/store/commit.lua",
+        "if not redis.acl_check_cmd(name, key) then return 'NOPERM ' .. name end",
+        "",
+        "faults/test_whole_commits.py::"
+        "test_a_command_that_redis_does_not_permit_refuses_a_change_before_it_begins",
+    ),
+    Mutant(
+        "whole commits: a counter that is no number",
+        "taskapi/store/commit.lua",
+        "if count and not string.find(count, '^-?%d+$') then",
+        "if false then",
+        "faults/test_whole_commits.py::"
+        "test_a_counter_that_is_no_number_refuses_a_change_before_it_begins",
+    ),
+    Mutant(
+        "a server that was set back: changes",
+        "taskapi/store/commit.lua",
+        "if tonumber(last or 0) < tonumber(seen) then",
+        "if false then",
+        "faults/test_whole_commits.py::"
+        "test_a_server_that_was_set_back_without_a_start_is_checked[change]",
+    ),
+    Mutant(
+        "a server that was set back: reads",
+        "taskapi/store/server_start.py",
+        "redis.version < seen:",
+        "False:",
+        "faults/test_whole_commits.py::"
+        "test_a_server_that_was_set_back_without_a_start_is_checked[read]",
+    ),
+    Mutant(
+        "an unknown outcome is not decided again on another Redis",
+        "taskapi/store/commit.py",
+        "if connection.was_repeated and refusal in (NewEpoch, Unchecked):",
+        "if False:",
+        "faults/test_whole_commits.py::"
+        "test_a_create_whose_reply_a_lost_redis_kept_is_not_repeated_on_another",
+    ),
+    Mutant(
+        "a user or group is closed with its expiry or not at all",
+        "taskapi/store/commit.py",
+        'execute(("EVALSHA", scripts.SET_CLOSING, 1, key, seconds))',
+        'execute(("HSET", key, "until", "gone"), ("EXPIRE", key, seconds))',
+        "faults/test_whole_commits.py::"
+        "test_a_file_that_ends_inside_of_a_delete_leaves_nothing_closed",
+    ),
+    Mutant(
         "guards",
         "taskapi/store/commit.lua",
         "if not holds(ARGV[i], ARGV[i + 1], ARGV[i + 2]) then return 'CONFLICT' end",
