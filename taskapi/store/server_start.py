@@ -39,11 +39,19 @@ def needs_check(store: Store) -> bool:
     return redis.state == State.READY and redis.opened != store.connection.run_id
 
 
-def register(store: Store) -> None:
-    """Register this process, with what it has seen issued."""
-    figures = " ".join(map(str, _issued(store)))
-    call = ("EVALSHA", scripts.REGISTER, 1, store.keys.processes)
-    store.connection.execute((*call, store.process, store.connection.run_id, figures))
+def register(store: Store, *, is_first: bool = False) -> int:
+    """Register this process, with what it has seen issued.
+
+    Args:
+        is_first: issue a version, which a server that is set back to before now does not have.
+
+    Returns:
+        The last version issued; 0 in an empty store.
+    """
+    call = ("EVALSHA", scripts.REGISTER, 2, store.keys.processes, store.keys.meta, store.process)
+    words = (store.connection.run_id, int(is_first), *_issued(store))
+    (version,) = store.connection.execute((*call, *words))
+    return int(version)
 
 
 def unregister(store: Store) -> None:

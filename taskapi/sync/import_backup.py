@@ -30,8 +30,9 @@ _KINDS: Final = {kind.noun: kind for kind in Kind}
 def run(settings: Settings, file: Path, store: Store | None = None) -> dict[str, int]:
     """Restore both stores from a backup file; return its number of entities by table.
 
-    Ids that may have been issued after the backup are skipped. If the process is killed, PostgreSQL
-    has nothing or everything. If it has everything, the next start restores Redis from PostgreSQL.
+    They become another installation, so that a Redis from before is refused. Ids that may have been
+    issued after the backup are skipped. If the process is killed, PostgreSQL has nothing or
+    everything. If it has everything, the next start restores Redis from PostgreSQL.
 
     Raises:
         Invalid: the file is incomplete or was altered; nothing was written.
@@ -62,7 +63,7 @@ def verify(file: Path) -> dict[str, Any]:
     """
     digest, last = hashlib.sha256(), b""
     try:
-        installation = _require_known(file, next(_read(file)))
+        _require_known(file, next(_read(file)))
         with gzip.open(file) as lines:
             for line in lines:
                 digest.update(last)
@@ -72,11 +73,11 @@ def verify(file: Path) -> dict[str, Any]:
         raise Invalid(f"{file} cannot be read as a backup: {error}.") from error
     if not isinstance(end, dict) or end.get("sha256") != digest.hexdigest():
         raise Invalid(f"{file} is a backup that is incomplete or was altered.")
-    return end | {"installation": installation}
+    return dict(end)
 
 
-def _require_known(file: Path, first: Any) -> Any:
-    """Return the installation that the first line of a file names."""
+def _require_known(file: Path, first: Any) -> None:
+    """Raise Invalid unless the first line of a file names a format that this program reads."""
     given = first.get("taskapi_backup") if isinstance(first, dict) else None
     if given is None:
         raise Invalid(f"{file} is no backup of this service.")
@@ -86,7 +87,6 @@ def _require_known(file: Path, first: Any) -> Any:
             f"{file} has backup format {given}, and this program reads formats {known}: "
             "restore it with the program that wrote it."
         )
-    return first["installation"]
 
 
 def _read(file: Path) -> Iterator[Any]:
@@ -115,7 +115,7 @@ def _fill(db: Database, file: Path, end: dict[str, Any]) -> None:
     copied = {kind.plural: size for kind, size in rows.count(db).items()}
     if copied != end["saved"] and not end.get("lacks"):
         raise Invalid("The backup has fewer entities than its last line says: nothing was written.")
-    state.create(db, end["installation"], end["epoch"])
+    state.create(db, epoch=end["epoch"])
     ids = {kind: end["ids"][kind.plural] for kind in Kind}
     state.advance(db, end["version"], ids)
 

@@ -83,13 +83,14 @@ def fill(settings: Settings, store: Store, *, can_reopen: bool = True) -> dict[s
         epoch = state.begin_epoch(db, redis.epoch, run_id)
         loader.clear()
         loaded = _load(store, db, loader)
+    is_known = copy.epoch == 0 or _is_known(copy, redis, store)
     loader.unblock_clients(
         epoch=str(epoch),
         installation=copy.installation,
         synced=str(copy.version),
-        opened=run_id,
+        opened=run_id if is_known else "",
         confirmed=run_id,
-        **_counters(copy, redis, store),
+        **_counters(copy, redis, store, is_known),
     )
     meta.publish_status(store, {"since": meta.now(store), "restored": None, "fenced": None})
     report = {kind.plural: count for kind, count in loaded.items()}
@@ -182,11 +183,14 @@ def _require_state(db: Database) -> PostgresState:
     return copy
 
 
-def _counters(copy: PostgresState, redis: Meta, store: Store) -> dict[str, str]:
+def _is_known(copy: PostgresState, redis: Meta, store: Store) -> bool:
+    """Return whether Redis knew what was issued; if not, it is checked like a start."""
+    return state.has_same_history(redis, copy) and redis.opened == store.connection.run_id
+
+
+def _counters(copy: PostgresState, redis: Meta, store: Store, is_known: bool) -> dict[str, str]:
     """Return the last version and ids issued; some are skipped if more may have been issued."""
-    is_known = state.has_same_history(redis, copy) and redis.opened == store.connection.run_id
-    skips = copy.epoch > 0 and not is_known
-    issued = store.issued
+    skips, issued = not is_known, store.issued
     version = max(copy.version, redis.version, issued.version) + skips * SKIPPED_VERSIONS
     ids = {
         kind: max(copy.ids[kind] + skips * SKIPPED_IDS, redis.ids[kind], issued.ids[kind])

@@ -45,7 +45,9 @@ def compare(settings: Settings, db: Database, store: Store) -> Meta:
         restore.fill(settings, store)
         redis = meta.read(store)
     if redis.opened != store.connection.run_id:
-        server_start.open_for_clients(store, is_compared=True)
+        registered = state.registered_version(db)
+        store.issued.note(registered, {})
+        server_start.open_for_clients(store, is_compared=redis.version >= registered)
         log.info("Redis was started: its data has been compared with PostgreSQL.")
     state.record_start(db, store.connection.run_id)
     redis = meta.read(store)
@@ -68,7 +70,7 @@ class StartWatch:
         self._settings, self._store = settings, store
         self._stop, self._turn = Event(), Lock()
         self._registered_at = -REGISTER_SECONDS
-        self._run_id = ""
+        self._run_id, self._is_recorded = "", False
 
     def start(self) -> None:
         """Watch until `stop`."""
@@ -142,6 +144,8 @@ class StartWatch:
         if server.is_replica(self._store):
             self._store.reconnect()
             return
+        if not self._is_recorded:
+            self._record()
         suspect = self._superseded()
         if suspect and not self._stop.wait(1) and self._superseded() == suspect:
             meta.write(self._store, state=State.FENCED)
@@ -149,10 +153,17 @@ class StartWatch:
             self._store.reconnect()
             log.error("Error %s", state.SUPERSEDED)
 
+    def _record(self) -> None:
+        """Let PostgreSQL know that Redis issued a version when this process was started."""
+        version = server_start.register(self._store, is_first=True)
+        if version:
+            with Database(self._settings) as db:
+                state.record_registration(db, version)
+            self._is_recorded = True
+
     def _superseded(self) -> str:
-        """Return the start of Redis that is served instead of this one; empty if none is."""
+        """Return which Redis is served instead of this one; empty if none is."""
         redis = meta.read(self._store)
         if redis.state != State.READY or redis.opened != self._store.connection.run_id:
             return ""
-        run_id = state.ask_run_id(self._settings)
-        return run_id if state.is_superseded(redis, run_id) else ""
+        return state.ask_successor(self._settings, redis)

@@ -144,10 +144,18 @@ def is_superseded(redis: Meta, run_id: str) -> bool:
     return bool(redis.opened) and run_id not in ("", redis.opened, redis.confirmed)
 
 
-def ask_run_id(settings: Settings) -> str:
-    """Return which start of Redis was served last; raises Silent after a second."""
-    rows = shared_connection.ask_once(settings, f"SELECT {_RUN_ID} FROM sync_state")
-    return str(rows[0][0]) if rows else ""
+def ask_successor(settings: Settings, redis: Meta) -> str:
+    """Return a name of the Redis that PostgreSQL knows instead of this one; empty if none.
+
+    Raises Silent after a second.
+    """
+    columns = f"{_RUN_ID}, installation::text, epoch"
+    for row in shared_connection.ask_once(settings, f"SELECT {columns} FROM sync_state"):
+        run_id, installation, epoch = row
+        is_other = installation != redis.installation or epoch > redis.epoch
+        if is_other or is_superseded(redis, run_id):
+            return str(row)
+    return ""
 
 
 def create(db: Database, installation: str | None = None, epoch: int = 0) -> None:
@@ -172,6 +180,19 @@ def advance(db: Database, version: int, ids: dict[Kind, int]) -> None:
 def record_start(db: Database, run_id: str) -> None:
     """Record which start of Redis is served."""
     db.execute("UPDATE sync_state SET run_id = %s WHERE run_id <> %s", (run_id, run_id))
+
+
+def record_registration(db: Database, version: int) -> None:
+    """Record that a process was started when Redis had this version."""
+    db.execute(
+        "UPDATE sync_state SET registered_version = greatest(registered_version, %s)", (version,)
+    )
+
+
+def registered_version(db: Database) -> int:
+    """Return the version that Redis had when a process was started last."""
+    rows = db.rows("SELECT registered_version FROM sync_state")
+    return int(rows[0][0]) if rows else 0
 
 
 def prune(db: Database, kept_seconds: float) -> None:

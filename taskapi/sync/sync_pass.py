@@ -10,12 +10,13 @@ from taskapi.errors import Conflict, NotReady
 from taskapi.store import changes, meta, quarantine
 from taskapi.store.connection import WORKER_REPLY_SECONDS, Store
 from taskapi.store.meta import Meta, State
-from taskapi.sync import migrations, postgres, rows, start_check, state
+from taskapi.sync import migrations, postgres, rollback, rows, start_check, state
 from taskapi.sync.copy_changes import Progress, push
 from taskapi.sync.postgres import Database
 
 log = logging.getLogger("taskapi")
 
+LOST: Final = "PostgreSQL has changes that Redis does not have: restore from it, or empty it first."
 NO_FAILURE: Final = dict.fromkeys(("last_error", "failures", "problem"))
 """The fields of a failed pass, removed by one that succeeds."""
 
@@ -87,6 +88,8 @@ def _reseed(settings: Settings, store: Store) -> SyncReport:
         redis = meta.read(store)
         if not redis.epoch or redis.state == State.RESTORING:
             raise NotReady("Redis is empty or being restored: there is nothing to write.")
+        _heal(db, store, redis)
+        redis = meta.read(store)
         _require_older(db, redis)
         changes.require_whole(store)
         meta.write(store, state=State.FENCED, epoch=str(redis.epoch + 1), synced="0")
@@ -100,6 +103,16 @@ def _reseed(settings: Settings, store: Store) -> SyncReport:
     return _report(store, progress, begin)
 
 
+def _heal(db: Database, store: Store, redis: Meta) -> None:
+    """Put back what Redis lost and PostgreSQL has, which a reseed would remove there."""
+    copy = state.find(db)
+    if copy and state.has_same_history(redis, copy):
+        try:
+            rollback.heal(db, store, redis)
+        except rollback.TooManyLost:
+            raise Conflict(LOST, code="not_empty") from None
+
+
 def _require_older(db: Database, redis: Meta) -> None:
     copy = state.find(db)
     has_rows = any(rows.count(db).values())
@@ -111,10 +124,7 @@ def _require_older(db: Database, redis: Meta) -> None:
         and copy.version <= redis.version
         and (copy.epoch < redis.epoch or copy.pruned <= redis.synced)
     ):
-        raise Conflict(
-            "PostgreSQL has changes that Redis does not have: restore from it, or empty it first.",
-            code="not_empty",
-        )
+        raise Conflict(LOST, code="not_empty")
 
 
 def _report(store: Store, progress: Progress, begin: float) -> SyncReport:

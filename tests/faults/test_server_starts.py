@@ -17,11 +17,11 @@ from taskapi import create_app
 from taskapi.errors import NewEpoch, Stale, StoreUnreachable, TaskApiError
 from taskapi.store import changes, connection, server_start
 from taskapi.store.server_start import SKIPPED_IDS
-from taskapi.sync import start_check, sync_pass
+from taskapi.sync import restore, start_check, sync_pass
 from tests.api.factories import new_group, new_task, new_user, ok, path_of, refused
 from tests.client import Api, in_process
 from tests.faults.site import Site
-from tests.stores import connect, meta, root, sql
+from tests.stores import connect, empty_redis, meta, root, sql
 from tests.support import OWNER_PASSWORD, Installation, eventually
 from tests.sync.lossy_site import LossySite, uncompared
 
@@ -107,6 +107,55 @@ def test_ids_are_skipped_for_a_process_that_is_silent_but_not_for_one_that_ended
     last = new_group(safe.api)
     safe.restart()
     assert (new_group(safe.api)["id"] > last["id"] + SKIPPED_IDS) is not has_ended
+
+
+def registered(site: LossySite) -> int:
+    return int(sql(site.installation, "SELECT registered_version FROM sync_state")[0][0])
+
+
+def test_a_file_from_before_a_process_was_started_skips_ids(safe: LossySite) -> None:
+    new_group(safe.api)
+    with safe.lost(), safe.installation.serve(1) as api:
+        eventually(lambda: registered(safe))
+        last = [new_group(api) for _ in range(3)][-1]
+    assert new_group(safe.api)["id"] > last["id"] + SKIPPED_IDS - 3
+    version = int(meta(safe.installation)["version"])
+    safe.restart()
+    assert new_group(safe.api)["id"] < last["id"] + 2 * SKIPPED_IDS
+    assert int(meta(safe.installation)["version"]) > version >= registered(safe)
+
+
+def test_what_a_running_process_has_seen_is_known_after_redis_was_emptied(
+    safe: LossySite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (restore, server_start):
+        monkeypatch.setattr(module, "SKIPPED_IDS", 2)
+    app = create_app(safe.installation.settings)
+    api, watch = Api(in_process(app), OWNER_PASSWORD), app.extensions["taskapi"].watch
+    safe.installation.sync()
+    watch.start()
+    try:
+        last = [new_group(api) for _ in range(9)][-1]
+        empty_redis(safe.installation)
+        safe.installation.prepare()
+        assert new_group(safe.installation.client())["id"] == last["id"] + 1
+    finally:
+        watch.stop()
+
+
+@pytest.mark.parametrize("change", [{"KEY_PREFIX": "moved"}, {"db": "1"}])
+def test_a_process_with_other_keys_than_the_worker_refuses_changes(
+    site: Site, change: dict[str, str]
+) -> None:
+    installation = site.installation
+    with installation.serve(1) as api:
+        new_user(api)
+        if "db" in change:
+            installation.env["REDIS_URL"] = installation.env["REDIS_URL"][:-1] + change["db"]
+        else:
+            installation.env.update(change)
+        with installation.worker():
+            assert "different histories" in eventually(lambda: fenced(api))["error"]
 
 
 @pytest.mark.parametrize("damage", ["type", "entry"])

@@ -12,15 +12,17 @@ from typing import Any
 
 import orjson
 import pytest
+import redis
 
 from taskapi.store.server_start import SKIPPED_IDS
 from taskapi.sync import import_backup, restore
+from taskapi.sync.state import Fenced
 from tests.api.drift import drift
 from tests.api.factories import everything, login, new_group, new_task, new_user, ok, path_of
 from tests.client import Api
 from tests.conftest import Install
 from tests.store.fsck import fsck
-from tests.stores import before, crash, empty_redis, meta, sql
+from tests.stores import before, crash, empty_redis, keys, meta, root, sql
 from tests.support import ROOT, Installation
 
 
@@ -63,18 +65,32 @@ def test_an_empty_installation_is_restored(
     installation: Installation, api: Api, file: Path, user: Any
 ) -> None:
     seen = everything(api)
-    given = meta(installation)
     wipe(installation)
     done = run_restore(installation, file)
     assert (done.returncode, done.stderr) == (0, "")
     assert everything(api) == seen
     assert ok(api("GET", f"/users/{user['id']}", by=login(user)))["number"] == "7"
-    assert meta(installation)["installation"] == given["installation"]
     settings = installation.settings
     assert not fsck(settings.redis_url, settings.key_prefix)
     assert not drift(settings.redis_url, settings.key_prefix, settings.database_url)
     assert new_group(api)["id"] > SKIPPED_IDS
     installation.sync()
+
+
+def test_a_redis_from_before_the_restore_is_refused(
+    installation: Installation, api: Api, file: Path
+) -> None:
+    ok(api("POST", "/admin/sync?action=restore", by="owner"))
+    installation.sync()
+    old = keys(installation)
+    wipe(installation)
+    assert run_restore(installation, file).returncode == 0
+    empty_redis(installation)
+    with redis.Redis.from_url(installation.settings.redis_url) as connection:
+        for name, value in old.items():
+            connection.restore(root(installation) + name, 0, value)
+    with pytest.raises(Fenced):
+        installation.sync()
 
 
 def test_a_new_installation_with_only_its_owner_is_restored_too(

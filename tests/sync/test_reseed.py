@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from devserver.servers import Postgres
 from taskapi.store import quarantine
 from taskapi.sync import copy_changes, state, sync_pass
 from tests.api.drift import drift
@@ -24,6 +27,7 @@ from tests.conftest import Install
 from tests.store.fsck import fsck
 from tests.stores import before, connect, crash, dirty, empty_redis, meta, root, sql
 from tests.support import Installation
+from tests.sync.lossy_site import LossySite, uncompared
 
 TABLES = "sync_state, memberships, tasks, groups, users, tombstones"
 
@@ -58,6 +62,22 @@ def seen(installation: Installation, api: Api) -> Any:
     installation.sync()
     ok(api("DELETE", path_of(task), by="owner"))
     return everything(api)
+
+
+def test_a_reseed_keeps_what_redis_lost_and_postgresql_has(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    with closing(LossySite(tmp_path, postgres.url, "always")) as site:
+        group = new_group(site.api)
+        with site.lost():
+            task = new_task(site.api, 1, group["id"])
+            site.installation.sync()
+        with uncompared(site):
+            new_group(site.api)  # opens Redis, without what it lost
+            refused(site.api("GET", path_of(task), by="owner"), 404)
+        reseed(site.installation)
+        assert ok(site.api("GET", path_of(task), by="owner")) == task
+        assert site.is_whole()
 
 
 @pytest.mark.parametrize("wipe", [f"DROP TABLE {TABLES}", f"TRUNCATE {TABLES}"])

@@ -4,6 +4,43 @@ from tests.faults.mutants import Mutant
 
 MUTANTS = [
     Mutant(
+        "start of Redis: a file from before a process was started",
+        "taskapi/sync/start_check.py",
+        "is_compared=redis.version >= registered",
+        "is_compared=True",
+        "faults/test_server_starts.py::test_a_file_from_before_a_process_was_started_skips_ids",
+    ),
+    Mutant(
+        "a restore of an empty Redis is checked like a start",
+        "taskapi/sync/restore.py",
+        'opened=run_id if is_known else "",',
+        "opened=run_id,",
+        "faults/test_server_starts.py::"
+        "test_what_a_running_process_has_seen_is_known_after_redis_was_emptied",
+    ),
+    Mutant(
+        "two primaries: another installation or epoch",
+        "taskapi/sync/state.py",
+        "if is_other or is_superseded(redis, run_id):",
+        "if is_superseded(redis, run_id):",
+        "faults/test_server_starts.py::"
+        "test_a_process_with_other_keys_than_the_worker_refuses_changes",
+    ),
+    Mutant(
+        "a reseed puts back what Redis lost",
+        "taskapi/sync/sync_pass.py",
+        "        _heal(db, store, redis)\n",
+        "",
+        "sync/test_reseed.py::test_a_reseed_keeps_what_redis_lost_and_postgresql_has",
+    ),
+    Mutant(
+        "a restored backup is another installation",
+        "taskapi/sync/import_backup.py",
+        'state.create(db, epoch=end["epoch"])',
+        'state.create(db, next(_read(file))["installation"], end["epoch"])',
+        "sync/test_import_backup.py::test_a_redis_from_before_the_restore_is_refused",
+    ),
+    Mutant(
         "start of Redis: a pass that is running ends",
         "taskapi/sync/copy_changes.py",
         "        if start and store.run_id != start:\n            raise NewEpoch\n",
