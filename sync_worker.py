@@ -21,6 +21,7 @@ from taskapi import logs
 from taskapi.config import ConfigError, Settings, load
 from taskapi.errors import Stale, TaskApiError
 from taskapi.store import changes, meta, quarantine, server, unfinished
+from taskapi.store.meta import State
 from taskapi.sync import bootstrap, status, sync_pass
 from taskapi.sync.postgres_errors import public_reason
 from taskapi.sync.start_check import StartWatch
@@ -50,7 +51,7 @@ class Worker:
         self._failures = 0
         self._opened = ""
         self._deletes: dict[str, str] = {}
-        self._release_at = self._early_at = 0.0
+        self._release_at = self._early_at = self._due_at = 0.0
 
     def run(self) -> None:
         """Run passes until `stop` is set, then a last one."""
@@ -60,7 +61,7 @@ class Worker:
         self.sync()
         while not self.stop.wait(min(status.HEARTBEAT_SECONDS, self._schedule.idle_seconds or 0)):
             self.finish_deletes()
-            if self.is_due():
+            if self.is_due() or self._clock() >= self._due_at:
                 self.sync()
             self._schedule.run_pending()
         self.sync()
@@ -84,7 +85,7 @@ class Worker:
     def is_due(self) -> bool:
         """Return whether a pass must begin before its time.
 
-        This is so if Redis was emptied, replaced or restarted since the last pass, or if
+        This is so if Redis was emptied, replaced, restarted or fenced since the last pass, or if
         SYNC_MAX_PENDING changes wait and the last pass ended at least EARLY_SECONDS ago.
         """
         with suppress(TaskApiError):
@@ -92,6 +93,8 @@ class Worker:
             if self._failures:
                 return False
             if redis.opened != self._opened or not bootstrap.is_ready(self._store):
+                return True
+            if redis.state == State.FENCED:
                 return True
             waiting = changes.size_above(self._store, redis.synced)
             return self._clock() >= self._early_at and waiting >= self._settings.sync_max_pending
@@ -112,6 +115,7 @@ class Worker:
         if self._failures:
             pause = min(2**self._failures, RETRY_SECONDS, pause)
         self._early_at = self._clock() + EARLY_SECONDS
+        self._due_at = self._clock() + pause  # `schedule` goes by a clock that may be set back
         self._schedule.clear()
         self._schedule.every(pause).seconds.do(self.sync)
 

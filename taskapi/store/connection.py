@@ -3,6 +3,7 @@
 import itertools
 import secrets
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -21,6 +22,10 @@ Command = tuple[Any, ...]
 CONNECT_SECONDS: Final = 0.4
 REPLY_SECONDS: Final = 0.9
 """There are at most two attempts, so that a request fails within 2 s during an outage."""
+HURRY_SECONDS: Final = 0.05
+SILENT_SECONDS: Final = 1.0
+"""How long the only attempt of a request lasts while Redis is silent, because others wait for their
+turn, and how often a request may wait as long as usual."""
 WORKER_REPLY_SECONDS: Final = 30.0
 
 REFUSALS: Final[dict[str, tuple[type[TaskApiError], str]]] = {
@@ -104,13 +109,11 @@ class Connection:
             self._generation = self._store.generation
             self.close()
         self.was_repeated = False
-        try:
-            replies = self._exchange(commands, seconds)
-        except (driver.ConnectionError, driver.TimeoutError) as error:
-            if isinstance(error, driver.AuthenticationError | driver.BusyLoadingError):
-                raise refusal(error) from error
-            self.was_repeated = True
-            replies = self._retry(commands, seconds)
+        if self._store.is_silent():
+            replies = self._hurry(commands)
+        else:
+            replies = self._exchange_twice(commands, seconds)
+        self._store.silent_until = 0.0
         if any(isinstance(reply, driver.NoScriptError) for reply in replies):
             replies = self._retry([_with_source(command) for command in commands], seconds)
         if any(map(_is_elsewhere, replies)):
@@ -122,6 +125,26 @@ class Connection:
                 raise refusal(reply) from reply
         return replies
 
+    def _hurry(self, commands: Sequence[Command]) -> list[Any]:
+        """Send the commands once, to a server that did not answer another request."""
+        usual, self._socket.socket_timeout = self._socket.socket_timeout, HURRY_SECONDS
+        try:
+            return self._exchange(commands, HURRY_SECONDS)
+        except driver.RedisError as error:
+            raise refusal(error) from error
+        finally:
+            self._socket.socket_timeout = usual
+            self.close()  # a connection keeps the timeout that it began with
+
+    def _exchange_twice(self, commands: Sequence[Command], seconds: float | None) -> list[Any]:
+        try:
+            return self._exchange(commands, seconds)
+        except (driver.ConnectionError, driver.TimeoutError) as error:
+            if isinstance(error, driver.AuthenticationError | driver.BusyLoadingError):
+                raise refusal(error) from error
+            self.was_repeated = True
+            return self._retry(commands, seconds)
+
     def close(self) -> None:
         """Close the connection; the next command opens it again."""
         self._socket.disconnect()
@@ -130,6 +153,8 @@ class Connection:
         try:
             return self._exchange(commands, seconds)
         except driver.RedisError as error:
+            if isinstance(error, driver.TimeoutError):
+                self._store.silent_until = time.monotonic() + SILENT_SECONDS
             raise refusal(error) from error
 
     def _exchange(self, commands: Sequence[Command], seconds: float | None) -> list[Any]:
@@ -195,6 +220,7 @@ class Store:
         process: a random name of this process.
         issued: what this process has seen issued.
         generation: grows when all connections have to be opened again.
+        silent_until: until then, requests do not wait long for Redis; 0 if it answers.
         run_id: names the start of the server that a thread connected to last.
     """
 
@@ -208,7 +234,7 @@ class Store:
     ) -> None:
         self.keys, self.read_only = Keys(prefix), read_only
         self.process, self.issued = secrets.token_hex(6), Issued()
-        self.generation, self.run_id = 0, ""
+        self.generation, self.run_id, self.silent_until = 0, "", 0.0
         self._threads = itertools.count(1)
         self._local = threading.local()
         self._pool = redis.ConnectionPool.from_url(
@@ -223,6 +249,19 @@ class Store:
     def reconnect(self) -> None:
         """Let each thread connect again before its next command: the primary may have moved."""
         self.generation += 1
+
+    def is_silent(self) -> bool:
+        """Return whether Redis did not answer another request, and this one should not wait long.
+
+        Once in SILENT_SECONDS the result is False, because Redis may just be slow.
+        """
+        if not self.silent_until:
+            return False
+        now = time.monotonic()
+        if now < self.silent_until:
+            return True
+        self.silent_until = now + SILENT_SECONDS
+        return False
 
     def meet(self, run_id: str) -> int:
         """Note the server of a new connection; if it is another one, all threads connect again.

@@ -45,12 +45,12 @@ def compare(settings: Settings, db: Database, store: Store) -> Meta:
         restore.fill(settings, store)
         redis = meta.read(store)
     if redis.opened != store.connection.run_id:
-        registered = state.registered_version(db)
-        store.issued.note(registered, {})
+        registered, ids = state.read_issued(db)
+        store.issued.note(registered, ids)
         server_start.open_for_clients(store, is_compared=redis.version >= registered)
         log.info("Redis was started: its data has been compared with PostgreSQL.")
-    state.record_start(db, store.connection.run_id)
     redis = meta.read(store)
+    state.record_start(db, store.connection.run_id, redis.ids)
     if redis.opened != store.connection.run_id:
         raise NewEpoch
     return redis

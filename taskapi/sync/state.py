@@ -177,9 +177,10 @@ def advance(db: Database, version: int, ids: dict[Kind, int]) -> None:
     )
 
 
-def record_start(db: Database, run_id: str) -> None:
-    """Record which start of Redis is served."""
-    db.execute("UPDATE sync_state SET run_id = %s WHERE run_id <> %s", (run_id, run_id))
+def record_start(db: Database, run_id: str, ids: dict[Kind, int]) -> None:
+    """Record which start of Redis is served, and the ids that it goes on from."""
+    if db.execute("UPDATE sync_state SET run_id = %s WHERE run_id <> %s", (run_id, run_id)):
+        advance(db, 0, ids)
 
 
 def record_registration(db: Database, version: int) -> None:
@@ -189,10 +190,11 @@ def record_registration(db: Database, version: int) -> None:
     )
 
 
-def registered_version(db: Database) -> int:
-    """Return the version that Redis had when a process was started last."""
-    rows = db.rows("SELECT registered_version FROM sync_state")
-    return int(rows[0][0]) if rows else 0
+def read_issued(db: Database) -> tuple[int, dict[Kind, int]]:
+    """Return the version when a process was started last, and the last ids as far as known."""
+    columns = "registered_version, last_user, last_group, last_task"
+    ((version, *ids),) = db.rows(f"SELECT {columns} FROM sync_state")
+    return version, dict(zip(Kind, ids, strict=True))
 
 
 def prune(db: Database, kept_seconds: float) -> None:

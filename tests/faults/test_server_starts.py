@@ -125,6 +125,15 @@ def test_a_file_from_before_a_process_was_started_skips_ids(safe: LossySite) -> 
     assert int(meta(safe.installation)["version"]) > version >= registered(safe)
 
 
+def test_ids_that_were_skipped_are_not_issued_after_the_next_crash(safe: LossySite) -> None:
+    server_start.register(sync_pass.open_store(safe.installation.settings))  # and is silent
+    with safe.lost():
+        safe.restart()
+        first = new_group(safe.installation.client())["id"]
+    new_process = Api(in_process(create_app(safe.installation.settings)), OWNER_PASSWORD)
+    assert new_group(new_process)["id"] >= first + SKIPPED_IDS
+
+
 def test_what_a_running_process_has_seen_is_known_after_redis_was_emptied(
     safe: LossySite, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,13 +6,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
+import schedule
 
 from devserver.servers import Postgres
+from sync_worker import Worker
 from taskapi.config import load
+from taskapi.sync import sync_pass
+from taskapi.sync.state import Fenced
 from tests.api.factories import everything, new_group, new_user, ok
 from tests.client import Api
 from tests.conftest import Install
@@ -104,6 +110,42 @@ def test_it_syncs_at_its_interval(install: Install, start: Start) -> None:
     done = "Sync done written={'users': 1, 'groups': 1"
     eventually(lambda: done in log_of(installation).read_text())
     assert not dirty(installation)
+
+
+def test_it_syncs_though_its_clock_was_set_back(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SetBack(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return super().now(tz) - timedelta(days=1)
+
+    installation = install(SYNC_INTERVAL="1s")
+    worker = Worker(installation.settings)
+    thread = Thread(target=worker.run)
+    thread.start()
+    try:
+        api = installation.client()
+        eventually(lambda: status(api)["last_sync"])
+        monkeypatch.setattr(schedule.datetime, "datetime", SetBack)
+        user = new_user(api)
+        eventually(lambda: sql(installation, f"SELECT id FROM users WHERE id = {user['id']}"))
+    finally:
+        worker.stop.set()
+        thread.join()
+
+
+def test_it_lifts_a_fence_of_another_installation_soon(install: Install, start: Start) -> None:
+    installation, foreign = install(SYNC_INTERVAL="1h"), install()
+    api = installation.client()
+    start(installation)
+    eventually(lambda: status(api)["last_sync"])
+    settings = {"REDIS_URL", "KEY_PREFIX"}
+    env = foreign.env | {name: installation.env[name] for name in settings}
+    with pytest.raises(Fenced):
+        sync_pass.run(load(env))
+    eventually(lambda: status(api)["healthy"] is True)
+    new_user(api)
 
 
 def test_it_restores_a_redis_that_was_emptied(

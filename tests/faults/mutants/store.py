@@ -95,6 +95,20 @@ MUTANTS = [
         "test_a_file_that_ends_inside_of_a_delete_leaves_nothing_closed",
     ),
     Mutant(
+        "silent Redis: requests do not queue",
+        "taskapi/store/connection.py",
+        "        if self._store.is_silent():\n",
+        "        if False:\n",
+        "faults/test_silent_redis.py::test_requests_do_not_queue_behind_a_silent_redis",
+    ),
+    Mutant(
+        "silent Redis: a slow one is found again",
+        "taskapi/store/connection.py",
+        "        if now < self.silent_until:\n            return True\n",
+        "        if now:\n            return True\n",
+        "faults/test_silent_redis.py::test_a_redis_that_was_silent_and_is_slow_serves_again",
+    ),
+    Mutant(
         "guards",
         "taskapi/store/commit.lua",
         "if not holds(ARGV[i], ARGV[i + 1], ARGV[i + 2]) then return 'CONFLICT' end",

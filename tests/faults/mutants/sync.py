@@ -4,6 +4,28 @@ from tests.faults.mutants import Mutant
 
 MUTANTS = [
     Mutant(
+        "start of Redis: skipped ids are recorded",
+        "taskapi/sync/state.py",
+        "        advance(db, 0, ids)\n",
+        "        pass\n",
+        "faults/test_server_starts.py::"
+        "test_ids_that_were_skipped_are_not_issued_after_the_next_crash",
+    ),
+    Mutant(
+        "worker: a clock that was set back",
+        "sync_worker.py",
+        " or self._clock() >= self._due_at:",
+        ":",
+        "sync/test_worker.py::test_it_syncs_though_its_clock_was_set_back",
+    ),
+    Mutant(
+        "worker: a fence is looked at soon",
+        "sync_worker.py",
+        "            if redis.state == State.FENCED:\n                return True\n",
+        "",
+        "sync/test_worker.py::test_it_lifts_a_fence_of_another_installation_soon",
+    ),
+    Mutant(
         "start of Redis: a file from before a process was started",
         "taskapi/sync/start_check.py",
         "is_compared=redis.version >= registered",
