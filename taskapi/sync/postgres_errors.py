@@ -58,7 +58,7 @@ def translated() -> Iterator[None]:
         yield
     except refusals.LockNotAvailable as error:
         raise TableLocked(LOCKED) from error
-    except (psycopg2.DataError, psycopg2.IntegrityError) as error:
+    except (psycopg2.DataError, psycopg2.IntegrityError, refusals.RaiseException) as error:
         reason = error.diag.message_primary or str(error)
         raise RowsRefused(error.pgcode or "", reason) from error
     except psycopg2.Error as error:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from taskapi.config import Settings
-from taskapi.errors import Conflict, NotReady
+from taskapi.errors import Conflict, DatabaseUnreachable, NotReady
 from taskapi.store import meta
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
@@ -21,6 +21,10 @@ _COLUMNS: Final = (
     " last_user, last_group, last_task"
 )
 
+NO_SCHEMA: Final = (
+    "PostgreSQL's user may use no schema of its search_path: grant USAGE on the schema that has "
+    "the tables, and set search_path."
+)
 FOREIGN: Final = (
     "Redis and PostgreSQL have different histories, so changes are refused. Check which stores are "
     "configured; action=restore fills Redis from PostgreSQL."
@@ -76,9 +80,18 @@ class PostgresState:
 
 
 def find(db: Database) -> PostgresState | None:
-    """Return the description, None in an empty PostgreSQL; raises NewerSchema."""
+    """Return the description, None in an empty PostgreSQL.
+
+    Raises:
+        NewerSchema: a newer program has migrated it.
+        DatabaseUnreachable: its user has no schema; tables may exist that cannot be seen.
+    """
     migrations.require_known(db)
-    (has_tables,) = db.rows("SELECT to_regclass('sync_state') IS NOT NULL")[0]
+    ((has_tables, schema),) = db.rows(
+        "SELECT to_regclass('sync_state') IS NOT NULL, current_schema()"
+    )
+    if schema in (None, "pg_catalog"):
+        raise DatabaseUnreachable(NO_SCHEMA)
     rows = db.rows(f"SELECT {_COLUMNS} FROM sync_state") if has_tables else []
     for installation, epoch, run_id, version, pruned, *ids in rows:
         ids_by_kind = dict(zip(Kind, ids, strict=True))

@@ -72,6 +72,7 @@ FULL_DISK = (
     "CREATE TRIGGER refuse BEFORE INSERT ON users EXECUTE FUNCTION refuse()",
     "The disk of PostgreSQL is full",
 )
+NO_SCHEMA = ("ALTER DATABASE {} SET search_path = pg_catalog", "grant USAGE on the schema")
 MENDED = (
     *("SET TRANSACTION READ WRITE", "ALTER DATABASE {} RESET ALL"),
     *("GRANT INSERT ON users TO CURRENT_USER", "DROP FUNCTION IF EXISTS refuse CASCADE"),
@@ -79,7 +80,9 @@ MENDED = (
 
 
 @pytest.mark.parametrize(
-    ("fault", "reason"), [READ_ONLY, NO_PRIVILEGE, FULL_DISK], ids=["read-only", "grant", "disk"]
+    ("fault", "reason"),
+    [READ_ONLY, NO_PRIVILEGE, FULL_DISK, NO_SCHEMA],
+    ids=["read-only", "grant", "disk", "schema"],
 )
 def test_why_postgresql_takes_no_changes_is_said(
     installation: Installation, api: Api, fault: str, reason: str
@@ -96,7 +99,7 @@ def test_why_postgresql_takes_no_changes_is_said(
     assert health["status"] == "degraded"
     assert any(reason in issue for issue in health["issues"])
     assert reason in refused(api("POST", "/admin/sync", by="owner"), 503)["error"]
-    sql(installation, "; ".join(MENDED).format(installation.name))
+    sql(installation, "SET search_path = public;" + "; ".join(MENDED).format(installation.name))
     worker.sync()
     assert not dirty(installation)
     assert api("GET", "/health").json["status"] == "healthy"

@@ -54,8 +54,9 @@ def test_a_refused_row_holds_up_nothing_else_and_is_shown(
     installation: Installation, api: Api, tasks: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     poison(installation, "title <> 'task 3'")
-    written = ok(api("POST", "/admin/sync?action=force", by="owner"))["written"]
-    assert written["tasks"] == 6
+    done = ok(api("POST", "/admin/sync?action=force", by="owner"))
+    assert done["written"]["tasks"] == 6
+    assert "except for 1 in quarantine" in done["message"]
     bad = tasks[3]["id"]
     assert copied(installation) == [task["id"] for task in tasks if task["id"] != bad]
     ((name, (sqlstate, reason)),) = quarantined(api).items()
@@ -64,6 +65,21 @@ def test_a_refused_row_holds_up_nothing_else_and_is_shown(
     assert f"Sync quarantine t:{bad} sqlstate=23514" in capsys.readouterr().out
     assert set(dirty(installation)) == {f"t:{bad}"}
     assert ok(api("GET", path_of(tasks[3]), by="owner"))["title"] == "task 3"
+
+
+def test_a_row_that_a_trigger_refuses_holds_up_nothing_else(
+    installation: Installation, api: Api, tasks: list[Any]
+) -> None:
+    sql(
+        installation,
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$BEGIN IF NEW.title = 'task 3' THEN RAISE 'Not this one'; END IF; RETURN NEW; END$$;"
+        "CREATE TRIGGER refuse BEFORE INSERT ON tasks FOR EACH ROW EXECUTE FUNCTION refuse()",
+    )
+    installation.sync()
+    bad = tasks[3]["id"]
+    assert copied(installation) == [task["id"] for task in tasks if task["id"] != bad]
+    assert quarantined(api) == {("task", bad): ("P0001", "Not this one")}
 
 
 def test_quarantine_is_skipped_until_it_changes(

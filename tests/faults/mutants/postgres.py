@@ -8,6 +8,20 @@ HALF_OPEN = "faults/test_half_open.py"
 
 MUTANTS = [
     Mutant(
+        "a schema that cannot be used is no empty PostgreSQL",
+        "taskapi/sync/state.py",
+        "        raise DatabaseUnreachable(NO_SCHEMA)\n",
+        "        pass\n",
+        "faults/test_postgres_outages.py::test_why_postgresql_takes_no_changes_is_said[schema]",
+    ),
+    Mutant(
+        "a row that a trigger refuses is quarantined",
+        "taskapi/sync/postgres_errors.py",
+        "psycopg2.IntegrityError, refusals.RaiseException)",
+        "psycopg2.IntegrityError)",
+        "sync/test_quarantine.py::test_a_row_that_a_trigger_refuses_holds_up_nothing_else",
+    ),
+    Mutant(
         "a question has a deadline",
         SHARED,
         "if not poller.poll(left_ms):",
