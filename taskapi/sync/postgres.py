@@ -34,7 +34,14 @@ FORCE_SECONDS: Final = 30.0
 ROWS: Final = 2000
 """Rows fetched at once."""
 
-_BEGIN: Final = f"SET LOCAL lock_timeout = '{LOCK_WAIT}'; SELECT pg_backend_pid()"
+_BEGIN: Final = f"""
+SET LOCAL lock_timeout = '{LOCK_WAIT}';
+SELECT set_config(name, '0', TRUE)
+  FROM pg_settings
+ WHERE name IN ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout');
+SELECT pg_backend_pid();
+"""
+"""0 is no limit. `transaction_timeout` exists since PostgreSQL 17."""
 _LOCK: Final = f"""
 SET LOCAL lock_timeout = %s;
 SELECT pg_advisory_xact_lock(%s);
@@ -45,8 +52,9 @@ SET LOCAL lock_timeout = '{LOCK_WAIT}';
 class Database:
     """One connection. As a context manager it commits at the end, or rolls back after an error.
 
-    Every transaction asks for its isolation level and limits itself, so that the defaults of the
-    database do not matter and a pooler may run each transaction on another server connection.
+    Every transaction asks for its isolation level and sets its limits, so that the defaults of the
+    database and the role do not matter and a pooler may run each transaction on another server
+    connection.
 
     Raises:
         DatabaseUnreachable: from every method, when PostgreSQL is away or silent or cannot write.

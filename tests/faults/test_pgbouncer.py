@@ -22,6 +22,7 @@ from tests.support import Installation, eventually
 SETTINGS = (
     *("statement_timeout", "lock_timeout", "default_transaction_isolation"),
     *("default_transaction_read_only", "search_path"),
+    *("idle_in_transaction_session_timeout", "transaction_timeout"),
 )
 SEARCH = "/tasks/search?q=needle"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from itertools import count
 
@@ -10,12 +11,14 @@ import psycopg2
 import pytest
 
 from sync_worker import Worker
-from taskapi.errors import DatabaseUnreachable, TaskApiError
+from taskapi.errors import DatabaseUnreachable
+from taskapi.sync import backup, sync_pass
+from taskapi.sync.postgres import Database
 from tests.api.factories import everything, new_group, new_task, new_user, ok, path_of, refused
 from tests.client import Api
 from tests.faults.checks import settle
 from tests.faults.steps import Intruder
-from tests.stores import dirty, sql
+from tests.stores import before, dirty, sql
 from tests.support import Installation
 
 LIMITS = ["SET default_transaction_read_only = on", "CONNECTION LIMIT 0"]
@@ -147,9 +150,42 @@ def end_connections(installation: Installation) -> None:
         )
 
 
-def test_statements_that_take_too_long_are_an_outage(installation: Installation, api: Api) -> None:
-    change(api)
-    with limited(installation, "SET statement_timeout = 1"), contextlib.suppress(TaskApiError):
+TIME_LIMITS = {
+    "statement_timeout": "150ms",
+    "idle_in_transaction_session_timeout": "500ms",
+    "transaction_timeout": "600ms",
+}
+SLOW_COPY = (
+    "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS"
+    " $$BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END$$;"
+    "CREATE TRIGGER wait AFTER INSERT OR UPDATE ON groups EXECUTE FUNCTION wait()"
+)
+
+
+@pytest.mark.parametrize("name", TIME_LIMITS)
+def test_defaults_that_limit_time_do_not_end_a_pass_or_a_restore(
+    installation: Installation, api: Api, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    if not sql(installation, "SELECT 1 FROM pg_settings WHERE name = %s", name):
+        pytest.skip(f"this PostgreSQL has no {name}")
+    sql(installation, SLOW_COPY)
+    before(monkeypatch, sync_pass, "push", be_idle)
+    before(monkeypatch, backup, "write", be_idle)
+    with limited(installation, f"SET {name} = '{TIME_LIMITS[name]}'"):
+        change(api)
         installation.sync()
-    settle(installation)
-    assert not dirty(installation)
+        assert not dirty(installation)
+        change(api)
+        seen = everything(api)
+        ok(api("POST", "/admin/sync?action=restore", by="owner"))
+        assert everything(api) == seen
+        with Database(installation.settings) as db:
+            db.freeze()
+            db.rows("SELECT pg_sleep(0.3)")
+            be_idle()
+            db.rows("SELECT 1")
+
+
+def be_idle() -> None:
+    """Leave a transaction idle for longer than the defaults permit."""
+    time.sleep(0.7)

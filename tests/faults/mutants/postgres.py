@@ -5,6 +5,7 @@ from tests.faults.mutants import Mutant
 SHARED = "taskapi/sync/shared_connection.py"
 SILENT = "faults/test_silent_postgres.py"
 HALF_OPEN = "faults/test_half_open.py"
+OUTAGES = "faults/test_postgres_outages.py"
 
 MUTANTS = [
     Mutant(
@@ -139,28 +140,28 @@ MUTANTS = [
         "taskapi/sync/postgres_errors.py",
         "if error.pgcode in _CAUSES:",
         "if False:",
-        "faults/test_postgres_outages.py::test_why_postgresql_takes_no_changes_is_said",
+        f"{OUTAGES}::test_why_postgresql_takes_no_changes_is_said",
     ),
     Mutant(
         "why PostgreSQL takes no changes: in /health",
         "taskapi/sync/health.py",
         'elif "problem" in published:',
         "elif False:",
-        "faults/test_postgres_outages.py::test_why_postgresql_takes_no_changes_is_said",
+        f"{OUTAGES}::test_why_postgresql_takes_no_changes_is_said",
     ),
     Mutant(
         "why PostgreSQL takes no changes: in /admin/status",
         "taskapi/sync/status.py",
         'published.keys() & {"damage", "problem"}',
         'published.keys() & {"damage"}',
-        "faults/test_postgres_outages.py::test_why_postgresql_takes_no_changes_is_said",
+        f"{OUTAGES}::test_why_postgresql_takes_no_changes_is_said",
     ),
     Mutant(
         "a sync that succeeds removes the reason",
         "taskapi/sync/sync_pass.py",
         '("last_error", "failures", "problem")',
         '("last_error", "failures")',
-        "faults/test_postgres_outages.py::test_why_postgresql_takes_no_changes_is_said",
+        f"{OUTAGES}::test_why_postgresql_takes_no_changes_is_said",
     ),
     Mutant(
         "a start waits only a moment for a pass",
@@ -195,9 +196,23 @@ MUTANTS = [
     Mutant(
         "poolers: a pass's limit ends with its transaction",
         "taskapi/sync/postgres.py",
-        '_BEGIN: Final = f"SET LOCAL lock_timeout',
-        '_BEGIN: Final = f"SET lock_timeout',
+        """_BEGIN: Final = f\"""\nSET LOCAL lock_timeout""",
+        """_BEGIN: Final = f\"""\nSET lock_timeout""",
         "faults/test_pgbouncer.py::test_everything_works_through_pgbouncer",
+    ),
+    Mutant(
+        "no default ends a statement of a pass",
+        "taskapi/sync/postgres.py",
+        "WHERE name IN ('statement_timeout', ",
+        "WHERE name IN (",
+        f"{OUTAGES}::test_defaults_that_limit_time_do_not_end_a_pass_or_a_restore",
+    ),
+    Mutant(
+        "no default ends a pass that waits for Redis",
+        "taskapi/sync/postgres.py",
+        "'idle_in_transaction_session_timeout', ",
+        "",
+        f"{OUTAGES}::test_defaults_that_limit_time_do_not_end_a_pass_or_a_restore",
     ),
     Mutant(
         "no free connection of PgBouncer: named",
