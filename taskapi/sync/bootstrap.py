@@ -13,7 +13,7 @@ from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.meta import State
 from taskapi.store.passwords import hash_password
-from taskapi.sync import migrations, restore, rows, start_check, state, sync_pass
+from taskapi.sync import migrations, restore, rows, start_check, state
 from taskapi.sync.postgres import Database
 
 log = logging.getLogger("taskapi")
@@ -30,12 +30,16 @@ def prepare(settings: Settings, store: Store | None = None) -> None:
     Two empty stores become a new installation. An empty Redis is restored from PostgreSQL. A Redis
     that belongs to another PostgreSQL is fenced: it refuses changes, and the log says so.
 
+    Args:
+        store: by default one that waits for Redis only as long as a request does, so that a web
+            process listens soon although Redis is silent.
+
     Raises:
         Evicting: Redis would drop data when its memory is full.
         Unavailable: a store is away, or another process holds the lock.
         NewerSchema: a newer program has migrated PostgreSQL.
     """
-    store = store or sync_pass.open_store(settings)
+    store = store or Store(settings.redis_url, settings.key_prefix)
     server.require_keeping(store)
     wait_seconds = READY_SECONDS if is_ready(store) else WAIT_SECONDS
     try:

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import psycopg2
 
-from devserver.servers import Postgres
+from devserver.servers import Server
 from tests.support import Installation
 
 
 @contextlib.contextmanager
-def frozen(postgres: Postgres) -> Iterator[None]:
+def frozen(server: Server) -> Iterator[None]:
     """Stop all processes of a server: the kernel accepts connections, but nothing answers."""
-    assert postgres._process
-    main = postgres._process.pid
+    assert server._process
+    main = server._process.pid
     os.kill(main, signal.SIGSTOP)  # first, so that it starts no more processes
     children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
     processes = [*map(int, children), main]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
+from devserver.servers import Postgres, Valkey
 from taskapi.store import connection
 from tests.api.factories import new_user, ok, refused
 from tests.client import Api
+from tests.faults.postgres_faults import frozen
 from tests.faults.site import Site
-from tests.support import eventually
+from tests.support import Installation, eventually
 
 REQUESTS = 60
 LONGEST_SECONDS = 4.0
@@ -28,17 +29,6 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield site
 
 
-@contextmanager
-def silent(site: Site) -> Iterator[None]:
-    server = site.valkey._process
-    assert server
-    server.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        server.send_signal(signal.SIGCONT)
-
-
 def seconds_of(api: Api, path: str) -> float:
     """Return how long a request takes that is refused."""
     begin = time.monotonic()
@@ -49,7 +39,7 @@ def seconds_of(api: Api, path: str) -> float:
 def test_requests_do_not_queue_behind_a_silent_redis(site: Site) -> None:
     with site.installation.serve(2) as api, ThreadPoolExecutor(REQUESTS) as pool:
         new_user(api)
-        with silent(site):
+        with frozen(site.valkey):
             waits = [*pool.map(lambda _: seconds_of(api, "/users/2"), range(REQUESTS))]
             assert max(waits) < LONGEST_SECONDS
             begin = time.monotonic()
@@ -65,8 +55,29 @@ def test_a_redis_that_was_silent_and_is_slow_serves_again(
     monkeypatch.setattr(connection, "SILENT_SECONDS", 0.5)
     api = site.installation.client()
     new_user(api)
-    with silent(site):
+    with frozen(site.valkey):
         seconds_of(api, "/users/2")
     site.to_valkey.delay_seconds = 0.15  # twice for each reply: longer than HURRY_SECONDS
     eventually(lambda: api("GET", "/users/2", by="owner").status == 200)
     assert ok(api("GET", "/users/2", by="owner"))
+
+
+def test_a_web_process_listens_soon_though_redis_is_silent(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    with (
+        Valkey(tmp_path / "valkey") as valkey,
+        closing(Installation(tmp_path, valkey.url, postgres.url)) as installation,
+        ExitStack() as silence,
+    ):
+        installation.prepare()
+        silence.enter_context(frozen(valkey))
+        began = time.monotonic()
+        with installation.serve(workers=1) as api:
+            assert time.monotonic() - began < 9  # 2 s to start, 2 s for Redis, 2 s for the answer
+            health = api("GET", "/health")
+            assert (health.status, health.json["status"]) == (503, "unhealthy")
+            assert refused(api("GET", "/users", by="owner"), 503)["code"] == "redis_unreachable"
+            silence.close()
+            eventually(lambda: api("GET", "/health").json["status"] != "unhealthy")
+            assert ok(api("GET", "/users", by="owner"))

@@ -13,11 +13,21 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.faults.mutants import Mutant, api, clocks, damage, deletes, postgres, store, sync
+from tests.faults.mutants import (
+    Mutant,
+    api,
+    clocks,
+    damage,
+    deletes,
+    postgres,
+    redis_server,
+    store,
+    sync,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__")
-GROUPS = (api, clocks, damage, deletes, postgres, store, sync)
+GROUPS = (api, clocks, damage, deletes, postgres, redis_server, store, sync)
 MUTANTS = [mutant for group in GROUPS for mutant in group.MUTANTS]
 AT_ONCE = 2
 LONGEST_SECONDS = 300
