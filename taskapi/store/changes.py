@@ -150,8 +150,8 @@ class Pin:
         self._store, self._key = store, store.keys.pin
         self.version = str(meta.read(store).version)
         condition = () if takes_over else ("NX",)
-        set_pin = ("SET", self._key, self.version, *condition, "EX", PIN_SECONDS)
-        (reply,) = store.connection.execute(set_pin)
+        words = (self.version, *condition, "EX", PIN_SECONDS)
+        (reply,) = store.connection.execute(("EVALSHA", scripts.SET_PIN, 1, self._key, *words))
         if reply is None:
             raise AlreadyRunning("A backup is being written: try again in a minute.")
 

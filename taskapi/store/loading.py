@@ -22,11 +22,16 @@ SCAN: Final = 1000
 
 
 class Loader:
-    """One restore of a store. If another restore starts meanwhile, this one ends with NewEpoch."""
+    """One restore of a store. If another restore starts meanwhile, this one ends with NewEpoch.
+
+    A store that has data can be restored when Redis is full: the new data take the place of the
+    old. A store that was emptied is not filled beyond maxmemory.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store, self._keys = store, store.keys
         self._token, self._batches = secrets.token_hex(8), 0
+        self._load_script = scripts.LOAD
 
     def block_clients(self, *, can_reopen: bool = False) -> Meta:
         """Refuse the reads and writes of all clients, and end other restores.
@@ -39,6 +44,7 @@ class Loader:
         """
         meta.write(self._store, loader=self._token, loaded="0")
         before = meta.read(self._store)
+        self._load_script = scripts.LOAD_WHEN_FULL if before.epoch else scripts.LOAD
         former = before.former if before.state == State.RESTORING else before.state
         former = former if can_reopen else ""
         meta.write(self._store, state=State.RESTORING, former=former)
@@ -77,7 +83,7 @@ class Loader:
         count = 0
         for size, writes in prefetch(self._written(kind, iter(entities))):
             count += size
-            self._run_batch(scripts.LOAD, writes)
+            self._run_batch(self._load_script, writes)
         return count
 
     def run(self, commands: list[Write]) -> None:

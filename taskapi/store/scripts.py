@@ -1,7 +1,7 @@
 """The Lua scripts, read once from the files in this directory.
 
 The flags are in the first line of a script. `commit.lua` and `load.lua` are loaded twice:
-what frees memory is allowed when Redis is full, other changes are not.
+what frees memory, or replaces data, is allowed when Redis is full, other changes are not.
 """
 
 import hashlib
@@ -36,5 +36,6 @@ SET_FIELDS: Final = _load("set_fields.lua", " flags=allow-oom")
 CLOSE_FOR_CLIENTS: Final = _load("close_for_clients.lua", " flags=allow-oom")
 OPEN_FOR_CLIENTS: Final = _load("open_for_clients.lua", " flags=allow-oom")
 REGISTER: Final = _load("register.lua", " flags=allow-oom")
-WRITE_NOTHING: Final = _load("write_nothing.lua", " flags=allow-oom")
+SET_PIN: Final = _load("set_pin.lua", " flags=allow-oom")
+WRITE_NOTHING: Final = _load("write_nothing.lua")
 COUNT_FAILURES: Final = _load("count_failures.lua", " flags=allow-oom")

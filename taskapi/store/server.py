@@ -6,12 +6,12 @@ from typing import Final
 
 from redis.exceptions import ResponseError
 
-from taskapi.errors import TaskApiError, Unavailable
+from taskapi.errors import StoreFull, TaskApiError, Unavailable, WritesRefused
 from taskapi.store import scripts
 from taskapi.store.connection import Store, value_of
 
 WRITE_NOTHING: Final = ("EVALSHA", scripts.WRITE_NOTHING, 0)
-"""A command that fails with WritesRefused, if not just the server's memory is full."""
+"""A command that fails with WritesRefused or StoreFull if the server refuses changes."""
 
 _EVICTING: Final = (
     "Redis drops data when its memory is full (maxmemory-policy {}), which loses acknowledged "
@@ -74,6 +74,15 @@ def require_keeping(store: Store) -> None:
     facts = look(store)
     if not facts.is_keeping:
         raise Evicting(_EVICTING.format(facts.policy))
+
+
+def refusal(store: Store) -> str:
+    """Return why the server refuses changes at this moment, empty if it takes them."""
+    try:
+        store.connection.execute(WRITE_NOTHING)
+    except (WritesRefused, StoreFull) as error:
+        return str(error)
+    return ""
 
 
 def is_replica(store: Store) -> bool:

@@ -4,7 +4,7 @@ import time
 from typing import Any, Final
 
 from taskapi.config import Settings
-from taskapi.errors import Damaged, Unavailable, WritesRefused
+from taskapi.errors import Damaged, StoreFull, Unavailable, WritesRefused
 from taskapi.store import meta, server
 from taskapi.store.connection import Store
 from taskapi.store.meta import State
@@ -31,7 +31,7 @@ def health(settings: Settings, store: Store, postgres: SharedConnection) -> dict
     try:
         try:
             state, published, now, refused = meta.read_status(store, server.WRITE_NOTHING)
-        except WritesRefused as error:
+        except (WritesRefused, StoreFull) as error:
             refusals = [str(error)]
             state, published, now, refused = meta.read_status(store)
     except Damaged as error:

@@ -56,12 +56,14 @@ def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str,
     refused = quarantine.read(store)
     last_sync, last_duration = published.get("last_sync"), published.get("last_duration")
     age, facts = _age(now, last_sync), server.look(store)
+    refusal = server.refusal(store)
+    has_problem = bool(refusal or refused or published.keys() & {"damage", "problem"})
     is_syncing = has_postgres and state == State.READY and not is_late(settings, published, now)
     return {
         "last_sync": timestamp(float(last_sync)) if last_sync else None,
         "time_since_last_sync": None if age is None else duration(age),
         "running": is_running(published, now),
-        "healthy": is_syncing and not refused and not published.keys() & {"damage", "problem"},
+        "healthy": is_syncing and not has_problem,
         "dirty_types": [kind.plural for kind in Kind if dirty[kind]],
         "pending_changes": any(dirty.values()),
         "redis_status": "connected",
@@ -79,7 +81,7 @@ def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str,
             published,
             is_syncing and is_running(published, now) and "failures" not in published,
         ),
-        "warnings": _warnings(facts, state, published),
+        "warnings": [*filter(None, [refusal]), *_warnings(facts, state, published)],
     }
 
 

@@ -127,7 +127,7 @@ def test_a_batch_of_a_restore_whose_answer_is_lost_is_loaded_once(
     site: Site, api: Api, redis: Proxy
 ) -> None:
     seen = everything(api)
-    redis.lose(scripts.LOAD.encode(), Loss.REPLY)
+    redis.lose(b'"json"', Loss.REPLY)
     ok(api("POST", "/admin/sync?action=restore", by="owner"))
     assert redis.has_lost
     assert everything(api) == seen

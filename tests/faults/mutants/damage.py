@@ -14,8 +14,8 @@ MUTANTS = [
     Mutant(
         "quarantine: in /admin/status",
         "taskapi/sync/status.py",
-        '"healthy": is_syncing and not refused and',
-        '"healthy": is_syncing and',
+        "bool(refusal or refused or",
+        "bool(refusal or",
         "faults/test_stale_quarantine.py::"
         "test_a_change_in_quarantine_is_shown_by_health_status_and_doctor",
     ),

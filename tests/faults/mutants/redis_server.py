@@ -2,6 +2,8 @@
 
 from tests.faults.mutants import Mutant
 
+FULL = "faults/test_full_redis.py"
+
 MUTANTS = [
     Mutant(
         "a web process waits only a moment for a silent Redis",
@@ -9,5 +11,47 @@ MUTANTS = [
         "store or Store(settings.redis_url, settings.key_prefix)",
         "store or Store(settings.redis_url, settings.key_prefix, 30.0)",
         "faults/test_silent_redis.py::test_a_web_process_listens_soon_though_redis_is_silent",
+    ),
+    Mutant(
+        "a full Redis: in /health",
+        "taskapi/store/scripts.py",
+        '_load("write_nothing.lua")',
+        '_load("write_nothing.lua", " flags=allow-oom")',
+        f"{FULL}::test_a_full_redis_is_shown_by_health_and_status",
+    ),
+    Mutant(
+        "a full Redis: not healthy in /admin/status",
+        "taskapi/sync/status.py",
+        "bool(refusal or refused or",
+        "bool(refused or",
+        f"{FULL}::test_a_full_redis_is_shown_by_health_and_status",
+    ),
+    Mutant(
+        "a full Redis: a warning in /admin/status",
+        "taskapi/sync/status.py",
+        "*filter(None, [refusal]), ",
+        "",
+        f"{FULL}::test_a_full_redis_is_shown_by_health_and_status",
+    ),
+    Mutant(
+        "a full Redis: backups",
+        "taskapi/store/scripts.py",
+        '_load("set_pin.lua", " flags=allow-oom")',
+        '_load("set_pin.lua")',
+        f"{FULL}::test_a_backup_is_made_while_redis_is_full",
+    ),
+    Mutant(
+        "a full Redis: restores",
+        "taskapi/store/loading.py",
+        "scripts.LOAD_WHEN_FULL if before.epoch else scripts.LOAD",
+        "scripts.LOAD",
+        f"{FULL}::test_a_restore_replaces_the_data_of_a_full_redis",
+    ),
+    Mutant(
+        "an emptied Redis keeps within maxmemory",
+        "taskapi/store/loading.py",
+        "scripts.LOAD_WHEN_FULL if before.epoch else scripts.LOAD",
+        "scripts.LOAD_WHEN_FULL",
+        f"{FULL}::test_an_emptied_redis_is_not_filled_beyond_its_memory",
     ),
 ]
