@@ -14,7 +14,6 @@ from taskapi.sync.shared_connection import SharedConnection
 
 HEALTH_SECONDS: Final = 0.1
 """How long `/health` waits for PostgreSQL if no worker publishes its state."""
-_REDIS: Final = "Redis does not answer."
 _REFUSED: Final = (
     "{} change(s) are in quarantine, so PostgreSQL lacks them: see quarantined in /admin/status."
 )
@@ -36,8 +35,8 @@ def health(settings: Settings, store: Store, postgres: SharedConnection) -> dict
             state, published, now, refused = meta.read_status(store)
     except Damaged as error:
         return _damaged(store, error)
-    except Unavailable:
-        return _health("unhealthy", [_REDIS])
+    except Unavailable as error:
+        return _health("unhealthy", [str(error)])
     if state in ("", State.RESTORING, State.CHECKING):
         return _health("unhealthy", [status.STATES[state]])
     issues = refusals + _issues(settings, postgres, state, published, now)

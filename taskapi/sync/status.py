@@ -43,8 +43,8 @@ def status(settings: Settings, store: Store, postgres: SharedConnection) -> dict
         data |= _of_redis(settings, store, postgres_status == "connected")
     except Damaged as error:
         data |= {"redis_status": "connected", "warnings": [str(error)]}
-    except Unavailable:
-        pass
+    except Unavailable as error:
+        data["warnings"] = [str(error)]
     if problem:
         data["warnings"].append(problem)
     return data

@@ -3,6 +3,7 @@
 from tests.faults.mutants import Mutant
 
 FULL = "faults/test_full_redis.py"
+REFUSING = "faults/test_refusing_redis.py"
 
 MUTANTS = [
     Mutant(
@@ -11,6 +12,20 @@ MUTANTS = [
         "store or Store(settings.redis_url, settings.key_prefix)",
         "store or Store(settings.redis_url, settings.key_prefix, 30.0)",
         "faults/test_silent_redis.py::test_a_web_process_listens_soon_though_redis_is_silent",
+    ),
+    Mutant(
+        "why Redis refuses to serve: in /health",
+        "taskapi/sync/health.py",
+        '_health("unhealthy", [str(error)])\n    if state',
+        '_health("unhealthy", ["It is away."])\n    if state',
+        f"{REFUSING}::test_why_redis_refuses_to_serve_is_said",
+    ),
+    Mutant(
+        "why Redis refuses to serve: in /admin/status",
+        "taskapi/sync/status.py",
+        '        data["warnings"] = [str(error)]\n',
+        "        pass\n",
+        f"{REFUSING}::test_why_redis_refuses_to_serve_is_said",
     ),
     Mutant(
         "a full Redis: in /health",
