@@ -4,12 +4,17 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from taskapi.config import Settings, is_loopback
 from taskapi.doctor.finding import Finding, finding
 from taskapi.doctor.ports import PortError, check_free, health_at, own_address
 from taskapi.environment import DEFAULT_POSTGRES_PASSWORD
+
+PROBE_BYTES: Final = 16 << 10
+"""What must fit on the disk of the backups."""
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -62,10 +67,17 @@ def _port(host: str, port: int) -> Finding:
 
 
 def _backups(folder: Path) -> Finding:
+    """Write a file without a name to the folder, or to the one in which it will be created."""
     nearest = next(path for path in (folder, *folder.parents) if os.path.exists(path))
-    can_write = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
-    return finding(
-        "backups",
-        f"{folder} {'can' if can_write else 'cannot'} be written",
-        fail="" if can_write else "let this user create and write that folder, or set BACKUP_DIR",
-    )
+    try:
+        with TemporaryFile(dir=nearest) as file:
+            file.write(os.urandom(PROBE_BYTES))  # a file system may store zeros without space
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return finding(
+            "backups",
+            f"{folder} cannot be written: {error.strerror}",
+            fail="free some space, let this user create and write that folder, or set BACKUP_DIR",
+        )
+    return finding("backups", f"{folder} can be written")

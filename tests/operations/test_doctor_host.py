@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,7 +15,15 @@ from taskapi.config import load
 from taskapi.doctor import ports
 from tests.conftest import Install
 from tests.operations.test_doctor import examine, seen
-from tests.support import Installation
+from tests.support import ROOT, Installation
+
+FULL_DISK = """
+import json, resource, sys
+from taskapi.config import load
+from taskapi.doctor import host_checks
+resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+print(*host_checks.examine(load(json.load(sys.stdin))), sep="\\n")
+"""
 
 
 def test_default_passwords_are_reported(installation: Installation) -> None:
@@ -83,3 +94,15 @@ def test_a_backup_folder_that_cannot_be_made_fails(
     for folder in (tmp_path / "file", tmp_path / "file" / "backups"):
         settings = load(installation.env | {"BACKUP_DIR": str(folder)})
         assert seen(settings, "backups")[0] == "fail"
+
+
+def test_a_backup_folder_on_a_full_disk_fails(installation: Installation) -> None:
+    folder = installation.settings.backup_dir
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK], cwd=ROOT, check=True,
+        input=json.dumps(installation.env), capture_output=True, text=True,
+    )  # fmt: skip
+    assert f"fail  backups: {folder} cannot be written: File too large" in done.stdout
+    assert seen(installation.settings, "backups")[0] == "ok"
+    assert not [*folder.iterdir()]

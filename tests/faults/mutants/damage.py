@@ -4,6 +4,13 @@ from tests.faults.mutants import Mutant
 
 MUTANTS = [
     Mutant(
+        "doctor: a full disk of backups",
+        "taskapi/doctor/host_checks.py",
+        "            file.write(os.urandom(PROBE_BYTES))",
+        "            file.write(b'')",
+        "operations/test_doctor_host.py::test_a_backup_folder_on_a_full_disk_fails",
+    ),
+    Mutant(
         "quarantine: in /health",
         "taskapi/sync/health.py",
         "        issues.append(_REFUSED.format(refused))\n",
