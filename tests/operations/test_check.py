@@ -170,6 +170,33 @@ def test_each_damage_is_named_and_repaired(world: World, name: str) -> None:
     assert ok(world.api("GET", f"/users/{world.user['id']}", by=login(world.user)))
 
 
+OF_ONE_OWNER = {
+    "members:1": ("/groups/1/users", "users"),
+    "tasks:g:1": ("/groups/1/tasks", "tasks"),
+    "tasks:u:2": ("/users/2/tasks", "tasks"),
+    "counts:1": ("/groups/1/stats", "user_task_counts"),
+}
+
+
+@pytest.mark.parametrize("key", OF_ONE_OWNER)
+def test_a_lost_index_of_one_user_or_group_is_found_by_the_check_alone(
+    world: World, key: str
+) -> None:
+    path, name = OF_ONE_OWNER[key]
+    seen = ok(world.owner("GET", path))[name]
+    assert seen
+    world.damage(key, gone)
+    world.installation.sync()
+    assert not ok(world.owner("GET", path))[name]
+    assert world.api("GET", "/health").json["status"] == "healthy"
+    assert world.status()["healthy"] is True
+    saved = ok(world.owner("POST", "/admin/sync?action=backup"))["saved"]
+    assert saved == {"users": 3, "groups": 2, "tasks": 4}
+    assert any(line.startswith(f"{key}: ") for line in check(world.installation))
+    check(world.installation, repairs=True)
+    assert ok(world.owner("GET", path))[name] == seen
+
+
 def without_versions(data: Any) -> Any:
     if isinstance(data, dict):
         return {k: without_versions(v) for k, v in data.items() if k not in ("version", "ETag")}

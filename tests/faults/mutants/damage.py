@@ -171,6 +171,14 @@ MUTANTS = [
         "faults/test_damage.py::test_a_reseed_without_an_index_does_not_empty_postgresql",
     ),
     Mutant(
+        "check: lost indexes of one user or group",
+        "taskapi/doctor/entity_checks.py",
+        "if value != entry.value.encode() and value != WRONG_TYPE:",
+        "if value not in (None, entry.value.encode(), WRONG_TYPE):",
+        "operations/test_check.py::"
+        "test_a_lost_index_of_one_user_or_group_is_found_by_the_check_alone[members:1]",
+    ),
+    Mutant(
         "check: a difference counts only if two looks find it",
         "taskapi/doctor/consistency.py",
         "        again = {each.identity: each for each in check(stores, batch)}\n",
