@@ -21,6 +21,7 @@ from taskapi import logs
 from taskapi.config import ConfigError, Settings, load
 from taskapi.errors import Stale, TaskApiError
 from taskapi.store import changes, meta, quarantine, server, unfinished
+from taskapi.store.connection import Store
 from taskapi.store.meta import State
 from taskapi.sync import bootstrap, status, sync_pass
 from taskapi.sync.postgres_errors import public_reason
@@ -45,7 +46,8 @@ class Worker:
         self.stop = Event()
         self._clock = clock
         self._settings = settings
-        self._store = sync_pass.open_store(settings)
+        self._store = Store(settings.redis_url, settings.key_prefix)
+        self._patient_store = sync_pass.open_store(settings)
         self._schedule = schedule.Scheduler()
         self._is_prepared = False
         self._failures = 0
@@ -121,12 +123,12 @@ class Worker:
 
     def _run_pass(self) -> None:
         if not (self._is_prepared and bootstrap.is_ready(self._store)):
-            bootstrap.prepare(self._settings, self._store)
+            bootstrap.prepare(self._settings, self._patient_store)
             self._is_prepared = True
         if self._clock() >= self._release_at:
-            quarantine.release(self._store)
+            quarantine.release(self._patient_store)
             self._release_at = self._clock() + QUARANTINE_SECONDS
-        sync_pass.run(self._settings, self._store)
+        sync_pass.run(self._settings, self._patient_store)
         self._opened = meta.read(self._store).opened
 
     def _report_failure(self, error: Exception) -> None:

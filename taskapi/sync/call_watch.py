@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from psycopg2 import extensions
@@ -27,6 +27,11 @@ SELECT 1
  WHERE pid = %s AND state = 'active' AND wait_event_type IS DISTINCT FROM 'Client'
 """
 """A backend that waits for its client does nothing for a client that waits for the backend."""
+_TERMINATE: Final = """
+SELECT pg_terminate_backend(pid)
+  FROM pg_stat_activity
+ WHERE pid = %s AND usename = current_user AND application_name = 'taskapi'
+"""
 
 
 class CallWatch:
@@ -75,6 +80,12 @@ class CallWatch:
             return str(error) == FULL  # it answers others, so it may work for this call
 
     def _break(self) -> None:
-        """Shut the socket, so that the call fails as if the server had ended the connection."""
+        """End the call as if the server had ended the connection, and then its session.
+
+        Over a half-open connection the server does not learn that the client has given up, and the
+        session would keep its locks.
+        """
         with socket.socket(fileno=os.dup(self._connection.fileno())) as shared:
             shared.shutdown(socket.SHUT_RDWR)
+        with suppress(DatabaseUnreachable):
+            ask_once(self._settings, _TERMINATE, (self.pid,))

@@ -36,12 +36,16 @@ ROWS: Final = 2000
 
 _BEGIN: Final = f"""
 SET LOCAL lock_timeout = '{LOCK_WAIT}';
-SELECT set_config(name, '0', TRUE)
+SELECT set_config(name, wanted, TRUE)
   FROM pg_settings
- WHERE name IN ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout');
+  JOIN (VALUES ('statement_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
+               ('transaction_timeout', '0'), ('tcp_keepalives_idle', '10'),
+               ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '2'),
+               ('tcp_user_timeout', '20000')) AS wishes (name, wanted) USING (name);
 SELECT pg_backend_pid();
 """
-"""0 is no limit. `transaction_timeout` exists since PostgreSQL 17."""
+"""0 is no limit. `transaction_timeout` exists since PostgreSQL 17. The others let PostgreSQL end a
+session, and its locks, 20 s after the machine of its client has vanished."""
 _LOCK: Final = f"""
 SET LOCAL lock_timeout = %s;
 SELECT pg_advisory_xact_lock(%s);

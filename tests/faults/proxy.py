@@ -20,14 +20,18 @@ class Loss(Enum):
 
 
 class Proxy:
-    """Forwards everything to a port of this machine, except for the faults that a test sets."""
+    """Forwards everything to a port of this machine, except for the faults that a test sets.
+
+    Attributes:
+        keeps_servers: the server does not learn that a client has gone, as after a power cut.
+    """
 
     def __init__(self, target: int) -> None:
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.delay_seconds = 0.0
-        self.is_cut = False
+        self.is_cut = self.keeps_servers = False
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._losses: list[tuple[bytes, Loss]] = []
@@ -109,7 +113,8 @@ class Proxy:
                     continue
                 sink.sendall(data)
         self._drop(source)
-        self._drop(sink)
+        if not (is_request and self.keeps_servers):
+            self._drop(sink)
 
     def _is_lost(self, data: bytes, lost: list[Loss]) -> bool:
         """Apply a planned loss to this request; return True if the request itself is lost."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from devserver.servers import Postgres, Valkey
-from taskapi.errors import DatabaseUnreachable
+from taskapi.errors import AlreadyRunning, DatabaseUnreachable
 from taskapi.sync import call_watch, shared_connection
 from taskapi.sync.postgres import Database
 from tests.api.factories import new_group, refused
@@ -117,6 +117,38 @@ def test_a_pass_that_a_half_open_connection_holds_up_fails_and_loses_nothing(
             half_open.sync()
         settle(half_open)
         assert not dirty(half_open)
+
+
+@pytest.mark.usefixtures("quick_watch")
+def test_a_session_that_does_not_know_that_its_client_has_gone_gives_its_locks_back(
+    half_open: Installation, proxy: Proxy
+) -> None:
+    proxy.keeps_servers = True
+    with pytest.raises(DatabaseUnreachable):
+        hold_lock(half_open, proxy)
+    eventually(lambda: has_lock(half_open), 5)
+
+
+def hold_lock(half_open: Installation, proxy: Proxy) -> None:
+    with Database(half_open.settings) as database:
+        database.lock()
+        proxy.lose(b"SELECT 42", Loss.SILENCE)
+        database.rows("SELECT 42")
+
+
+def has_lock(installation: Installation) -> bool:
+    with Database(installation.settings) as database, contextlib.suppress(AlreadyRunning):
+        database.lock()
+        return True
+    return False
+
+
+def test_postgresql_looks_for_clients_that_have_vanished(half_open: Installation) -> None:
+    names = "tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count"
+    with Database(half_open.settings) as database:
+        seconds = [int(database.rows(f"SHOW {name}")[0][0]) for name in names]
+        assert seconds[0] + seconds[1] * seconds[2] == 20
+        assert database.rows("SHOW tcp_user_timeout") == [("20000",)]
 
 
 @contextlib.contextmanager

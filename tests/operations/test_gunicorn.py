@@ -47,6 +47,13 @@ def test_the_default_password_is_refused_where_others_can_reach_it(bind: str) ->
     assert "reachable from other machines" in refused.stderr
 
 
+def test_it_is_not_preloaded() -> None:
+    refused = _gunicorn("--preload", SERVER_PORT=str(free_port()))
+    assert refused.returncode == 1
+    assert "Do not preload" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_a_taken_port_is_refused_though_ports_are_shared() -> None:
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -9,6 +9,21 @@ OUTAGES = "faults/test_postgres_outages.py"
 
 MUTANTS = [
     Mutant(
+        "a session whose client has gone is ended",
+        "taskapi/sync/call_watch.py",
+        "            ask_once(self._settings, _TERMINATE, (self.pid,))\n",
+        "            pass\n",
+        f"{HALF_OPEN}::"
+        "test_a_session_that_does_not_know_that_its_client_has_gone_gives_its_locks_back",
+    ),
+    Mutant(
+        "PostgreSQL looks for clients that have vanished",
+        "taskapi/sync/postgres.py",
+        "('tcp_keepalives_idle', '10')",
+        "('tcp_keepalives_idle', '0')",
+        f"{HALF_OPEN}::test_postgresql_looks_for_clients_that_have_vanished",
+    ),
+    Mutant(
         "a schema that cannot be used is no empty PostgreSQL",
         "taskapi/sync/state.py",
         "        raise DatabaseUnreachable(NO_SCHEMA)\n",
