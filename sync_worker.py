@@ -26,6 +26,7 @@ from taskapi.store.meta import State
 from taskapi.sync import bootstrap, status, sync_pass
 from taskapi.sync.postgres_errors import public_reason
 from taskapi.sync.start_check import StartWatch
+from taskapi.sync.step_guard import StepGuard
 
 log = logging.getLogger("taskapi")
 
@@ -54,6 +55,10 @@ class Worker:
         self._opened = ""
         self._deletes: dict[str, str] = {}
         self._release_at = self._early_at = self._due_at = 0.0
+        self._deletes_guard, self._sync_guard = (
+            StepGuard("unfinished deletes"),
+            StepGuard("the sync"),
+        )
 
     def run(self) -> None:
         """Run passes until `stop` is set, then a last one."""
@@ -62,18 +67,21 @@ class Worker:
         watch.start()
         self.sync()
         while not self.stop.wait(min(status.HEARTBEAT_SECONDS, self._schedule.idle_seconds or 0)):
-            self.finish_deletes()
-            if self.is_due() or self._clock() >= self._due_at:
-                self.sync()
-            self._schedule.run_pending()
+            self._deletes_guard.run(self.finish_deletes)
+            self._sync_guard.run(self._sync_if_due)
         self.sync()
         watch.stop()
 
+    def _sync_if_due(self) -> None:
+        if self.is_due() or self._clock() >= self._due_at:
+            self.sync()
+        self._schedule.run_pending()
+
     def _publish_heartbeats(self) -> None:
         """Publish heartbeats until `stop` is set, also while a pass runs."""
+        guard = StepGuard("the heartbeat of the sync worker")
         while True:
-            with suppress(TaskApiError):
-                status.publish_heartbeat(self._settings, self._store)
+            guard.run(lambda: status.publish_heartbeat(self._settings, self._store))
             if self.stop.wait(status.HEARTBEAT_SECONDS):
                 return
 
@@ -136,9 +144,9 @@ class Worker:
         text = str(error) or "Redis was restored or restarted during the pass."
         log.error("Error Sync failed: %s", text, exc_info=None if is_expected else error)
         self._failures += 1
-        with suppress(TaskApiError):
-            fields = {"last_error": text, "failures": self._failures}
-            meta.publish_status(self._store, {**fields, "problem": public_reason(error)})
+        fields = {"last_error": text, "failures": self._failures}
+        fields["problem"] = public_reason(error)
+        self._sync_guard.run(lambda: meta.publish_status(self._store, fields))
 
 
 def set_on_signals(stop: Event) -> None:

@@ -102,6 +102,10 @@ class WritesRefused(StoreUnreachable):
     """Redis serves reads only."""
 
 
+class CommandFailed(Unavailable):
+    """Redis answered an error that the service does not know; the log has its words."""
+
+
 class StoreFull(Unavailable):
     """Redis has no memory for writes."""
 

@@ -1,4 +1,4 @@
-"""One thread's connection to Redis, and the translation of the errors that Redis answers."""
+"""One thread's connection to Redis."""
 
 import itertools
 import secrets
@@ -13,9 +13,9 @@ from redis import exceptions as driver
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from taskapi.errors import Damaged, StoreFull, StoreUnreachable, TaskApiError, WritesRefused
 from taskapi.store.issued import Issued
 from taskapi.store.keys import Keys
+from taskapi.store.redis_errors import refusal, word_of
 from taskapi.store.scripts import CLOSE_FOR_CLIENTS, SOURCES
 
 Command = tuple[Any, ...]
@@ -28,43 +28,10 @@ SILENT_SECONDS: Final = 1.0
 turn, and how often a request may wait as long as usual."""
 WORKER_REPLY_SECONDS: Final = 30.0
 
-REFUSALS: Final[dict[str, tuple[type[TaskApiError], str]]] = {
-    "OOM": (StoreFull, "Redis has no memory left: free some or raise maxmemory, then try again."),
-    "LOADING": (StoreUnreachable, "Redis is loading its data: try again in a moment."),
-    "MISCONF": (WritesRefused, "Redis cannot write to its disk and refuses changes."),
-    "READONLY": (WritesRefused, "Redis is a read-only replica and refuses changes."),
-    "NOREPLICAS": (WritesRefused, "Redis has too few replicas and refuses changes."),
-    "MOVED": (StoreUnreachable, "Another node of the Redis cluster has the data."),
-    "MASTERDOWN": (StoreUnreachable, "Redis lost its primary and refuses to serve."),
-    "CLUSTERDOWN": (StoreUnreachable, "The Redis cluster is down."),
-    "TRYAGAIN": (StoreUnreachable, "The Redis cluster is being reorganised: try again."),
-    "BUSY": (StoreUnreachable, "Redis is busy with a long script: try again."),
-    "NOAUTH": (StoreUnreachable, "Redis refused the service's password."),
-    "WRONGPASS": (StoreUnreachable, "Redis refused the service's password."),
-    "NOPERM": (StoreUnreachable, "Redis refused the service's rights."),
-    "WRONGTYPE": (Damaged, "a key has the wrong type"),
-}
-"""First word of an error that Redis answers -> the domain error."""
 ELSEWHERE: Final = {"READONLY", "NOREPLICAS", "MASTERDOWN", "MOVED"}
 """Errors that may mean that the primary is another server now."""
 HIDDEN: Final = "hidden"
 """Run id of a server that does not tell its own; its starts are not checked."""
-UNREACHABLE: Final = "Redis does not answer: try again in a moment."
-
-
-def refusal(error: driver.RedisError) -> Exception:
-    """Return the domain error for what Redis answered, or the error itself."""
-    word = _word(error)
-    if word in REFUSALS:
-        kind, sentence = REFUSALS[word]
-        return kind(sentence)
-    is_outage = isinstance(error, driver.ConnectionError | driver.TimeoutError)
-    return StoreUnreachable(UNREACHABLE) if is_outage else error
-
-
-def _word(error: driver.RedisError) -> str:
-    """Return the first word of an error that Redis answers."""
-    return getattr(error, "status_code", None) or str(error).split(" ", 1)[0]
 
 
 class Connection:
@@ -201,7 +168,7 @@ def value_of(info: str, name: str) -> str:
 
 
 def _is_elsewhere(reply: Any) -> bool:
-    return isinstance(reply, driver.RedisError) and _word(reply) in ELSEWHERE
+    return isinstance(reply, driver.RedisError) and word_of(reply) in ELSEWHERE
 
 
 def _with_source(command: Command) -> Command:

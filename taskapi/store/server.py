@@ -4,8 +4,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from redis.exceptions import ResponseError
-
 from taskapi.errors import StoreFull, TaskApiError, Unavailable, WritesRefused
 from taskapi.store import scripts
 from taskapi.store.connection import Store, value_of
@@ -122,7 +120,7 @@ def look(store: Store) -> RedisServer:
 
 def _appendfsync(store: Store) -> str:
     """Return the setting, or `unknown` if a provider does not show it."""
-    with suppress(ResponseError, Unavailable):
+    with suppress(Unavailable):
         ((_, setting),) = store.connection.execute(("CONFIG", "GET", "appendfsync"))
         return str(setting.decode())
     return "unknown"

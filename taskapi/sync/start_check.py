@@ -14,6 +14,7 @@ from taskapi.store.connection import Store
 from taskapi.store.meta import Meta, State
 from taskapi.sync import restore, rollback, state
 from taskapi.sync.postgres import Database
+from taskapi.sync.step_guard import StepGuard
 
 log = logging.getLogger("taskapi")
 
@@ -89,9 +90,9 @@ class StartWatch:
             Thread(target=self._check, daemon=True).start()
 
     def _repeat(self, step: Callable[[], None], seconds: float) -> None:
+        guard = StepGuard("the watch for starts of Redis")
         while not self._stop.is_set():
-            with suppress(TaskApiError):
-                step()
+            guard.run(step)
             self._stop.wait(seconds)
 
     def _tick(self) -> None:

@@ -9,6 +9,7 @@ import redis
 from redis.connection import AbstractConnection
 
 from devserver.servers import Valkey
+from taskapi.errors import CommandFailed
 from taskapi.store.connection import Store
 
 
@@ -40,7 +41,7 @@ def test_replies_of_one_round_trip_come_in_order_and_errors_are_raised(valkey: V
     assert connection.execute(("ECHO", "a"), ("ECHO", b"\0\xff"), ("ECHO", 3)) == [
         *(b"a", b"\0\xff", b"3")
     ]
-    with pytest.raises(redis.ResponseError):
+    with pytest.raises(CommandFailed):
         connection.execute(("GET",))
     assert connection.execute(("ECHO", "still usable")) == [b"still usable"]
     connection.close()

@@ -270,4 +270,40 @@ MUTANTS = [
         "faults/test_stale_quarantine.py::"
         "test_a_lost_change_that_does_not_fit_ends_the_pass_and_can_be_settled",
     ),
+    Mutant(
+        "redis errors: an unknown one is a 503",
+        "taskapi/store/redis_errors.py",
+        "    return CommandFailed(UNKNOWN)\n",
+        "    return error\n",
+        "faults/test_redis_errors.py::test_an_unknown_error_is_a_503_whose_words_only_the_log_has",
+    ),
+    Mutant(
+        "redis errors: a script that meets no number tells of damage",
+        "taskapi/store/redis_errors.py",
+        "        if words in str(error):\n",
+        "        if False:\n",
+        "faults/test_redis_errors.py::test_a_value_that_is_no_number_is_damage",
+    ),
+    Mutant(
+        "redis errors: the watch for starts goes on",
+        "taskapi/sync/start_check.py",
+        "            guard.run(step)\n",
+        "            step()\n",
+        "faults/test_redis_errors.py::"
+        "test_the_watch_for_starts_survives_a_mistake_and_logs_it_once",
+    ),
+    Mutant(
+        "redis errors: the worker goes on",
+        "sync_worker.py",
+        "            self._deletes_guard.run(self.finish_deletes)\n",
+        "            self.finish_deletes()\n",
+        "faults/test_redis_errors.py::test_a_worker_survives_a_mistake_and_goes_on_with_passes",
+    ),
+    Mutant(
+        "redis errors: the heartbeat goes on",
+        "sync_worker.py",
+        "            guard.run(lambda: status.publish_heartbeat(self._settings, self._store))\n",
+        "            status.publish_heartbeat(self._settings, self._store)\n",
+        "faults/test_redis_errors.py::test_a_worker_survives_a_mistake_and_goes_on_with_passes",
+    ),
 ]

@@ -27,8 +27,8 @@ MUTANTS = [
     Mutant(
         "big deletes: finished by the worker",
         "sync_worker.py",
-        "            self.finish_deletes()\n            if",
-        "            if",
+        "            self._deletes_guard.run(self.finish_deletes)\n",
+        "",
         "faults/test_big_deletes.py::test_the_worker_finishes_a_delete_whose_process_died",
     ),
     Mutant(

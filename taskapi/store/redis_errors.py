@@ -1,0 +1,62 @@
+"""The translation of the errors that Redis answers into domain errors."""
+
+import logging
+from typing import Final
+
+from redis import exceptions as driver
+
+from taskapi.errors import (
+    CommandFailed,
+    Damaged,
+    StoreFull,
+    StoreUnreachable,
+    TaskApiError,
+    WritesRefused,
+)
+
+log = logging.getLogger("taskapi")
+
+REFUSALS: Final[dict[str, tuple[type[TaskApiError], str]]] = {
+    "OOM": (StoreFull, "Redis has no memory left: free some or raise maxmemory, then try again."),
+    "LOADING": (StoreUnreachable, "Redis is loading its data: try again in a moment."),
+    "MISCONF": (WritesRefused, "Redis cannot write to its disk and refuses changes."),
+    "READONLY": (WritesRefused, "Redis is a read-only replica and refuses changes."),
+    "NOREPLICAS": (WritesRefused, "Redis has too few replicas and refuses changes."),
+    "MOVED": (StoreUnreachable, "Another node of the Redis cluster has the data."),
+    "MASTERDOWN": (StoreUnreachable, "Redis lost its primary and refuses to serve."),
+    "CLUSTERDOWN": (StoreUnreachable, "The Redis cluster is down."),
+    "TRYAGAIN": (StoreUnreachable, "The Redis cluster is being reorganised: try again."),
+    "BUSY": (StoreUnreachable, "Redis is busy with a long script: try again."),
+    "NOAUTH": (StoreUnreachable, "Redis refused the service's password."),
+    "WRONGPASS": (StoreUnreachable, "Redis refused the service's password."),
+    "NOPERM": (StoreUnreachable, "Redis refused the service's rights."),
+    "WRONGTYPE": (Damaged, "a key has the wrong type"),
+}
+"""First word of an error that Redis answers -> the domain error."""
+_NO_NUMBER: Final = (Damaged, "a value that must be a number is none")
+WORDINGS: Final[dict[str, tuple[type[TaskApiError], str]]] = {
+    **dict.fromkeys(("is not an integer", "is not a valid float", "attempt to "), _NO_NUMBER),
+    "unknown command": (StoreUnreachable, "Redis lacks a command that the service needs."),
+}
+"""What an error whose first word is ERR contains -> the domain error."""
+UNREACHABLE: Final = "Redis does not answer: try again in a moment."
+UNKNOWN: Final = "Redis could not run a command of the service: the log of the service says why."
+
+
+def refusal(error: driver.RedisError) -> TaskApiError:
+    """Return the domain error for what Redis answered; words of Redis go to the log only."""
+    if word_of(error) in REFUSALS:
+        kind, sentence = REFUSALS[word_of(error)]
+        return kind(sentence)
+    if isinstance(error, driver.ConnectionError | driver.TimeoutError):
+        return StoreUnreachable(UNREACHABLE)
+    for words, (kind, sentence) in WORDINGS.items():
+        if words in str(error):
+            return kind(sentence)
+    log.error("Error Redis answered an error that is not known: %s", error)
+    return CommandFailed(UNKNOWN)
+
+
+def word_of(error: driver.RedisError) -> str:
+    """Return the first word of an error that Redis answers."""
+    return getattr(error, "status_code", None) or str(error).split(" ", 1)[0]

@@ -1,0 +1,33 @@
+"""The guard of loops that must not end."""
+
+import logging
+from collections.abc import Callable
+
+from taskapi.errors import Stale, TaskApiError
+
+log = logging.getLogger("taskapi")
+
+
+class StepGuard:
+    """Runs the steps of a loop that must go on after any error; one for each loop."""
+
+    def __init__(self, loop: str) -> None:
+        """Make the guard of a loop; `loop` names it in the log."""
+        self._loop, self._reported = loop, ""
+
+    def run(self, step: Callable[[], None]) -> bool:
+        """Run a step; return whether it ended without an unexpected error.
+
+        An unexpected error is logged with its traceback, and one that is repeated only once.
+        """
+        try:
+            step()
+        except (TaskApiError, Stale):
+            pass  # a store is away or has changed: the next step tries again
+        except Exception as error:  # the process would go on without this loop, and nobody notice
+            if repr(error) != self._reported:
+                log.error("Error in %s, which goes on: %s", self._loop, error, exc_info=error)
+            self._reported = repr(error)
+            return False
+        self._reported = ""
+        return True
