@@ -20,7 +20,8 @@ from taskapi.doctor.key_checks import (
     check_types,
     ref_of,
 )
-from taskapi.doctor.mark_checks import check_last, check_marks, check_rows
+from taskapi.doctor.mark_checks import check_marks, check_rows
+from taskapi.doctor.meta_checks import check_description
 from taskapi.errors import NotReady
 from taskapi.store import meta
 from taskapi.store.consistency import members
@@ -47,7 +48,7 @@ def examine(stores: Stores, pause_seconds: float = PAUSE_SECONDS) -> list[Differ
         NotReady: Redis is empty or being restored.
         Unavailable: a store is away.
     """
-    redis = meta.read(stores.store)
+    redis = meta.inspect(stores.store)
     if not redis.epoch or redis.state == State.RESTORING:
         raise NotReady("Redis is empty or being restored: there is nothing to check yet.")
     examination = _Examination(stores)
@@ -59,7 +60,7 @@ def examine(stores: Stores, pause_seconds: float = PAUSE_SECONDS) -> list[Differ
         before = {each.identity for each in seen}
         again = {each.identity: each for each in check(stores, batch)}
         confirmed |= {identity: each for identity, each in again.items() if identity in before}
-    return [*confirmed.values(), *check_last(stores, examination.last_ids)]
+    return [*confirmed.values(), *check_description(stores, examination.last_ids)]
 
 
 class _Examination:

@@ -33,9 +33,10 @@ class Step(IntEnum):
 
     KEYS = 0
     MARKS = 1
-    ENTITIES = 2
-    INDEXES = 3
-    COUNTERS = 4
+    DESCRIPTION = 2
+    ENTITIES = 3
+    INDEXES = 4
+    COUNTERS = 5
 
 
 class Duty(NamedTuple):

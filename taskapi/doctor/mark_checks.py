@@ -1,4 +1,4 @@
-"""Checks of marks and tombstones, of rows that Redis lacks, and of the last id and version."""
+"""Checks of marks and tombstones, and of rows that Redis lacks."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -6,10 +6,9 @@ from typing import Any
 
 from taskapi.doctor.differences import Difference, EntityRef, Step, Stores, named
 from taskapi.doctor.key_checks import GONE, TAKEN
-from taskapi.store import meta
 from taskapi.store.consistency import WRONG_TYPE, Repair, look
 from taskapi.store.keys import Kind
-from taskapi.sync import row_versions, state
+from taskapi.sync import row_versions
 
 
 def check_marks(stores: Stores, marks: list[str]) -> Iterator[Difference]:
@@ -119,20 +118,3 @@ def check_rows(stores: Stores, refs: list[EntityRef]) -> Iterator[Difference]:
         for entity_id in row_versions.of(stores.db, kind, ids) if ids else ():
             ref = (kind, entity_id)
             yield Difference(named(ref), GONE, TAKEN, Step.ENTITIES, repair=ref)
-
-
-def check_last(stores: Stores, last_ids: dict[Kind, int]) -> Iterator[Difference]:
-    """Check that the last id of each kind and the last version are not below those in use."""
-    key, copy = stores.keys.meta, state.find(stores.db)
-    newest = ("ZRANGE", stores.keys.dirty, "0", "0", "REV", "WITHSCORES")
-    (mark,) = look(stores.store, [newest])
-    marked = int(mark[1]) if mark and mark != WRONG_TYPE else 0
-    described = meta.read(stores.store)  # after what it must not be below
-    values = [(f"next:{kind}", described.ids[kind], last_ids[kind]) for kind in Kind]
-    values.append(("version", described.version, max(copy.version if copy else 0, marked)))
-    for name, known, last in values:
-        if known < last:
-            guard = ("HGET", key, name), str(known) if known else ""
-            repair = Repair([guard], [("HSET", key, name, str(last))])
-            problem, remedy = f"{name} is below the last one in use", "--repair raises it"
-            yield Difference("meta", problem, remedy, Step.MARKS, repair=repair)

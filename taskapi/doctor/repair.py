@@ -84,8 +84,8 @@ def _put_back(stores: Stores, ref: EntityRef, refs: set[EntityRef]) -> str:
     if obstacle := next(_obstacles(stores, ref, entity, refs), ""):
         return obstacle
     session = sessions.begin(stores.store)
-    session.open()
     try:
+        session.open()
         consistency.put_back(session, ref[0], entity)
     except (Stale, Damaged) as error:
         return str(error) or "it has changed meanwhile"

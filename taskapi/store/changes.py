@@ -148,7 +148,7 @@ class Pin:
     def __init__(self, store: Store, *, takes_over: bool = False) -> None:
         """Set the pin; raises AlreadyRunning if there is one, unless `takes_over` is set."""
         self._store, self._key = store, store.keys.pin
-        self.version = str(meta.read(store).version)
+        self.version = str((meta.inspect if takes_over else meta.read)(store).version)
         condition = () if takes_over else ("NX",)
         words = (self.version, *condition, "EX", PIN_SECONDS)
         (reply,) = store.connection.execute(("EVALSHA", scripts.SET_PIN, 1, self._key, *words))
@@ -160,7 +160,7 @@ class Pin:
         held, _ = self._store.connection.execute(
             ("GET", self._key), ("EXPIRE", self._key, PIN_SECONDS)
         )
-        if held is None or held.decode() != self.version:
+        if held is None or held != self.version.encode():
             raise Unavailable("The backup took too long between two steps: try again.")
 
     def drop(self) -> None:

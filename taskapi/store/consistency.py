@@ -1,5 +1,6 @@
 """What Redis derives from its entities, read at one instant and repaired if nothing has changed."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -31,7 +32,7 @@ class Entry(NamedTuple):
 
 
 class Repair(NamedTuple):
-    """Writes, and what they rely on: reads with their replies as text."""
+    """Writes, and what they rely on: reads with their replies as `text_of` returns them."""
 
     guards: list[tuple[Command, str]]
     writes: list[Write]
@@ -45,6 +46,14 @@ def look(store: Store, commands: Sequence[Command]) -> list[Any]:
         ("EVALSHA", scripts.LOOK, 1, store.keys.meta, orjson.dumps(commands))
     )
     return list(replies)
+
+
+def text_of(reply: bytes | None) -> str:
+    """Return a reply as the text of a guard: its SHA-1 if it is not UTF-8, empty for none."""
+    try:
+        return (reply or b"").decode()
+    except UnicodeDecodeError:
+        return hashlib.sha1(reply or b"", usedforsecurity=False).hexdigest()
 
 
 def members(store: Store, keys: Sequence[str], most: int) -> Iterator[tuple[str, str, str]]:

@@ -7,7 +7,7 @@
 local marks, ids = redis.call('ZRANGE', ARGV[1], 0, ARGV[2]), {}
 if #marks > tonumber(ARGV[2]) then return false end
 for _, mark in ipairs(marks) do
-  if string.sub(mark, 1, 2) == 't:' then ids[#ids + 1] = string.sub(mark, 3) end
+  ids[#ids + 1] = string.match(mark, '^t:(%d+)$')
 end
 local about = redis.call('HMGET', KEYS[1], 'installation', 'synced')
 return {table.concat(ids, ','), about[1] or '', about[2] or '0'}

@@ -43,12 +43,12 @@ class Loader:
             The store's description, which no other process changes any more.
         """
         meta.write(self._store, loader=self._token, loaded="0")
-        before = meta.read(self._store)
+        before = meta.inspect(self._store)
         self._load_script = scripts.LOAD_WHEN_FULL if before.epoch else scripts.LOAD
         former = before.former if before.state == State.RESTORING else before.state
         former = former if can_reopen else ""
         meta.write(self._store, state=State.RESTORING, former=former)
-        return meta.read(self._store)
+        return meta.inspect(self._store)
 
     def reopen(self, former: str) -> None:
         """Serve clients again as before `block_clients`, if nothing was changed since."""

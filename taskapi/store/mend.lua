@@ -1,13 +1,15 @@
 -- Do repairs, each only if what it relies on is unchanged.
 --
 -- KEYS[1]  meta
--- ARGV[1]  JSON: list of {guards, writes}; a guard is {command, reply as text, empty for none}
+-- ARGV[1]  JSON: list of {guards, writes}; a guard is {command, reply as text, empty for none}, or
+--          {command, SHA-1 of a reply that is not UTF-8}
 -- Result   how many were done
 local function holds(guards)
   for _, guard in ipairs(guards) do
     local reply = redis.pcall(unpack(guard[1]))
     if type(reply) == 'table' then reply = reply.ok end
-    if tostring(reply or '') ~= guard[2] then return false end
+    local text = tostring(reply or '')
+    if text ~= guard[2] and redis.sha1hex(text) ~= guard[2] then return false end
   end
   return true
 end

@@ -1,20 +1,28 @@
 """The store's description of itself, and the status that the worker publishes."""
 
 import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from taskapi.errors import Damaged
 from taskapi.store import scripts
 from taskapi.store.connection import Command, Store
 from taskapi.store.keys import Kind
+from taskapi.store.numbers import is_number
 
-_FIELDS: Final = ("epoch", "state", "installation", "opened", "confirmed", "version", "synced")
-_RESTORE: Final = ("former", "saved")
+_TEXTS: Final = ("state", "installation", "opened", "confirmed", "former", "saved")
 _NEXT: Final = tuple(f"next:{kind}" for kind in Kind)
+_NUMBERS: Final = ("epoch", "version", "synced", *_NEXT)
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_STATUS_NUMBERS: Final = {"beat", "since", "last_sync", "last_duration", "failures"}
+_DECIMAL: Final = re.compile(r"[0-9]{1,11}(\.[0-9]+)?")
 
 SAVED: Final = "yes"
+UNKNOWN: Final = -1
+"""An epoch that cannot be read: the store is not empty."""
 
 
 class State(StrEnum):
@@ -34,6 +42,7 @@ class Meta:
     """A store's description; all fields are empty or zero in an empty store.
 
     Attributes:
+        epoch: counts how often Redis was restored; UNKNOWN if it cannot be read.
         opened: run id of the start of Redis that is served; empty until it is checked.
         confirmed: run id of the start that PostgreSQL knew last.
         version: the last version issued.
@@ -41,6 +50,7 @@ class Meta:
         former: the state before a restore that has changed nothing in Redis yet.
         is_saved: what only Redis had is saved, so that a restore may clear it.
         ids: the last id issued, by kind.
+        damaged: the names of the fields that cannot be read; numbers among them are 0 here.
     """
 
     epoch: int
@@ -53,26 +63,63 @@ class Meta:
     former: str
     is_saved: bool
     ids: dict[Kind, int]
+    damaged: tuple[str, ...] = ()
 
 
 def read(store: Store) -> Meta:
-    """Return the store's description."""
-    (reply,) = store.connection.execute(("HMGET", store.keys.meta, *_FIELDS, *_RESTORE, *_NEXT))
-    epoch, state, installation, opened, confirmed, version, synced, former, saved, *ids = (
-        value.decode() if value else "" for value in reply
-    )
+    """Return the store's description; raises Damaged if a field cannot be read."""
+    return _require_readable(inspect(store))
+
+
+def inspect(store: Store) -> Meta:
+    """Return what can be read of the store's description, for repairs and restores."""
+    (reply,) = store.connection.execute(_read(store))
+    return _parse(reply)
+
+
+def unreadable(field: str) -> Damaged:
+    """Return the error for a field of the description."""
+    return Damaged(f"the field {field} of its key meta cannot be read")
+
+
+def is_state(stored: str) -> bool:
+    """Return whether this is a state as the store has it."""
+    return stored in list(State) and stored != State.CHECKING
+
+
+def _read(store: Store) -> Command:
+    return ("HMGET", store.keys.meta, *_NUMBERS, *_TEXTS)
+
+
+def _parse(reply: list[bytes | None]) -> Meta:
+    stored = dict(zip((*_NUMBERS, *_TEXTS), reply, strict=True))
+    numbers = {name: stored[name] or b"0" for name in _NUMBERS}
+    damaged = [name for name, value in numbers.items() if not is_number(value)]
+    numbers |= dict.fromkeys(damaged, b"0")
+    texts = {name: (stored[name] or b"").decode(errors="replace") for name in _TEXTS}
+    if not is_state(texts["state"]) and (stored["state"] or stored["epoch"]):
+        damaged.append("state")
+    if stored["installation"] and not _UUID.fullmatch(texts["installation"]):
+        damaged.append("installation")
     return Meta(
-        epoch=int(epoch or 0),
-        state=state,
-        installation=installation,
-        opened=opened,
-        confirmed=confirmed,
-        version=int(version or 0),
-        synced=int(synced or 0),
-        former=former,
-        is_saved=saved == SAVED,
-        ids={kind: int(value or 0) for kind, value in zip(Kind, ids, strict=True)},
+        epoch=UNKNOWN if "epoch" in damaged else int(numbers["epoch"]),
+        state=texts["state"],
+        installation=texts["installation"],
+        opened=texts["opened"],
+        confirmed=texts["confirmed"],
+        version=int(numbers["version"]),
+        synced=int(numbers["synced"]),
+        former=texts["former"],
+        is_saved=texts["saved"] == SAVED,
+        ids={kind: int(numbers[f"next:{kind}"]) for kind in Kind},
+        damaged=tuple(damaged),
     )
+
+
+def _require_readable(description: Meta) -> Meta:
+    if description.damaged:
+        raise unreadable(description.damaged[0])
+    return description
 
 
 def write(store: Store, **fields: str) -> None:
@@ -103,25 +150,30 @@ def read_status(store: Store, *others: Command) -> tuple[str, dict[str, str], fl
     Raises what `others` raise, which are sent with it.
 
     The state is empty in an empty store. Times in the fields are by the clock of Redis too, in
-    seconds.
+    seconds. A published number that cannot be read is left out.
 
     Raises:
         Damaged: one of these cannot be read, or changes cannot be marked.
     """
-    (epoch, word, opened), reply, now, refused, *_ = store.connection.execute(
-        ("HMGET", store.keys.meta, "epoch", "state", "opened"),
+    description, reply, now, refused, *_ = store.connection.execute(
+        _read(store),
         ("HGETALL", store.keys.sync),
         ("TIME",),
         ("HLEN", store.keys.quarantine),
         ("ZCARD", store.keys.dirty),
         *others,
     )
-    words = [word.decode() for word in reply]
-    published = dict(zip(words[::2], words[1::2], strict=True))
-    state = word.decode() if epoch and word else ""
-    if state == State.READY and not opened:
+    redis = _require_readable(_parse(description))
+    state = redis.state if redis.epoch else ""
+    if state == State.READY and not redis.opened:
         state = State.CHECKING
-    return state, published, seconds(now), refused
+    return state, _published(reply), seconds(now), refused
+
+
+def _published(reply: list[bytes]) -> dict[str, str]:
+    words = [word.decode(errors="replace") for word in reply]
+    fields = zip(words[::2], words[1::2], strict=True)
+    return {n: v for n, v in fields if n not in _STATUS_NUMBERS or _DECIMAL.fullmatch(v)}
 
 
 def now(store: Store) -> float:

@@ -11,6 +11,7 @@ from taskapi.store import codec, queries, scripts
 from taskapi.store.codec import Entity
 from taskapi.store.indexes import fold
 from taskapi.store.keys import Kind
+from taskapi.store.numbers import is_number
 from taskapi.store.queries import CHUNK, Scope
 from taskapi.store.session import Session
 
@@ -57,14 +58,16 @@ def check(session: Session, scope: Scope, ids: list[int], text: str) -> Iterator
 
 
 def dirty_tasks(session: Session) -> DirtyTasks | None:
-    """Return the tasks that changed since the last pass; None for too many."""
+    """Return the tasks that changed since the last pass; None for too many or an unknown number."""
     keys = session.keys
     (reply,) = session.read(("EVALSHA", scripts.DIRTY_TASKS, 1, keys.meta, keys.dirty, DIRTY_MOST))
     if reply is None:
         return None
     ids, installation, synced = reply
+    if not is_number(synced):
+        return None
     sorted_ids = sorted(map(int, ids.split(b","))) if ids else []
-    return DirtyTasks(sorted_ids, installation.decode(), int(synced))
+    return DirtyTasks(sorted_ids, installation.decode(errors="replace"), int(synced))
 
 
 def first(matches: Iterator[Entity], limit: int | None) -> Results:

@@ -7,9 +7,11 @@ from typing import Any
 from orjson import loads
 
 from taskapi.errors import Damaged, NewEpoch, NotReady, Stale, Unchecked, VersionMismatch
+from taskapi.store import meta
 from taskapi.store.codec import complete_json, decode
 from taskapi.store.connection import Command, Connection, Store
 from taskapi.store.keys import Keys, Kind
+from taskapi.store.numbers import is_number
 
 Guard = tuple[str, str, str]
 """Key, field and condition: see `Commit.guard`."""
@@ -52,12 +54,15 @@ class Session:
         Raises:
             NotReady: the store is empty or being restored.
             Unchecked: Redis was started, and may lack changes.
+            Damaged: the store's description cannot be read.
         """
         state = ("HMGET", self.keys.meta, "epoch", "state", "opened")
         before, *replies, after = self.connection.execute(state, *commands, state)
         if before != after:
             raise NotReady(NOT_READY)
         self._require_readable(before)
+        if not is_number(before[0]):
+            raise meta.unreadable("epoch")
         self.epoch = before[0].decode()
         return replies
 
@@ -72,13 +77,15 @@ class Session:
         state = ("HMGET", self.keys.meta, "epoch", "state", "opened")
         *replies, after = self.connection.execute(*commands, state)
         self._require_readable(after)
-        if after[0].decode() != self.epoch:
+        if after[0] != self.epoch.encode():
             raise NewEpoch
         return replies
 
     def _require_readable(self, found: list[bytes | None]) -> None:
         epoch, state, opened = found
         if epoch is None or state not in (b"ready", b"fenced"):
+            if epoch and not meta.is_state((state or b"").decode(errors="replace")):
+                raise meta.unreadable("state")
             raise NotReady(NOT_READY)
         if state == b"ready" and opened != self.connection.run_id.encode():
             raise Unchecked

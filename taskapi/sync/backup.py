@@ -64,12 +64,12 @@ def write(settings: Settings, store: Store, *, is_before_restore: bool = False) 
         NotReady: there is nothing to save, or Redis was restored during the backup.
         Unavailable: Redis is away, or the file cannot be written.
     """
-    before = meta.read(store)
+    source = _Source(store, is_complete=not is_before_restore)
+    before = source.describe()
     if not before.epoch:
         raise NotReady("Redis is empty: there is nothing to save.")
     pin = Pin(store, takes_over=is_before_restore)
     purpose = "before-restore" if is_before_restore else "backup"
-    source = _Source(store, is_complete=not is_before_restore)
     try:
         return _write(settings, source, pin, before, f"{settings.key_prefix}-{purpose}")
     except OSError as error:
@@ -90,6 +90,13 @@ class _Source:
         """Read a store; if `is_complete` is set, the first damage raises Damaged."""
         self.store, self.lacks = store, dict[str, None]()
         self._is_complete = is_complete
+
+    def describe(self) -> Meta:
+        """Return the store's description."""
+        description = meta.inspect(self.store)
+        for field in description.damaged:
+            self._note(meta.unreadable(field))
+        return description
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield all entities, and then those that changed meanwhile."""
@@ -157,12 +164,12 @@ def _fill(raw: IO[bytes], source: _Source, pin: Pin, before: Meta) -> dict[str, 
             pin.renew()
             sizes = chunk.sizes
         source.require_whole()
-        after = meta.read(source.store)
+        after = source.describe()
         if (after.epoch, after.state) != (before.epoch, before.state):
             raise NotReady("Redis was restored while the backup was written: try again.")
         saved = {kind.plural: size for kind, size in sizes.items()}
         ids = {kind.plural: last for kind, last in after.ids.items()}
-        end = {"saved": saved, "version": after.version, "epoch": after.epoch, "ids": ids}
+        end = {"saved": saved, "version": after.version, "epoch": max(after.epoch, 0), "ids": ids}
         lacks = {"lacks": [*source.lacks]} if source.lacks else {}
         file.write(_line(**end, **lacks, sha256=digest.hexdigest()))
     return saved

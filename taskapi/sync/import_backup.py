@@ -18,7 +18,7 @@ from taskapi.store.chunks import Chunk, Mark
 from taskapi.store.codec import Entity, complete
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
-from taskapi.sync import backup, migrations, restore, rows, state, sync_pass
+from taskapi.sync import backup, migrations, restore, row_versions, rows, state, sync_pass
 from taskapi.sync.postgres import FORCE_SECONDS, Database
 
 log = logging.getLogger("taskapi")
@@ -116,8 +116,15 @@ def _fill(db: Database, file: Path, end: dict[str, Any]) -> None:
     if copied != end["saved"] and not end.get("lacks"):
         raise Invalid("The backup has fewer entities than its last line says: nothing was written.")
     state.create(db, epoch=end["epoch"])
-    ids = {kind: end["ids"][kind.plural] for kind in Kind}
-    state.advance(db, end["version"], ids)
+    state.advance(db, end["version"], {kind: end["ids"][kind.plural] for kind in Kind})
+    _advance_to_rows(db)
+
+
+def _advance_to_rows(db: Database) -> None:
+    """Record the last ids and version in use: the file of a damaged Redis may have lower ones."""
+    highest = {kind: row_versions.highest(db, kind) for kind in Kind}
+    version = max(version for _, version in highest.values())
+    state.advance(db, version, {kind: last for kind, (last, _) in highest.items()})
 
 
 def _entity(kind: Kind, content: dict[str, Any]) -> Entity:

@@ -148,7 +148,8 @@ def _save(settings: Settings, store: Store, db: Database, redis: Meta) -> Postgr
     copy = _require_state(db)
     if not redis.epoch or redis.is_saved:
         return copy
-    is_pushed = state.has_same_history(redis, copy) and _push(db, store)
+    is_readable = not redis.damaged and state.has_same_history(redis, copy)
+    is_pushed = is_readable and _push(db, store)
     copy = _require_state(db)
     try:
         backup.write(settings, store, is_before_restore=True)
@@ -185,7 +186,8 @@ def _require_state(db: Database) -> PostgresState:
 
 def _is_known(copy: PostgresState, redis: Meta, store: Store) -> bool:
     """Return whether Redis knew what was issued; if not, it is checked like a start."""
-    return state.has_same_history(redis, copy) and redis.opened == store.connection.run_id
+    is_served = redis.opened == store.connection.run_id
+    return is_served and state.has_same_history(redis, copy) and not redis.damaged
 
 
 def _counters(copy: PostgresState, redis: Meta, store: Store, is_known: bool) -> dict[str, str]:

@@ -33,6 +33,13 @@ def all_ids(db: Database, kind: Kind) -> Iterator[int]:
         last = chunk[-1]
 
 
+def highest(db: Database, kind: Kind) -> tuple[int, int]:
+    """Return the highest id and the highest version of all rows; 0 if there are none."""
+    statement = f"SELECT coalesce(max(id), 0), coalesce(max(version), 0) FROM {kind.plural}"
+    ((entity_id, version),) = db.rows(statement)
+    return entity_id, version
+
+
 def find(db: Database, kind: Kind, entity_id: int) -> Entity | None:
     """Return an entity, users with `password_hash`; None if PostgreSQL does not have it."""
     found = list(rows.read(db, kind, only=entity_id))  # to its end: an open cursor blocks the next

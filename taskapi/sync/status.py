@@ -73,7 +73,7 @@ def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str,
         "quarantined_count": len(refused),
         "restore_progress": published.get("restored"),
         "last_error": published.get("last_error"),
-        "consecutive_failures": int(published.get("failures", 0)),
+        "consecutive_failures": int(float(published.get("failures", 0))),
         "last_duration_seconds": float(last_duration) if last_duration else None,
         "loss_window": _loss_window(
             settings,

@@ -269,6 +269,64 @@ def test_without_its_description_redis_is_unhealthy(world: World) -> None:
     assert refused(world.owner("GET", "/users"), 503)["code"] == "damaged"
 
 
+def put(name: str, value: Any) -> Damage:
+    return lambda connection, key: connection.hset(key, name, value)
+
+
+DESCRIPTION = {
+    "version": b"garb\xffage",
+    "synced": "1e3",
+    "next:t": "x",
+    "epoch": "x",
+    "state": "weird",
+    "installation": b"\xff",
+}
+
+
+@pytest.mark.parametrize("name", DESCRIPTION)
+def test_a_description_that_cannot_be_read_is_told_and_restored(world: World, name: str) -> None:
+    world.installation.sync()
+    ok(world.owner("PUT", path_of(world.tasks[3]), json={"title": "not copied"}))
+    world.damage("meta", put(name, DESCRIPTION[name]))
+    words = f"the field {name} of its key meta cannot be read"
+    health, shown = world.api("GET", "/health"), world.status()
+    assert (health.json["status"], shown["healthy"]) == ("unhealthy", False)
+    assert words in health.json["issues"][0]
+    assert words in shown["warnings"][0]
+    ok(world.owner("GET", "/admin/stats"))
+    body = {"title": "x", "group_id": world.group["id"]}
+    answers = [
+        world.owner("GET", "/users"),
+        world.owner("GET", "/tasks/search?q=Task"),
+        world.owner("POST", f"/users/{world.user['id']}/tasks", json=body),
+    ]
+    assert {answer.status for answer in answers} <= {200, 201, 503}
+    assert {answer.error for answer in answers if answer.status == 503} <= {"damaged"}
+    assert refused(world.owner("POST", "/admin/sync"), 503)["code"] == "damaged"
+    assert refused(world.owner("POST", "/admin/sync?action=backup"), 503)["code"] == "damaged"
+    found = {each.name: each for each in examine(world.installation.settings, time.time)}
+    assert found["redis data"].status == "fail"
+    ok(world.owner("POST", "/admin/sync?action=restore"))
+    *lines, last = world.saved("*-before-restore-*")
+    titles = [line["task"]["title"] for line in lines if "task" in line]
+    assert "not copied" in titles
+    assert name == "state" or words in last["lacks"][0]
+    world.is_unharmed()
+
+
+def test_a_file_without_the_last_ids_lets_none_be_issued_twice(
+    world: World, valkey: Valkey, postgres: Postgres
+) -> None:
+    world.damage("meta", put("next:t", "x"))
+    ok(world.owner("POST", "/admin/sync?action=restore"))
+    (file,) = world.installation.settings.backup_dir.glob("*-before-restore-*")
+    target = Installation(world.installation.folder, valkey.url, postgres.url)
+    with closing(target):
+        import_backup.run(target.settings, file)
+        ((last,),) = sql(target, "SELECT last_task FROM sync_state")
+        assert last >= max(task["id"] for task in world.tasks)
+
+
 def test_deletes_wait_when_the_tombstones_are_damaged(world: World) -> None:
     world.installation.sync()
     ok(world.owner("DELETE", path_of(world.tasks[0])))
@@ -280,10 +338,7 @@ def test_deletes_wait_when_the_tombstones_are_damaged(world: World) -> None:
 
 @pytest.mark.parametrize("entry", ["what?", "5", "{}"])
 def test_a_damaged_quarantine_is_rebuilt(world: World, entry: str) -> None:
-    def put(connection: Any, key: str) -> None:
-        connection.hset(key, f"t:{world.tasks[0]['id']}", entry)
-
-    for change in (wrong_type, put):
+    for change in (wrong_type, put(f"t:{world.tasks[0]['id']}", entry)):
         world.damage("quarantine", lambda connection, key: connection.delete(key))
         world.damage("quarantine", change)
         assert world.api("GET", "/health").json["status"] == "degraded"

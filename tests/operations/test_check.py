@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -18,7 +19,16 @@ from taskapi.store import consistency as lookups
 from taskapi.sync.postgres import Database
 from tests.api.drift import check_stores
 from tests.api.factories import everything, login, new_group, new_task, new_user, ok, path_of
-from tests.faults.test_damage import ENTITY_DAMAGE, Damage, World, broken, build, gone, wrong_type
+from tests.faults.test_damage import (
+    ENTITY_DAMAGE,
+    Damage,
+    World,
+    broken,
+    build,
+    gone,
+    put,
+    wrong_type,
+)
 from tests.stores import connect, empty_redis, keys, root, sql
 from tests.support import ROOT, Installation, ambient
 
@@ -81,10 +91,6 @@ def test_a_store_that_is_away_or_empty_has_an_exit_code_of_its_own(world: World)
         assert "empty" in done.stderr
 
 
-def hset(name: str, value: str) -> Damage:
-    return lambda connection, key: connection.hset(key, name, value)
-
-
 def hdel(name: str) -> Damage:
     return lambda connection, key: connection.hdel(key, name)
 
@@ -127,21 +133,24 @@ DAMAGE: dict[str, tuple[str, Damage, str]] = {
     "stray task": ("tasks:g:2", zadd("1", 1), "tasks:g:2: names what does not belong"),
     "unknown task": ("tasks", zadd("99", 99), "tasks: names what does not exist"),
     "stray member": ("members:2", zadd("2", 2), "members:2: names what does not belong"),
-    "stray name": ("emails", hset("x@y.org", "2"), "emails: names what does not belong"),
+    "stray name": ("emails", put("x@y.org", "2"), "emails: names what does not belong"),
     "wrong score": ("tasks", zadd("1", 77), "tasks: has a wrong value for: task 1"),
-    "wrong counter": ("counts", hset("2", "5"), "counts: has a wrong number"),
-    "counter of nobody": ("counts:1", hset("99", "5"), "counts:1: has a wrong number"),
-    "no number": ("counts", hset("2", "many"), "counts: has a wrong number"),
+    "wrong counter": ("counts", put("2", "5"), "counts: has a wrong number"),
+    "counter of nobody": ("counts:1", put("99", "5"), "counts:1: has a wrong number"),
+    "no number": ("counts", put("2", "many"), "counts: has a wrong number"),
     "duty gone": ("user:1", hdel("administers"), "group 1: its admin, user 1, does not"),
-    "duty of another": ("user:2", hset("administers", "[1]"), "user 2: administers group 1"),
+    "duty of another": ("user:2", put("administers", "[1]"), "user 2: administers group 1"),
     "dirty gone": ("dirty", gone, "task 4: PostgreSQL has an older version"),
     "dirty wrong type": ("dirty", wrong_type, "dirty: has type list"),
     "mark of nothing": ("dirty", zadd("t:99", 5), "task 99: is gone from both stores"),
     "no mark": ("dirty", zadd("what", 5), "mark what: names nothing"),
     "older mark": ("dirty", zadd("t:1", 5), "task 1: is marked with an older version"),
     "buried alive": ("tombs", zadd("t:1", 5), "task 1: is alive and has a tombstone"),
-    "last id": ("meta", hset("next:t", "2"), "meta: next:t is below"),
-    "last version": ("meta", hset("version", "2"), "meta: version is below"),
+    "last id": ("meta", put("next:t", "2"), "meta: next:t is below"),
+    "version damaged": ("meta", put("version", b"garb\xffage"), "meta: version cannot be read"),
+    "last id damaged": ("meta", put("next:t", "x"), "meta: next:t cannot be read"),
+    "synced damaged": ("meta", put("synced", "-"), "meta: synced cannot be read"),
+    "last version": ("meta", put("version", "2"), "meta: version is below"),
     "tombstones": ("tombs", wrong_type, "tombs: has type list"),
     "quarantine": ("quarantine", wrong_type, "quarantine: has type list"),
 }
@@ -201,6 +210,22 @@ def without_versions(data: Any) -> Any:
     if isinstance(data, dict):
         return {k: without_versions(v) for k, v in data.items() if k not in ("version", "ETag")}
     return [without_versions(each) for each in data] if isinstance(data, list) else data
+
+
+def test_an_entity_that_was_written_without_a_mark_is_repaired_at_once(world: World) -> None:
+    def write(connection: Any, key: str) -> None:
+        stored = json.loads(connection.hget(key, "json"))
+        stored["version"] += 3600 * 1_000_000
+        text = json.dumps(stored, separators=(",", ":"))
+        connection.hset(key, mapping={"json": text, "version": stored["version"]})
+
+    world.damage("task:1", write)
+    repaired = check(world.installation, repairs=True)
+    assert any(line.startswith("found  meta: version is below") for line in repaired)
+    assert not [line for line in repaired if line.startswith("remains")]
+    assert check(world.installation) == []
+    world.installation.sync()
+    assert check(world.installation) == []
 
 
 def test_lost_tombstones_lose_no_delete(world: World) -> None:
@@ -354,7 +379,7 @@ def test_beside_traffic_there_is_no_false_alarm(world: World) -> None:
 
 def test_a_repair_beside_traffic_mends_and_breaks_nothing(world: World) -> None:
     def damage_and_repair() -> None:
-        for key, change in (("tasks", zrem("1")), ("counts", hset("2", "9")), ("task:2", gone)):
+        for key, change in (("tasks", zrem("1")), ("counts", put("2", "9")), ("task:2", gone)):
             world.damage(key, change)
         check(world.installation, repairs=True)
 
