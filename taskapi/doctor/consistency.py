@@ -16,6 +16,7 @@ from taskapi.doctor.key_checks import (
     IndexEntry,
     check_counters,
     check_index,
+    check_names,
     check_owners,
     check_types,
     ref_of,
@@ -24,7 +25,7 @@ from taskapi.doctor.mark_checks import check_marks, check_rows
 from taskapi.doctor.meta_checks import check_description
 from taskapi.errors import NotReady
 from taskapi.store import meta
-from taskapi.store.consistency import members
+from taskapi.store.consistency import is_utf8, members
 from taskapi.store.keys import Kind
 from taskapi.store.loading import escaped
 from taskapi.store.meta import State
@@ -122,6 +123,9 @@ class _Examination:
 
     def _add_member(self, key: str, member: str, value: str) -> None:
         word, _, owner = key.removeprefix(self._keys.root).partition(":")
+        if not is_utf8(member):
+            self._add(check_names, IndexEntry(key, member, value))
+            return
         if word in KINDS:
             self._add(check_index, IndexEntry(key, member, value))
         if word in ("dirty", "tombs"):

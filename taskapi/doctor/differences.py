@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from taskapi.store.codec import Entity
 from taskapi.store.connection import Command, Store
-from taskapi.store.consistency import Repair
+from taskapi.store.consistency import Removal, Repair
 from taskapi.store.keys import Keys, Kind
 from taskapi.sync.postgres import Database
 
@@ -61,7 +61,7 @@ class Difference(NamedTuple):
     remedy: str
     step: Step
     detail: str = ""
-    repair: Repair | Duty | EntityRef | None = None
+    repair: Repair | Removal | Duty | EntityRef | None = None
 
     @property
     def identity(self) -> tuple[str, str, str]:

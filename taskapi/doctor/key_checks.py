@@ -7,7 +7,16 @@ from typing import Any, Final, NamedTuple
 from taskapi.doctor.differences import Difference, EntityRef, Step, Stores, guard_of, named
 from taskapi.errors import Damaged
 from taskapi.store import session
-from taskapi.store.consistency import DAMAGED, WRONG_TYPE, Repair, entries, look
+from taskapi.store.consistency import (
+    DAMAGED,
+    WRONG_TYPE,
+    Removal,
+    Repair,
+    entries,
+    look,
+    raw_name,
+    text_of,
+)
 from taskapi.store.keys import TYPES, Keys, Kind
 from taskapi.sync import row_versions
 
@@ -107,7 +116,7 @@ def check_index(stores: Stores, items: list[IndexEntry]) -> Iterator[Difference]
             entity = session.entity(*ref, stored)
         except Damaged:
             continue
-        guards: list[Any] = [(_read(keys, item), current.decode())]
+        guards: list[Any] = [(_read(keys, item), text_of(current))]
         if entity is None:
             if item.key == keys.index(ref[0]):
                 lost.append(ref)
@@ -147,6 +156,18 @@ def _gone(stores: Stores, refs: list[EntityRef]) -> Iterator[Difference]:
             yield Difference(named(ref), GONE, TAKEN, Step.ENTITIES, repair=ref)
 
 
+def check_names(stores: Stores, items: list[IndexEntry]) -> Iterator[Difference]:
+    """Name entries whose name is not UTF-8: the service writes no such names."""
+    for item in items:
+        subject, raw = item.key.removeprefix(stores.keys.root), raw_name(item.name)
+        is_hash = TYPES[subject.split(":")[0]] == "hash"
+        (found,) = stores.store.connection.execute(("HGET" if is_hash else "ZSCORE", item.key, raw))
+        if found is not None:
+            repair = Removal(("HDEL" if is_hash else "ZREM", item.key, raw))
+            problem = "has an entry whose name is not UTF-8"
+            yield Difference(subject, problem, REMOVED, Step.INDEXES, repr(raw), repair)
+
+
 def check_counters(stores: Stores, items: list[Counter]) -> Iterator[Difference]:
     """Compare counters with the sizes of the indexes."""
     keys = stores.keys
@@ -162,7 +183,7 @@ def check_counters(stores: Stores, items: list[Counter]) -> Iterator[Difference]
         wanted = (str(size).encode(),) if size else (b"0", None)
         if WRONG_TYPE in (counted, size) or counted in wanted:
             continue
-        guards = [(pair[0], (counted or b"").decode()), (pair[1], str(size))]
+        guards = [(pair[0], text_of(counted)), (pair[1], str(size))]
         change = ("HSET", *item, str(size)) if size else ("HDEL", *item)
         subject = item.key.removeprefix(keys.root)
         problem, remedy = "has a wrong number of tasks for", "--repair counts them"

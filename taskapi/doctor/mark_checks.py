@@ -8,6 +8,7 @@ from taskapi.doctor.differences import Difference, EntityRef, Step, Stores, name
 from taskapi.doctor.key_checks import GONE, TAKEN
 from taskapi.store.consistency import WRONG_TYPE, Repair, look
 from taskapi.store.keys import Kind
+from taskapi.store.numbers import is_number
 from taskapi.sync import row_versions
 
 
@@ -70,7 +71,7 @@ def _check_mark(
         words = "was deleted, and no pass will tell PostgreSQL"
         add = ("ZADD", keys.dirty, tombstone.decode(), mark)
         yield difference(words, "--repair marks the delete for the next pass", *add)
-    elif score and version and float(version) > float(score):
+    elif score and version and is_number(version) and float(version) > float(score):
         add = ("ZADD", keys.dirty, version.decode(), mark)
         yield difference("is marked with an older version", "--repair marks it again", *add)
     elif score and not exists and not tombstone:

@@ -11,9 +11,10 @@ from taskapi.errors import Damaged, Stale
 from taskapi.store import changes, consistency, meta
 from taskapi.store import session as sessions
 from taskapi.store.codec import Entity
-from taskapi.store.consistency import Repair
+from taskapi.store.consistency import Removal, Repair
 from taskapi.store.indexes import fold
 from taskapi.store.keys import Kind
+from taskapi.store.numbers import is_number
 from taskapi.sync import row_versions
 
 BATCH: Final = 100
@@ -53,7 +54,8 @@ def _apply(stores: Stores, differences: list[Difference]) -> dict[str, str]:
     writes += _duties(stores, [each for each in repairs if isinstance(each, Duty)])
     for start in range(0, len(writes), BATCH):
         consistency.mend(stores.store, writes[start : start + BATCH])
-    refs = {each for each in repairs if each and not isinstance(each, Repair | Duty)}
+    consistency.remove(stores.store, [each for each in repairs if isinstance(each, Removal)])
+    refs = {each for each in repairs if each and not isinstance(each, Repair | Removal | Duty)}
     reasons = {}
     for ref in sorted(refs, key=lambda ref: (list(Kind).index(ref[0]), ref[1])):
         if reason := _put_back(stores, ref, refs):
@@ -73,7 +75,7 @@ def _duties(stores: Stores, duties: list[Duty]) -> Iterator[Repair]:
         kept |= {each.group_id for each in mine if each.is_held}
         text = orjson.dumps(sorted(kept)).decode()
         write = ("HSET", key, "administers", text) if kept else ("HDEL", key, "administers")
-        yield Repair([(read, (held or b"").decode())], [write])
+        yield Repair([(read, consistency.text_of(held))], [write])
 
 
 def _put_back(stores: Stores, ref: EntityRef, refs: set[EntityRef]) -> str:
@@ -107,5 +109,5 @@ def _obstacles(
     )
     if index:
         (holder,) = consistency.look(stores.store, [("HGET", index, fold(entity[field]))])
-        if holder and int(holder) != ref[1]:
+        if holder and is_number(holder) and int(holder) != ref[1]:
             yield f"{ref[0].noun} {holder.decode()} has its {field} now"

@@ -38,7 +38,7 @@ local function pcall_value(...)
 end
 
 local function read(kind, id, mark, score)
-  if not NOUNS[kind] or not tonumber(id) then return end
+  if not NOUNS[kind] or not string.find(id, '^%d+$') then return end
   local stored = pcall_value('HMGET', q.root .. NOUNS[kind] .. id, 'json', 'version')
   local json, version = stored and stored[1], stored and stored[2]
   if not stored then

@@ -38,6 +38,12 @@ class Repair(NamedTuple):
     writes: list[Write]
 
 
+class Removal(NamedTuple):
+    """A command that removes an entry whose name is not UTF-8; it needs no guard."""
+
+    command: tuple[str, str, bytes]
+
+
 def look(store: Store, commands: Sequence[Command]) -> list[Any]:
     """Return the replies to reads at one instant."""
     if not commands:
@@ -59,14 +65,14 @@ def text_of(reply: bytes | None) -> str:
 def members(store: Store, keys: Sequence[str], most: int) -> Iterator[tuple[str, str, str]]:
     """Yield key, member and score, or field and value, of hashes and sorted sets.
 
-    Of sets of tasks, only members are yielded whose task does not seem to belong there. Keys of the
-    wrong type are empty.
+    Names that are not UTF-8 have surrogates: see `raw_name`. Of sets of tasks, only members are
+    yielded whose task does not seem to belong there. Keys of the wrong type are empty.
     """
     cursors = dict.fromkeys(keys, "0")
     while cursors:
         pages = _pages(store, cursors, str(most))
         for key, (_, found) in pages.items():
-            words = [word.decode(errors="replace") for word in found]
+            words = [word.decode(errors="surrogateescape") for word in found]
             yield from ((key, *pair) for pair in zip(words[::2], words[1::2], strict=True))
         cursors = {key: at.decode() for key, (at, _) in pages.items() if at != b"0"}
 
@@ -96,6 +102,22 @@ def _pages(
 def _text(_: str, letter: str = "", owner: str = "") -> str:
     """Return what the JSON of each task in a set contains."""
     return {"u": f'"user_id":{owner},', "g": f'"group_id":{owner},'}.get(letter, "{")
+
+
+def is_utf8(name: str) -> bool:
+    """Return whether a name that `members` yields has no surrogates."""
+    return all(not "\ud800" <= char <= "\udfff" for char in name)
+
+
+def raw_name(name: str) -> bytes:
+    """Return a name that `members` yields as Redis has it."""
+    return name.encode(errors="surrogateescape")
+
+
+def remove(store: Store, removals: Sequence[Removal]) -> None:
+    """Do removals."""
+    if removals:
+        store.connection.execute(*(each.command for each in removals))
 
 
 def mend(store: Store, repairs: Iterable[Repair]) -> int:

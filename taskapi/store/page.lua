@@ -19,9 +19,14 @@ local after = tonumber(q.after)
 local lists = {}
 local horizon = math.huge -- above this id, a range that was cut may have more members
 
+local function id_of(name)
+  -- Return the id that a member names: 0, which no entity has, for one that is no number.
+  return tonumber(name) or 0
+end
+
 local function add(members)
   if #members > 0 then
-    lists[#lists + 1] = { members = members, at = 1, id = tonumber(members[1]) }
+    lists[#lists + 1] = { members = members, at = 1, id = id_of(members[1]) }
   end
 end
 
@@ -39,7 +44,8 @@ local function take()
   end
   local id, name = lowest.id, lowest.members[lowest.at]
   lowest.at = lowest.at + 1
-  lowest.id = tonumber(lowest.members[lowest.at]) or math.huge
+  local follower = lowest.members[lowest.at]
+  lowest.id = follower and id_of(follower) or math.huge
   return id, name
 end
 
@@ -80,7 +86,7 @@ if #lists > MERGED_MOST then
   local names, all = {}, {}
   for _, list in ipairs(lists) do
     for _, name in ipairs(list.members) do
-      local id = tonumber(name)
+      local id = id_of(name)
       if not names[id] then names[id], all[#all + 1] = name, id end
     end
   end

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import orjson
 
 from taskapi.errors import Damaged, Stale
-from taskapi.store import scripts
+from taskapi.store import numbers, scripts
 from taskapi.store.codec import BUCKETS, Entity, bucket, complete_json, decode_list
 from taskapi.store.connection import Command
 from taskapi.store.keys import Keys, Kind
@@ -110,7 +110,11 @@ def _agreed(
 
 
 def _number(reply: int | bytes | list[bytes] | None) -> int:
-    return sum(map(int, reply)) if isinstance(reply, list) else int(reply or 0)
+    if isinstance(reply, list):
+        return sum(map(_number, reply))
+    return (
+        numbers.number(reply, "a counter is no number") if isinstance(reply, bytes) else reply or 0
+    )
 
 
 def chunks(session: Session, scope: Scope, after: int = 0) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ from taskapi.store.connection import Store
 from taskapi.store.indexes import Write, fold, reindex
 from taskapi.store.keys import Kind
 from taskapi.store.loading import Loader, commands
+from taskapi.store.numbers import number
 from taskapi.store.quarantine import Refusal
 
 BATCH: Final = 500
@@ -35,7 +36,8 @@ def newer(store: Store, kind: Kind, entities: Iterable[Entity]) -> Iterator[Enti
         reads = [("HGET", keys.entity(kind, each["id"]), "version") for each in batch]
         *versions, deletes = store.connection.execute(*reads, ("ZMSCORE", keys.tombstones, *marks))
         for each, version, delete in zip(batch, versions, deletes, strict=True):
-            if each["version"] > max(int(version or 0), int(delete or 0)):
+            known = number(version or b"0", f"the version of a {kind.noun} is no number")
+            if each["version"] > max(known, int(delete or 0)):
                 yield each
 
 
@@ -45,7 +47,8 @@ def alive(store: Store, deletes: list[Mark]) -> Iterator[Mark]:
         batch = deletes[start : start + BATCH]
         reads = (("HGET", store.keys.entity(Kind(m.kind), m.id), "version") for m in batch)
         for mark, version in zip(batch, store.connection.execute(*reads), strict=True):
-            if version is not None and int(version) < mark.version:
+            known = number(version or b"0", f"the version of {mark} is no number")
+            if version is not None and known < mark.version:
                 yield mark
 
 

@@ -33,9 +33,16 @@ REFUSALS: Final[dict[str, tuple[type[TaskApiError], str]]] = {
     "WRONGTYPE": (Damaged, "a key has the wrong type"),
 }
 """First word of an error that Redis answers -> the domain error."""
+_NOT_NUMBERS: Final = (
+    "is not an integer",
+    "is not a valid float",
+    "attempt to ",
+    "number expected",
+)
+"""In errors of commands about a value, and of Lua that computes with something else."""
 _NO_NUMBER: Final = (Damaged, "a value that must be a number is none")
 WORDINGS: Final[dict[str, tuple[type[TaskApiError], str]]] = {
-    **dict.fromkeys(("is not an integer", "is not a valid float", "attempt to "), _NO_NUMBER),
+    **dict.fromkeys(_NOT_NUMBERS, _NO_NUMBER),
     "unknown command": (StoreUnreachable, "Redis lacks a command that the service needs."),
 }
 """What an error whose first word is ERR contains -> the domain error."""

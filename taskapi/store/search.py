@@ -86,7 +86,7 @@ def _matching(chunk: bytes, kind: Kind, text: str) -> Iterator[Entity]:
     escaped = dumps(wanted)[1:-1].decode()
     for json in codec.split(chunk):
         # Folding can merge the n of an escape \n with a combining mark that follows: decode first.
-        if b"\\" in json or escaped in fold(json.decode()):
+        if b"\\" in json or escaped in fold(json.decode(errors="replace")):
             with suppress(Damaged):
                 entity = codec.decode(kind, json)
                 if any(wanted in fold(entity[name]) for name in FIELDS[kind]):

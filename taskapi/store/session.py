@@ -134,10 +134,18 @@ def entity(kind: Kind, entity_id: int, reply: list[bytes | None]) -> StoredEntit
     try:
         stored = StoredEntity(decode(kind, json or b""))
         if administers and administers[0] is not None:
-            stored["administers"] = loads(administers[0])
+            stored["administers"] = _ids(administers[0])
     except (Damaged, ValueError) as error:
         raise Damaged(f"{kind.noun} {entity_id} cannot be read") from error
     if (stored["id"], str(stored["version"]).encode()) != (entity_id, version):
         raise Damaged(f"{kind.noun} {entity_id} contradicts itself")
     stored.json = complete_json(kind, json or b"", 1)
     return stored
+
+
+def _ids(json: bytes) -> list[int]:
+    """Return the ids in a JSON list; raises ValueError for anything else."""
+    ids = loads(json)
+    if not isinstance(ids, list) or not all(isinstance(each, int) for each in ids):
+        raise ValueError
+    return ids

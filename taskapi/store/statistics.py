@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from taskapi.errors import Damaged
 from taskapi.store.codec import BUCKET, bucket
 from taskapi.store.connection import Command
 from taskapi.store.keys import Keys
+from taskapi.store.numbers import is_number, number
 from taskapi.store.session import Session
 
 
@@ -36,7 +38,7 @@ def of_everything(session: Session) -> dict[str, Any]:
     return {
         **_totals(*sizes),
         "user_task_counts": _labelled(_counter(counts), known),
-        "group_task_counts": _group_counts(session, [int(i) for i in group_ids]),
+        "group_task_counts": _group_counts(session, [int(i) for i in group_ids if is_number(i)]),
         "total_users": users,
     }
 
@@ -92,8 +94,9 @@ def _totals(total: int, done: int) -> dict[str, Any]:
 
 
 def _counter(reply: list[bytes]) -> Counter[bytes]:
-    pairs = zip(reply[::2], reply[1::2], strict=True)
-    return Counter({user_id: int(count) for user_id, count in pairs if int(count)})
+    pairs = [*zip(reply[::2], reply[1::2], strict=True)]
+    counts = {user_id: number(count, "a counter of tasks is no number") for user_id, count in pairs}
+    return Counter({user_id: count for user_id, count in counts.items() if count})
 
 
 def _by_full_name(session: Session, counts: Counter[bytes]) -> dict[str, int]:
@@ -105,9 +108,12 @@ def _by_full_name(session: Session, counts: Counter[bytes]) -> dict[str, int]:
 
 def _labelled(counts: Counter[bytes], names: dict[bytes, bytes]) -> dict[str, int]:
     """Return the counts by name, in order of id; users with the same name get their id."""
-    ids = sorted((user_id for user_id in counts if names.get(user_id)), key=int)
+    ids = sorted((i for i in counts if is_number(i) and names.get(i)), key=int)
     shared = Counter(names[user_id] for user_id in ids)
-    return {_label(names[i].decode(), i, shared[names[i]] > 1): counts[i] for i in ids}
+    try:
+        return {_label(names[i].decode(), i, shared[names[i]] > 1): counts[i] for i in ids}
+    except UnicodeDecodeError as error:
+        raise Damaged("the index full_names has a name that cannot be read") from error
 
 
 def _label(name: str, user_id: bytes, is_shared: bool) -> str:

@@ -28,7 +28,7 @@ def wrong_type(connection: Any, key: str) -> None:
     connection.lpush(key, "no such type")
 
 
-def broken(text: str) -> Damage:
+def broken(text: str | bytes) -> Damage:
     return lambda connection, key: connection.hset(key, "json", text)
 
 
@@ -271,6 +271,51 @@ def test_without_its_description_redis_is_unhealthy(world: World) -> None:
 
 def put(name: str, value: Any) -> Damage:
     return lambda connection, key: connection.hset(key, name, value)
+
+
+def zadd(member: str | bytes, score: int) -> Damage:
+    return lambda connection, key: connection.zadd(key, {member: score})
+
+
+ENTRIES = {
+    "full name": ("full_names", put("2", b"\xff")),
+    "counter": ("counts", put("2", "many")),
+    "counter of nobody": ("counts", put("x", "5")),
+    "group's counter": ("counts:1", put("2", b"\xff")),
+    "user": ("users", zadd("x", 2)),
+    "group": ("groups", zadd("x", 1)),
+    "task": ("tasks", zadd(b"\xff", 2)),
+    "hex": ("tasks", zadd("0x5", 2)),
+    "user's task": ("tasks:u:2", zadd("x", 1)),
+    "mark": ("dirty", zadd("t:x", 5)),
+    "duties": ("user:2", put("administers", "5")),
+    "JSON": ("task:1", broken(b'{"title":"\xff"}')),
+}
+READS = (
+    *("/tasks/stats", "/groups/1/stats", "/tasks/search?q=Task", "/users"),
+    *("/groups", "/tasks/filter", "/users/2/tasks", "/groups/1/tasks", "/admin/stats"),
+    *("/users/search?q=Person", "/health", "/admin/status", "/users/2", "/groups/1"),
+)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_an_entry_that_cannot_be_read_is_no_internal_error(world: World, name: str) -> None:
+    key, change = ENTRIES[name]
+    world.damage(key, change)
+    answers = {path: world.owner("GET", path) for path in READS}
+    answers["own"] = world.api("GET", "/tasks/stats", by=login(world.other))
+    body = {"full_name": "New Name"}
+    answers["change"] = world.owner("PUT", f"/users/{world.user['id']}", json=body)
+    answers["backup"] = world.owner("POST", "/admin/sync?action=backup")
+    answers["delete"] = world.owner("DELETE", f"/users/{world.user['id']}")
+    statuses = {path: answer.status for path, answer in answers.items()}
+    assert {*statuses.values()} <= {200, 503}, statuses
+    told = {answer.json["code"] for answer in answers.values() if answer.status == 503}
+    assert told <= {"damaged"}
+    if key.partition(":")[0] in ("users", "groups", "tasks"):
+        lists = ("/users", "/groups", "/tasks/filter", "/users/2/tasks", "/tasks/stats")
+        assert {statuses[path] for path in lists} == {200}
+    world.is_unharmed()
 
 
 DESCRIPTION = {

@@ -28,6 +28,7 @@ from tests.faults.test_damage import (
     gone,
     put,
     wrong_type,
+    zadd,
 )
 from tests.stores import connect, empty_redis, keys, root, sql
 from tests.support import ROOT, Installation, ambient
@@ -95,12 +96,13 @@ def hdel(name: str) -> Damage:
     return lambda connection, key: connection.hdel(key, name)
 
 
-def zadd(member: str, score: int) -> Damage:
-    return lambda connection, key: connection.zadd(key, {member: score})
-
-
 def zrem(member: str) -> Damage:
     return lambda connection, key: connection.zrem(key, member)
+
+
+def marked_without_version(connection: Any, key: str) -> None:
+    connection.hset(key, "version", "x")
+    connection.zadd(f"{key.partition(':')[0]}:dirty", {"t:1": 5})
 
 
 DAMAGE: dict[str, tuple[str, Damage, str]] = {
@@ -138,6 +140,18 @@ DAMAGE: dict[str, tuple[str, Damage, str]] = {
     "wrong counter": ("counts", put("2", "5"), "counts: has a wrong number"),
     "counter of nobody": ("counts:1", put("99", "5"), "counts:1: has a wrong number"),
     "no number": ("counts", put("2", "many"), "counts: has a wrong number"),
+    "name not UTF-8": ("emails", put(b"\xff", "2"), "emails: has an entry whose name"),
+    "value not UTF-8": ("emails", put("x@y.org", b"\xff"), "emails: names what does not exist"),
+    "full name not UTF-8": ("full_names", put("2", b"\xff"), "full_names: has a wrong value for"),
+    "counter not UTF-8": ("counts", put("2", b"\xff"), "counts: has a wrong number"),
+    "user no number": ("users", zadd("x", 5), "users: names what does not exist: x"),
+    "group no number": ("groups", zadd("x", 5), "groups: names what does not exist: x"),
+    "task not UTF-8": ("tasks", zadd(b"\xff", 5), "tasks: has an entry whose name"),
+    "mark not UTF-8": ("dirty", zadd(b"\xff", 5), "dirty: has an entry whose name"),
+    "duties not UTF-8": ("user:2", put("administers", b"\xff"), "user 2: cannot be read"),
+    "duties no list": ("user:2", put("administers", "5"), "user 2: cannot be read"),
+    "entity's version": ("task:1", put("version", b"\xff"), "task 1: cannot be read"),
+    "marked version": ("task:1", marked_without_version, "task 1: cannot be read"),
     "duty gone": ("user:1", hdel("administers"), "group 1: its admin, user 1, does not"),
     "duty of another": ("user:2", put("administers", "[1]"), "user 2: administers group 1"),
     "dirty gone": ("dirty", gone, "task 4: PostgreSQL has an older version"),
