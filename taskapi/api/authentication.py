@@ -28,6 +28,7 @@ from taskapi.policy import Caller
 from taskapi.store import session as sessions
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
+from taskapi.store.numbers import number
 from taskapi.store.passwords import is_password
 from taskapi.store.session import Session, StoredEntity
 from taskapi.store.users import SYSTEM_OWNER
@@ -186,7 +187,8 @@ class Authenticator:
             if password_hash is not None and self._verified.holds(digest):
                 return
             throttle.count()
-            is_right = is_password(password_hash.decode() if password_hash else None, password)
+            hashed = password_hash.decode(errors="replace") if password_hash else None
+            is_right = is_password(hashed, password)
         finally:
             self._check_turn.release()
         if not is_right:
@@ -210,8 +212,9 @@ class Authenticator:
             return UNKNOWN
         if len(self._ids) >= REMEMBERED_MOST:
             self._ids.clear()
-        self._ids[email] = int(stored)
-        return int(stored)
+        user_id = number(stored, "an e-mail address in the index emails names no user")
+        self._ids[email] = user_id
+        return user_id
 
 
 def _has_email(user: StoredEntity | None, login: str) -> bool:

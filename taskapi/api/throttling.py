@@ -3,8 +3,9 @@
 import hashlib
 from typing import Final
 
-from taskapi.errors import TooManyFailures
+from taskapi.errors import Damaged, TooManyFailures
 from taskapi.store import scripts
+from taskapi.store.numbers import number
 from taskapi.store.session import Session
 
 WINDOW_SECONDS: Final = 300
@@ -27,13 +28,13 @@ class LoginThrottle:
 
     def require_account_open(self, counts: list[bytes | None]) -> None:
         """Raise TooManyFailures while this account is blocked for this address."""
-        if int(counts[0] or 0) >= ACCOUNT_MOST:
+        if _failures(counts[0]) >= ACCOUNT_MOST:
             raise self._blocked(self._account_key)
 
     def require_open(self, counts: list[bytes | None]) -> None:
         """Raise TooManyFailures while the account or the whole address is blocked."""
         self.require_account_open(counts)
-        if int(counts[1] or 0) >= ADDRESS_MOST:
+        if _failures(counts[1]) >= ADDRESS_MOST:
             raise self._blocked(self._address_key)
 
     def count(self) -> None:
@@ -61,6 +62,14 @@ class LoginThrottle:
     def _blocked(self, key: str) -> TooManyFailures:
         (seconds,) = self._session.connection.execute(("TTL", key))
         return TooManyFailures(max(seconds, 1))
+
+
+def _failures(count: bytes | None) -> int:
+    """Return the value of a counter; one that cannot be read is empty, and begins anew."""
+    try:
+        return number(count or b"0", "a counter of failed log-ins is no number")
+    except Damaged:
+        return 0
 
 
 def _digest(text: str) -> str:

@@ -21,7 +21,7 @@ from taskapi.doctor.key_checks import (
     check_types,
     ref_of,
 )
-from taskapi.doctor.mark_checks import check_marks, check_rows
+from taskapi.doctor.mark_checks import check_deletes, check_marks, check_rows
 from taskapi.doctor.meta_checks import check_description
 from taskapi.errors import NotReady
 from taskapi.store import meta
@@ -34,7 +34,7 @@ from taskapi.sync import row_versions
 BATCH: Final = 200
 """Items examined in one call: about 3 ms of Redis' time."""
 SCAN: Final = 1000
-WALKED: Final = {*KINDS, "counts", "dirty", "tombs"}
+WALKED: Final = {*KINDS, "counts", "dirty", "tombs", "deleting"}
 """First words of the keys whose members are checked."""
 PAUSE_SECONDS: Final = 0.3
 """Between the first and the second look."""
@@ -130,6 +130,8 @@ class _Examination:
             self._add(check_index, IndexEntry(key, member, value))
         if word in ("dirty", "tombs"):
             self._add(check_marks, member)
+        if word == "deleting":
+            self._add(check_deletes, member)
         if word in ("users", "members", "counts"):
             counter = self._keys.group_counts(owner) if owner else self._keys.counts
             self._add(check_counters, Counter(counter, member))

@@ -6,7 +6,7 @@ from typing import Any
 
 from taskapi.doctor.differences import Difference, EntityRef, Step, Stores, named
 from taskapi.doctor.key_checks import GONE, TAKEN
-from taskapi.store.consistency import WRONG_TYPE, Repair, look
+from taskapi.store.consistency import WRONG_TYPE, Repair, look, text_of
 from taskapi.store.keys import Kind
 from taskapi.store.numbers import is_number
 from taskapi.sync import row_versions
@@ -27,6 +27,18 @@ def ref_of_mark(mark: str) -> EntityRef | None:
     letter, _, number = mark.partition(":")
     is_right = letter in list(Kind) and number.isdecimal()
     return (Kind(letter), int(number)) if is_right else None
+
+
+def check_deletes(stores: Stores, marks: list[str]) -> Iterator[Difference]:
+    """Check that each unfinished delete is that of a user or a group."""
+    key = stores.keys.deleting
+    for mark in marks:
+        ref, read = ref_of_mark(mark), ("HGET", key, mark)
+        (version,) = look(stores.store, [read])
+        if (ref is None or ref[0] is Kind.TASK) and version not in (None, WRONG_TYPE):
+            repair = Repair([(read, text_of(version))], [("HDEL", key, mark)])
+            problem, remedy = "names neither a user nor a group", "--repair removes that"
+            yield Difference("deleting", problem, remedy, Step.MARKS, mark, repair)
 
 
 def _reads(stores: Stores, mark: str) -> list[tuple[str, ...]]:

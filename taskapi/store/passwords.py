@@ -16,6 +16,12 @@ def hash_password(password: str) -> str:
 
 
 def is_password(hashed: str | None, password: str) -> bool:
-    """Return whether the password matches the hash; without a hash it takes the same time."""
-    matches = check_password_hash(hashed or _DUMMY_HASH, password)
+    """Return whether the password matches the hash; without a hash it takes the same time.
+
+    No password matches a hash that cannot be read.
+    """
+    try:
+        matches = check_password_hash(hashed or _DUMMY_HASH, password)
+    except ValueError:
+        return False
     return matches and hashed is not None

@@ -85,4 +85,5 @@ def _entries(store: Store) -> dict[str, dict[str, Any]]:
 def _entry(mark: str, stored: dict[str, str]) -> dict[str, Any]:
     names = ("version", "sqlstate", "reason", "since")
     named = {"type": Kind(mark[:1]).noun, "id": int(mark[2:])}
+    int(stored["version"])  # a version that is no number is damage
     return named | {name: stored[name] for name in names}

@@ -14,8 +14,9 @@ import pytest
 
 from devserver.servers import Postgres, Valkey
 from taskapi.doctor.store_checks import examine
-from taskapi.sync import import_backup
-from tests.api.factories import login, new_group, new_task, new_user, ok, path_of, refused
+from taskapi.store import unfinished
+from taskapi.sync import import_backup, sync_pass
+from tests.api.factories import PASSWORD, login, new_group, new_task, new_user, ok, path_of, refused
 from tests.client import Api
 from tests.stores import connect, dirty, entities, root, sql
 from tests.support import Installation
@@ -315,7 +316,62 @@ def test_an_entry_that_cannot_be_read_is_no_internal_error(world: World, name: s
     if key.partition(":")[0] in ("users", "groups", "tasks"):
         lists = ("/users", "/groups", "/tasks/filter", "/users/2/tasks", "/tasks/stats")
         assert {statuses[path] for path in lists} == {200}
+        assert [each["id"] for each in answers["/users"].data["users"]] == [1, 2, 3]
+        assert [each["id"] for each in answers["/tasks/filter"].data["tasks"]] == [1, 2, 3, 4]
     world.is_unharmed()
+
+
+@pytest.mark.parametrize("value", ["garb", b"\xff", "-", "9" * 30])
+def test_a_failure_counter_that_cannot_be_read_begins_anew(world: World, value: Any) -> None:
+    user, wrong = world.user["id"], (world.user["id"], "wrong")
+    assert world.api("GET", f"/users/{user}", by=wrong).status == 401
+    with connect(world.installation) as connection:
+        keys = [*connection.scan_iter(root(world.installation) + "failures:*")]
+        assert len(keys) == 2
+        for key in keys:
+            connection.set(key, value)
+        ok(world.api("GET", f"/users/{user}", by=login(world.user)))
+        for key in keys:
+            connection.set(key, value)
+        assert world.api("GET", f"/users/{user}", by=wrong).status == 401
+        assert [connection.get(key) for key in keys] == ["1", "1"]
+        assert all(connection.ttl(key) > 0 for key in keys)
+
+
+def test_an_email_that_names_no_user_is_told(world: World) -> None:
+    email = world.user["email"]
+    world.damage("emails", put(email, "garb"))
+    told = refused(world.api("GET", "/users", by=(email, PASSWORD)), 503)
+    assert told["code"] == "damaged"
+    ok(world.api("GET", f"/users/{world.user['id']}", by=login(world.user)))
+
+
+@pytest.mark.parametrize("hashed", ["garb", b"\xff", "x$y$z", "scrypt:1:1:1$x$y"])
+def test_no_password_matches_a_hash_that_cannot_be_read(world: World, hashed: Any) -> None:
+    world.damage(f"secret:{world.user['id']}", lambda connection, key: connection.set(key, hashed))
+    assert world.api("GET", "/users", by=login(world.user)).status == 401
+
+
+def test_a_published_status_that_cannot_be_read_is_unknown(world: World) -> None:
+    world.installation.sync()
+    for name in ("beat", "since", "last_sync", "last_duration", "failures", "last_error"):
+        for value in ("x", "inf", "1e400", b"\xff", "9" * 20):
+            world.damage("sync", put(name, value))
+            assert world.api("GET", "/health").status == 200
+            shown = world.status()
+            {each.name: each for each in examine(world.installation.settings, time.time)}
+    assert (shown["running"], shown["last_sync"], shown["consecutive_failures"]) == (False, None, 0)
+    world.installation.sync()
+    assert world.status()["last_sync"]
+
+
+def test_an_unfinished_delete_of_nothing_stops_no_other(world: World) -> None:
+    for name in ("weird", b"\xff", "t:1"):
+        world.damage("deleting", put(name, "5"))
+    world.damage("deleting", put(f"g:{world.group['id']}", "5"))
+    store = sync_pass.open_store(world.installation.settings)
+    unfinished.resume(store, unfinished.resume(store, {}))
+    assert world.owner("GET", f"/groups/{world.group['id']}").status == 404
 
 
 DESCRIPTION = {
@@ -381,7 +437,10 @@ def test_deletes_wait_when_the_tombstones_are_damaged(world: World) -> None:
     assert refused(world.owner("DELETE", path_of(world.tasks[1])), 503)["code"] == "damaged"
 
 
-@pytest.mark.parametrize("entry", ["what?", "5", "{}"])
+NO_VERSION = '{"version":"x","sqlstate":"","reason":"r","since":"s"}'
+
+
+@pytest.mark.parametrize("entry", ["what?", "5", "{}", NO_VERSION])
 def test_a_damaged_quarantine_is_rebuilt(world: World, entry: str) -> None:
     for change in (wrong_type, put(f"t:{world.tasks[0]['id']}", entry)):
         world.damage("quarantine", lambda connection, key: connection.delete(key))

@@ -152,6 +152,7 @@ DAMAGE: dict[str, tuple[str, Damage, str]] = {
     "duties no list": ("user:2", put("administers", "5"), "user 2: cannot be read"),
     "entity's version": ("task:1", put("version", b"\xff"), "task 1: cannot be read"),
     "marked version": ("task:1", marked_without_version, "task 1: cannot be read"),
+    "no delete": ("deleting", put("t:1", "5"), "deleting: names neither a user nor a group: t:1"),
     "duty gone": ("user:1", hdel("administers"), "group 1: its admin, user 1, does not"),
     "duty of another": ("user:2", put("administers", "[1]"), "user 2: administers group 1"),
     "dirty gone": ("dirty", gone, "task 4: PostgreSQL has an older version"),
