@@ -18,6 +18,7 @@ from taskapi.doctor.key_checks import (
     check_index,
     check_names,
     check_owners,
+    check_pin,
     check_types,
     ref_of,
 )
@@ -84,6 +85,8 @@ class _Examination:
             for name in names:
                 self._add(check_types, name)
                 self._add(check_owners, name)
+                if name == "pin":
+                    self._add(check_pin, name)
                 if ref := ref_of(name):
                     self.last_ids[ref[0]] = max(self.last_ids[ref[0]], ref[1])
                     self._add(check_entities, ref)

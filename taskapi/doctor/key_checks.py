@@ -18,6 +18,7 @@ from taskapi.store.consistency import (
     text_of,
 )
 from taskapi.store.keys import TYPES, Keys, Kind
+from taskapi.store.numbers import is_number
 from taskapi.sync import row_versions
 
 KINDS: Final = {
@@ -34,6 +35,8 @@ OWNERS: Final = {
 """Beginning of a key of one user or group -> the kind of its owner."""
 GONE: Final = "is gone from Redis"
 TAKEN: Final = "--repair takes it from PostgreSQL"
+NEVER: Final = -1
+"""The TTL of a key that does not expire."""
 REMOVED: Final = "--repair removes that"
 
 
@@ -87,6 +90,20 @@ def check_owners(stores: Stores, names: list[str]) -> Iterator[Difference]:
             remedy = REMOVED if repair else "no repair: delete its tasks or restore the owner"
             problem = f"belongs to {named(owner)}, which does not exist"
             yield Difference(name, problem, remedy, Step.INDEXES, repair=repair)
+
+
+def check_pin(stores: Stores, names: list[str]) -> Iterator[Difference]:
+    """Check that the pin of a backup is a number, and expires."""
+    for name in names:
+        key = stores.keys.root + name
+        reads = [("GET", key), ("TTL", key)]
+        value, ttl = look(stores.store, reads)
+        if value in (None, WRONG_TYPE) or (is_number(value) and ttl != NEVER):
+            continue
+        problem = "never expires" if is_number(value) else "is no number"
+        guards = [(reads[0], text_of(value)), (reads[1], str(ttl))][: 1 + (ttl == NEVER)]
+        repair = Repair([*guards], [("UNLINK", key)])
+        yield Difference(name, problem, "--repair deletes it", Step.MARKS, repair=repair)
 
 
 def owner_of(name: str) -> EntityRef | None:

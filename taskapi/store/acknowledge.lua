@@ -18,7 +18,8 @@ local epoch, opened, version, synced =
 if epoch ~= q.epoch or opened ~= q.opened then return { -1 } end
 local dirty, tombstones, quarantine = q.root .. 'dirty', q.root .. 'tombs', q.root .. 'quarantine'
 local pin = redis.call('GET', q.root .. 'pin')
-local last = pin and tonumber(pin) < tonumber(q.last) and pin or q.last
+local has_pin = pin and string.find(pin, '^%d+$') -- the key may be damaged
+local last = has_pin and tonumber(pin) < tonumber(q.last) and pin or q.last
 local has_quarantine = redis.call('EXISTS', quarantine) == 1
 
 local function is_quarantined(mark, score)

@@ -374,6 +374,13 @@ def test_an_unfinished_delete_of_nothing_stops_no_other(world: World) -> None:
     assert world.owner("GET", f"/groups/{world.group['id']}").status == 404
 
 
+@pytest.mark.parametrize("pin", ["garb", "-5", b"\xff", "inf"])
+def test_a_pin_that_is_no_number_stops_no_pass(world: World, pin: Any) -> None:
+    world.damage("pin", lambda connection, key: connection.set(key, pin))
+    world.is_unharmed()
+    assert not dirty(world.installation)
+
+
 DESCRIPTION = {
     "version": b"garb\xffage",
     "synced": "1e3",

@@ -152,6 +152,8 @@ DAMAGE: dict[str, tuple[str, Damage, str]] = {
     "duties no list": ("user:2", put("administers", "5"), "user 2: cannot be read"),
     "entity's version": ("task:1", put("version", b"\xff"), "task 1: cannot be read"),
     "marked version": ("task:1", marked_without_version, "task 1: cannot be read"),
+    "pin for ever": ("pin", lambda c, k: c.set(k, "5"), "pin: never expires"),
+    "pin no number": ("pin", lambda c, k: c.set(k, b"\xff", ex=60), "pin: is no number"),
     "no delete": ("deleting", put("t:1", "5"), "deleting: names neither a user nor a group: t:1"),
     "duty gone": ("user:1", hdel("administers"), "group 1: its admin, user 1, does not"),
     "duty of another": ("user:2", put("administers", "[1]"), "user 2: administers group 1"),

@@ -455,6 +455,27 @@ MUTANTS = [
         "faults/test_damage.py::test_an_unfinished_delete_of_nothing_stops_no_other",
     ),
     Mutant(
+        "pin: one that is no number stops no pass",
+        "taskapi/store/acknowledge.lua",
+        "local last = has_pin and",
+        "local last = pin and",
+        "faults/test_damage.py::test_a_pin_that_is_no_number_stops_no_pass",
+    ),
+    Mutant(
+        "check: names a pin that never expires",
+        "taskapi/doctor/key_checks.py",
+        "(is_number(value) and ttl != NEVER)",
+        "is_number(value)",
+        "operations/test_check.py::test_each_damage_is_named_and_repaired[pin for ever]",
+    ),
+    Mutant(
+        "check: names a pin that is no number",
+        "taskapi/doctor/key_checks.py",
+        "(is_number(value) and ttl != NEVER)",
+        "ttl != NEVER",
+        "operations/test_check.py::test_each_damage_is_named_and_repaired[pin no number]",
+    ),
+    Mutant(
         "redis errors: an unknown one is a 503",
         "taskapi/store/redis_errors.py",
         "    return CommandFailed(UNKNOWN)\n",
