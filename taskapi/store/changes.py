@@ -89,6 +89,12 @@ def size(store: Store) -> int:
     return int(number)
 
 
+def issue_version(store: Store) -> int:
+    """Return a new version; every change until now has a lower one."""
+    (version,) = store.connection.execute(("EVALSHA", scripts.ISSUE_VERSION, 1, store.keys.meta))
+    return int(version)
+
+
 def marked(store: Store, *marks: Mark) -> list[Mark]:
     """Return those of the marks that exist, with their present versions."""
     (scores,) = store.connection.execute(("ZMSCORE", store.keys.dirty, *map(str, marks)))

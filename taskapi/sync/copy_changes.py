@@ -59,13 +59,16 @@ class Progress:
     """What a pass has copied so far, by table.
 
     Attributes:
-        last: every change up to this version was read; empty before the first one.
+        last: every change up to this version was read; empty before the first one. After a complete
+            pass it is a new one, which an earlier state of PostgreSQL does not have, even if the
+            pass copied only changes that had to wait.
+        is_complete: everything that was marked at the beginning was read.
     """
 
     def __init__(self) -> None:
         self.written = {kind.plural: 0 for kind in Kind}
         self.deleted = dict(self.written)
-        self.last = ""
+        self.last, self.is_complete = "", True
         self._logged = time.monotonic()
 
     def add(self, copied: rows.Copied) -> None:
@@ -98,7 +101,12 @@ def copy_all(db: Database, store: Store, start: str = "") -> Progress:
         start: raise NewEpoch once Redis runs with another run id than this, unless it is empty.
     """
     quarantine.review(store)
-    progress = _copy_until_valid(db, store, start) if changes.size(store) else Progress()
+    progress = Progress()
+    if changes.size(store):
+        version = changes.issue_version(store)
+        progress = _copy_until_valid(db, store, start)
+        if progress.is_complete:
+            progress.last = str(max(version, int(progress.last or 0)))
     if progress.last:
         state.advance(db, int(progress.last), meta.read(store).ids)
     db.commit()
@@ -143,6 +151,7 @@ def copy_changes(
         if start and store.run_id != start:
             raise NewEpoch
         if number * CHUNK > 2 * marked + EXTRA_CHANGES:
+            progress.is_complete = False
             break
     return progress
 

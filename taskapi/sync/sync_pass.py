@@ -17,8 +17,8 @@ from taskapi.sync.postgres import Database
 log = logging.getLogger("taskapi")
 
 LOST: Final = "PostgreSQL has changes that Redis does not have: restore from it, or empty it first."
-NO_FAILURE: Final = dict.fromkeys(("last_error", "failures", "problem"))
-"""The fields of a failed pass, removed by one that succeeds."""
+NO_FAILURE: Final = dict.fromkeys(("last_error", "failures", "problem", "uncompared"))
+"""Fields that a pass that succeeds removes."""
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,8 @@ COSTS = {
     "owner DELETE /groups/1": (9, 20),
     "owner DELETE /users/3": (6, 14),
     "owner POST /admin/sync": (12, 16),
-    "owner GET /admin/status": (6, 15),
-    "owner GET /admin/stats": (7, 18),
+    "owner GET /admin/status": (7, 16),
+    "owner GET /admin/stats": (8, 19),
 }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Thread
+from uuid import UUID
 
 import pytest
 import redis
@@ -313,7 +314,7 @@ def test_a_fenced_redis_is_not_checked_again_and_again(safe: LossySite) -> None:
 def give_to_another_installation(site: LossySite) -> None:
     """Let Redis belong to another installation, and be started."""
     with connect(site.installation) as server:
-        fields = {"installation": "another", "opened": "another"}
+        fields = {"installation": str(UUID(int=1)), "opened": "another"}
         server.hset(root(site.installation) + "meta", mapping=fields)
     site.restart()
 

@@ -64,6 +64,26 @@ def seen(installation: Installation, api: Api) -> Any:
     return everything(api)
 
 
+def test_a_postgresql_set_back_to_before_a_late_copy_is_refused(
+    installation: Installation, api: Api
+) -> None:
+    group = new_group(api)
+    late = new_task(api, 1, group["id"], title="late")
+    sql(installation, "ALTER TABLE tasks ADD CONSTRAINT refuse CHECK (title <> 'late')")
+    new_task(api, 1, group["id"])
+    installation.sync()
+    ((version,),) = sql(installation, "SELECT last_version FROM sync_state")
+    sql(installation, "ALTER TABLE tasks DROP CONSTRAINT refuse")
+    quarantine.release(sync_pass.open_store(installation.settings))
+    installation.sync()
+    sql(
+        installation,
+        f"DELETE FROM tasks WHERE id = {late['id']};UPDATE sync_state SET last_version = {version}",
+    )
+    with pytest.raises(state.Fenced):
+        installation.sync()
+
+
 def test_a_reseed_keeps_what_redis_lost_and_postgresql_has(
     tmp_path: Path, postgres: Postgres
 ) -> None:

@@ -4,6 +4,13 @@ from tests.faults.mutants import Mutant
 
 MUTANTS = [
     Mutant(
+        "fence: PostgreSQL set back to before a late copy",
+        "taskapi/sync/copy_changes.py",
+        "            progress.last = str(max(version, int(progress.last or 0)))\n",
+        "            pass\n",
+        "sync/test_reseed.py::test_a_postgresql_set_back_to_before_a_late_copy_is_refused",
+    ),
+    Mutant(
         "start of Redis: skipped ids are recorded",
         "taskapi/sync/state.py",
         "        advance(db, 0, ids)\n",
