@@ -80,7 +80,7 @@ COSTS = {
     "owner PUT /groups/1": (3, 8),
     "owner DELETE /groups/1": (9, 20),
     "owner DELETE /users/3": (6, 14),
-    "owner POST /admin/sync": (12, 16),
+    "owner POST /admin/sync": (14, 18),
     "owner GET /admin/status": (7, 16),
     "owner GET /admin/stats": (8, 19),
 }
