@@ -27,7 +27,6 @@ SILENT_SECONDS: Final = 1.0
 """How long the only attempt of a request lasts while Redis is silent, because others wait for their
 turn, and how often a request may wait as long as usual."""
 WORKER_REPLY_SECONDS: Final = 30.0
-
 ELSEWHERE: Final = {"READONLY", "NOREPLICAS", "MASTERDOWN", "MOVED"}
 """Errors that may mean that the primary is another server now."""
 HIDDEN: Final = "hidden"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import secrets
+import signal
 import sys
 import tempfile
 import threading
@@ -14,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.api.factories import ok
 from tests.faults.checks import faults
 from tests.faults.clients import Client
 from tests.faults.ledger import KINDS, Entity, Key, Ledger, Verdict, judge
+from tests.faults.pgbouncer import PgBouncer
 from tests.faults.proxy import Loss, Proxy
 from tests.faults.site import Service, Site, running
 from tests.faults.takeovers import Takeovers
@@ -97,6 +99,28 @@ class Chaos:
             "backup forced": lambda: self._force("backup"),
         } | takeovers.faults
 
+    def add_pgbouncer(self, folder: Path, stack: ExitStack) -> None:
+        """Let everything go through PgBouncer from now on, and kill and stop it too."""
+        bouncer = PgBouncer(folder / "pgbouncer", self._site.postgres)
+        process = stack.enter_context(bouncer.running())
+        self._site.to_postgres.redirect(bouncer.port)
+        self._site.to_postgres.cut()
+        self._site.to_postgres.mend()
+
+        def kill() -> None:
+            nonlocal process
+            process.kill()
+            process.wait()
+            self._pause()
+            process = stack.enter_context(bouncer.running())
+
+        def freeze() -> None:
+            process.send_signal(signal.SIGSTOP)
+            self._pause()
+            process.send_signal(signal.SIGCONT)
+
+        self._faults |= {"PgBouncer killed": kill, "PgBouncer frozen": freeze}
+
     def run(self, seconds: float) -> None:
         """Cause faults for `seconds`, each kind equally often."""
         deadline = time.monotonic() + seconds
@@ -136,13 +160,15 @@ def _slow(proxy: Proxy) -> None:
     proxy.delay_seconds = SLOW_SECONDS
 
 
-def run(folder: Path, seconds: float, seed: int) -> Figures:
+def run(folder: Path, seconds: float, seed: int, *, with_pgbouncer: bool = False) -> Figures:
     """Run clients and faults for `seconds`; then compare the stores with acknowledged writes."""
     choices = random.Random(seed)
-    with running(folder, SYNC_INTERVAL="1s") as (site, service):
+    with running(folder, SYNC_INTERVAL="1s") as (site, service), ExitStack() as stack:
         clients = [Client(service.api, n, random.Random(f"{seed}-{n}")) for n in range(CLIENTS)]
         takeovers = Takeovers(site, service, clients, choices)
         chaos, stop = Chaos(site, service, takeovers), threading.Event()
+        if with_pgbouncer:
+            chaos.add_pgbouncer(folder, stack)
         begin = time.monotonic()
         with ThreadPoolExecutor(CLIENTS) as pool:
             working = [pool.submit(client.run, stop) for client in clients]
@@ -206,7 +232,8 @@ def _merged(ledgers: list[Ledger]) -> Ledger:
 
 def main(minutes: str, seed: str = "") -> None:
     with tempfile.TemporaryDirectory() as folder:
-        figures = run(Path(folder), float(minutes) * 60, int(seed or secrets.randbelow(10**6)))
+        chosen = int(seed or secrets.randbelow(10**6))
+        figures = run(Path(folder), float(minutes) * 60, chosen, with_pgbouncer=True)
     sys.stdout.write(str(figures))
     sys.exit("\n".join(figures.complaints) or None)
 

@@ -29,6 +29,7 @@ auth_file = {folder}/users
 pool_mode = transaction
 default_pool_size = {pool_size}
 max_client_conn = {most_clients}
+server_login_retry = 1
 """
 
 

@@ -43,6 +43,8 @@ class Takeovers:
             "fail-over, connections kept": lambda: self.fail_over(is_cut=False),
             "two primaries": self.two_primaries,
             "an old replica's file started": self.start_old_replica,
+            "clock of Redis ahead and back": self.set_clock_ahead,
+            "Redis set back without a start": self.follow_older,
             "indexes damaged and repaired": self.damage_indexes,
             "table locked": self.lock_tables,
             "PostgreSQL frozen": self.freeze_postgres,
@@ -103,6 +105,30 @@ class Takeovers:
             self._service.start()
             eventually(lambda: self._is_fenced(old), FENCE_SECONDS)
             old.stop()
+
+    def set_clock_ahead(self) -> None:
+        """Leave what a clock leaves that was an hour ahead: the last version is ahead of it."""
+        prefix = self._site.installation.settings.key_prefix
+        with self._redis() as connection:
+            connection.hincrby(f"{{{prefix}}}:meta", "version", 3600 * 1_000_000)
+
+    def follow_older(self) -> None:
+        """Let Redis follow a former replica for a moment; PostgreSQL has what that one lacks."""
+        with self._replica() as older:
+            with self._held():
+                self._copy_all()
+                with self._redis(older) as connection:
+                    connection.execute_command("REPLICAOF", "NO", "ONE")
+            time.sleep(PAUSE_SECONDS)
+            with self._held():
+                self._sync()
+                primary = self._site.valkey
+                with self._redis() as connection:
+                    connection.config_set("masterauth", (older.directory / "password").read_text())
+                    connection.execute_command("REPLICAOF", "127.0.0.1", str(older.port))
+                    eventually(lambda: self._has_copied(primary, is_full=False))
+                    connection.execute_command("REPLICAOF", "NO", "ONE")
+            older.stop()
 
     def damage_indexes(self) -> None:
         """Remove an index, give another one the wrong type, and repair both as an operator does."""
@@ -194,10 +220,11 @@ class Takeovers:
         with self._redis(old) as connection:
             return bool(connection.hget(key, "state") == b"fenced")
 
-    def _has_copied(self, replica: Valkey) -> bool:
+    def _has_copied(self, replica: Valkey, *, is_full: bool = True) -> bool:
         with self._redis(replica) as connection:
             link, file = connection.info("replication"), connection.info("persistence")
-        return link["master_link_status"] == "up" and file["rdb_last_load_keys_loaded"] > 0
+        is_loaded = file["rdb_last_load_keys_loaded"] > 0 or not is_full
+        return bool(link["master_link_status"] == "up" and is_loaded)
 
     def _sync(self) -> None:
         path = "/admin/sync?action=force"
