@@ -18,6 +18,7 @@ from tests.client import Api
 from tests.conftest import Install
 from tests.stores import connect, dirty, root, sql
 from tests.support import Installation, eventually
+from tests.sync.lossy_site import LossySite
 
 
 def window(api: Api) -> Any:
@@ -35,6 +36,18 @@ def test_with_an_append_only_file_the_window_is_that_of_appendfsync(
         closing(Installation(tmp_path, valkey.url, postgres.url)) as installation,
     ):
         assert window(installation.prepare().client()) == expected
+
+
+@pytest.mark.parametrize("appendfsync", ["always", "everysec", "no"])
+def test_a_killed_redis_with_an_append_only_file_loses_nothing(
+    tmp_path: Path, postgres: Postgres, appendfsync: str
+) -> None:
+    with closing(LossySite(tmp_path, postgres.url, appendfsync)) as site:
+        for _ in range(20):
+            new_user(site.api)
+        kept = everything(site.api)
+        site.restart()
+        assert everything(site.api) == kept
 
 
 def test_without_an_append_only_file_the_window_is_known_only_while_passes_succeed(
