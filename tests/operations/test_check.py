@@ -245,6 +245,19 @@ def test_an_entity_that_was_written_without_a_mark_is_repaired_at_once(world: Wo
     assert check(world.installation) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("epoch", "x"), ("state", "weird"), ("installation", b"\xff")]
+)
+def test_what_no_store_can_derive_needs_a_restore(world: World, name: str, value: Any) -> None:
+    world.damage("meta", put(name, value))
+    words = f"meta: {name} cannot be read – no repair: action=restore"  # noqa: RUF001
+    assert any(line.startswith(words) for line in check(world.installation))
+    remains = [line for line in check(world.installation, repairs=True) if "remains" in line]
+    assert any(line.startswith(f"remains  {words}") for line in remains)
+    ok(world.owner("POST", "/admin/sync?action=restore"))
+    assert check(world.installation) == []
+
+
 def test_lost_tombstones_lose_no_delete(world: World) -> None:
     bad = world.tasks[0]
     ok(world.owner("DELETE", path_of(bad)))

@@ -202,7 +202,7 @@ MUTANTS = [
     Mutant(
         "a backup's pin",
         "taskapi/store/acknowledge.lua",
-        "local last = pin and tonumber(pin) < tonumber(q.last) and pin or q.last",
+        "local last = has_pin and tonumber(pin) < tonumber(q.last) and pin or q.last",
         "local last = q.last",
         "sync/test_backup.py::test_changes_during_a_backup_are_in_the_backup",
     ),
