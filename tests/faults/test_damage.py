@@ -291,7 +291,7 @@ NO_VERSION = '{"version":"x","sqlstate":"","reason":"r","since":"s"}'
 
 @pytest.mark.parametrize("entry", ["what?", "5", "{}", NO_VERSION])
 def test_a_damaged_quarantine_is_rebuilt(world: World, entry: str) -> None:
-    for change in (wrong_type, put(f"t:{world.tasks[0]['id']}", entry)):
+    for change in (put(f"t:{world.tasks[0]['id']}", entry), wrong_type):
         world.damage("quarantine", lambda connection, key: connection.delete(key))
         world.damage("quarantine", change)
         assert world.api("GET", "/health").json["status"] == "degraded"
