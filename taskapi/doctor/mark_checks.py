@@ -76,9 +76,14 @@ def _check_mark(
     if ref is None:
         remove = ("ZREM", keys.dirty if score else keys.tombstones, mark)
         yield difference("names nothing", "--repair removes it", *remove)
-    elif tombstone and exists:
+    elif score and not is_number(score):
+        add = ("ZADD", keys.dirty, version.decode(), mark) if version and is_number(version) else ()
+        write = add or ("ZREM", keys.dirty, mark)
+        yield difference("is marked with no version", "--repair corrects the mark", *write)
+    elif tombstone and (exists or not is_number(tombstone)):
         remove = ("ZREM", keys.tombstones, mark)
-        yield difference("is alive and has a tombstone", "--repair removes the tombstone", *remove)
+        problem = "is alive and has a tombstone" if exists else "has a tombstone of no version"
+        yield difference(problem, "--repair removes the tombstone", *remove)
     elif tombstone and tombstone != score:
         words = "was deleted, and no pass will tell PostgreSQL"
         add = ("ZADD", keys.dirty, tombstone.decode(), mark)

@@ -13,6 +13,7 @@
 --          deletes, marks with neither an entity nor a tombstone of their version,
 --          keys of the wrong type, members of the set whose entity is gone}
 local q = cjson.decode(ARGV[1])
+local HIGHEST = q.kind and '+inf' or 2 ^ 53 -- no version is higher; the score of a damaged mark may be
 local NOUNS = { u = 'user:', g = 'group:', t = 'task:' }
 local texts = { u = {}, g = {}, t = {} }
 local versions = { u = {}, g = {}, t = {} }
@@ -23,7 +24,7 @@ local function range(from, to, ...)
 end
 
 local function page()
-  local entries = range('(' .. q.after, '+inf', 'LIMIT', 0, q.limit)
+  local entries = range('(' .. q.after, HIGHEST, 'LIMIT', 0, q.limit)
   if #entries < 2 * q.limit then return entries, 0 end
   local last = entries[#entries]
   if entries[2] == last then return range(last, last), 1 end
@@ -70,7 +71,7 @@ local entries, follows = page()
 for i = 1, #entries, 2 do
   local member, score = entries[i], entries[i + 1]
   if q.kind then read(q.kind, member, q.kind .. ':' .. member, '0')
-  elseif not is_skipped(member, score) then
+  elseif string.find(score, '^%d+$') and not is_skipped(member, score) then
     read(string.sub(member, 1, 1), string.sub(member, 3), member, score)
   end
 end
@@ -78,7 +79,9 @@ local sizes = {}
 for i, name in ipairs({ 'users', 'groups', 'tasks' }) do
   sizes[i] = pcall_value('ZCARD', q.root .. name) or -1
 end
-local result = { entries[#entries] or '', follows, sizes }
+local last = entries[#entries] or ''
+if not q.kind then last = string.match(last, '^%d*') end
+local result = { last, follows, sizes }
 for _, kind in ipairs({ 'u', 'g', 't' }) do
   table.insert(result, texts[kind])
   table.insert(result, table.concat(versions[kind], ','))

@@ -273,7 +273,7 @@ def put(name: str, value: Any) -> Damage:
     return lambda connection, key: connection.hset(key, name, value)
 
 
-def zadd(member: str | bytes, score: int) -> Damage:
+def zadd(member: str | bytes, score: float) -> Damage:
     return lambda connection, key: connection.zadd(key, {member: score})
 
 

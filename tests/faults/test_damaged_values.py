@@ -35,6 +35,9 @@ ENTRIES = {
     "hex": ("tasks", zadd("0x5", 2)),
     "user's task": ("tasks:u:2", zadd("x", 1)),
     "mark": ("dirty", zadd("t:x", 5)),
+    "fractional mark": ("dirty", zadd("t:1", 5.5)),
+    "huge mark": ("dirty", zadd("t:99", 1e300)),
+    "endless mark": ("dirty", zadd("t:99", float("inf"))),
     "duties": ("user:2", put("administers", "5")),
     "JSON": ("task:1", broken(b'{"title":"\xff"}')),
 }
@@ -65,6 +68,8 @@ def test_an_entry_that_cannot_be_read_is_no_internal_error(world: World, name: s
         assert [each["id"] for each in answers["/users"].data["users"]] == [1, 2, 3]
         assert [each["id"] for each in answers["/tasks/filter"].data["tasks"]] == [1, 2, 3, 4]
     world.is_unharmed()
+    if name.endswith("mark"):
+        assert len(dirty(world.installation)) <= 1
 
 
 @pytest.mark.parametrize("value", ["garb", b"\xff", "-", "9" * 30])

@@ -476,6 +476,29 @@ MUTANTS = [
         "operations/test_check.py::test_each_damage_is_named_and_repaired[pin no number]",
     ),
     Mutant(
+        "marks: one of a fraction of a version stops no pass",
+        "taskapi/store/changes.lua",
+        "  elseif string.find(score, '^%d+$') and not is_skipped",
+        "  elseif not is_skipped",
+        "faults/test_damaged_values.py::"
+        "test_an_entry_that_cannot_be_read_is_no_internal_error[fractional mark]",
+    ),
+    Mutant(
+        "marks: one above all versions stops no pass",
+        "taskapi/store/changes.lua",
+        "q.kind and '+inf' or 2 ^ 53",
+        "'+inf'",
+        "faults/test_damaged_values.py::"
+        "test_an_entry_that_cannot_be_read_is_no_internal_error[endless mark]",
+    ),
+    Mutant(
+        "check: names marks of no version",
+        "taskapi/doctor/mark_checks.py",
+        "    elif score and not is_number(score):\n",
+        "    elif False:\n",
+        "operations/test_check.py::test_each_damage_is_named_and_repaired[endless mark]",
+    ),
+    Mutant(
         "redis errors: an unknown one is a 503",
         "taskapi/store/redis_errors.py",
         "    return CommandFailed(UNKNOWN)\n",
