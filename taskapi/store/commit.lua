@@ -82,6 +82,7 @@ if done then
 end
 if epoch ~= read_epoch then return 'EPOCH' end
 if opened ~= run then return 'CHECKING' end
+if #(last or '') > 16 then return redis.error_reply('WRONGTYPE version') end
 if tonumber(last or 0) < tonumber(seen) then
   redis.call('HDEL', meta, 'opened')
   return 'CHECKING'

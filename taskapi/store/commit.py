@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Final, NamedTuple
 
 from taskapi.errors import Damaged, NewEpoch, NotReady, Stale, Unavailable, Unchecked
-from taskapi.store import codec, scripts
+from taskapi.store import codec, meta, scripts
 from taskapi.store.codec import NEW_ID, NEW_VERSION, NOW, Entity
 from taskapi.store.indexes import Write, merged, reindex
 from taskapi.store.keys import Kind
@@ -153,8 +153,10 @@ class Commit:
         (reply,) = connection.execute(
             ("EVALSHA", script, 1, self._keys.meta, *self._arguments()), seconds=seconds
         )
-        word, *stamp = reply.decode().split(" ")
+        word, *stamp = reply.decode(errors="replace").split(" ")
         if word != "OK":
+            if word not in _REFUSALS:
+                raise meta.unreadable("state")
             refusal, *message = _REFUSALS[word]
             if connection.was_repeated and refusal in (NewEpoch, Unchecked):
                 raise Unavailable(UNKNOWN)

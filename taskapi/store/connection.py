@@ -82,7 +82,8 @@ class Connection:
         self._store.silent_until = 0.0
         if any(isinstance(reply, driver.NoScriptError) for reply in replies):
             replies = self._retry([_with_source(command) for command in commands], seconds)
-        if any(map(_is_elsewhere, replies)):
+        errors = [reply for reply in replies if isinstance(reply, driver.RedisError)]
+        if any(word_of(error) in ELSEWHERE for error in errors):
             self._store.reconnect()
             self.close()
             replies = self._retry([_with_source(command) for command in commands], seconds)
@@ -110,6 +111,9 @@ class Connection:
                 raise refusal(error) from error
             self.was_repeated = True
             return self._retry(commands, seconds)
+        except driver.RedisError as error:
+            self.close()
+            raise refusal(error) from error
 
     def close(self) -> None:
         """Close the connection; the next command opens it again."""
@@ -146,7 +150,7 @@ class Connection:
             self._generation = self._store.meet(self.run_id)
             meta = self._store.keys.meta
             opened = self._call("HGET", meta, "opened")
-            if opened is not None and opened.decode() != self.run_id:
+            if opened is not None and opened != self.run_id.encode():
                 self._call("EVAL", SOURCES[CLOSE_FOR_CLIENTS], 1, meta, self.run_id, 0)
         except (driver.ConnectionError, driver.TimeoutError):
             connection.disconnect()
@@ -164,10 +168,6 @@ class Connection:
 def value_of(info: str, name: str) -> str:
     """Return a value from the reply to INFO; empty if there is none of that name."""
     return info.partition(f"\n{name}:")[2].partition("\r")[0]
-
-
-def _is_elsewhere(reply: Any) -> bool:
-    return isinstance(reply, driver.RedisError) and word_of(reply) in ELSEWHERE
 
 
 def _with_source(command: Command) -> Command:

@@ -63,7 +63,7 @@ def test_an_unknown_error_is_a_503_whose_words_only_the_log_has(
 ) -> None:
     api = limited.installation.client()
     group = new_group(api)
-    with limited.without("hset"):
+    with limited.without("zcard"):
         body = {"title": "x", "group_id": group["id"]}
         told = refused(api("POST", "/users/1/tasks", by="owner", json=body), 503)
         assert (told["code"], "ACL" in told["error"]) == ("unavailable", False)

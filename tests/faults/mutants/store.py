@@ -282,7 +282,7 @@ MUTANTS = [
     Mutant(
         "fail-over: a refused write is sent again",
         "taskapi/store/connection.py",
-        "if any(map(_is_elsewhere, replies)):",
+        "if any(word_of(error) in ELSEWHERE for error in errors):",
         "if False:",
         "faults/test_server_starts.py::test_a_write_to_a_replica_connects_again",
     ),
