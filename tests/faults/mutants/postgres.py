@@ -174,8 +174,8 @@ MUTANTS = [
     Mutant(
         "a sync that succeeds removes the reason",
         "taskapi/sync/sync_pass.py",
-        '("last_error", "failures", "problem")',
-        '("last_error", "failures")',
+        '("last_error", "failures", "problem", "uncompared")',
+        '("last_error", "failures", "uncompared")',
         f"{OUTAGES}::test_why_postgresql_takes_no_changes_is_said",
     ),
     Mutant(
@@ -218,15 +218,15 @@ MUTANTS = [
     Mutant(
         "no default ends a statement of a pass",
         "taskapi/sync/postgres.py",
-        "WHERE name IN ('statement_timeout', ",
-        "WHERE name IN (",
+        "('statement_timeout', '0'), ",
+        "",
         f"{OUTAGES}::test_defaults_that_limit_time_do_not_end_a_pass_or_a_restore",
     ),
     Mutant(
         "no default ends a pass that waits for Redis",
         "taskapi/sync/postgres.py",
-        "'idle_in_transaction_session_timeout', ",
-        "",
+        "('idle_in_transaction_session_timeout', '0')",
+        "('idle_in_transaction_session_timeout', '500')",
         f"{OUTAGES}::test_defaults_that_limit_time_do_not_end_a_pass_or_a_restore",
     ),
     Mutant(

@@ -130,8 +130,8 @@ MUTANTS = [
     Mutant(
         "counter raise: restore",
         "taskapi/sync/restore.py",
-        "skips = copy.epoch > 0 and not is_known",
-        "skips = False",
+        "skips, issued = not is_known, store.issued",
+        "skips, issued = False, store.issued",
         "sync/test_restore.py::test_ids_lost_with_redis_are_never_issued_again",
     ),
     Mutant(
