@@ -8,6 +8,7 @@ from itertools import count
 
 import pytest
 
+from taskapi.store import server_start
 from tests.api.factories import everything, new_group, new_task, new_user, ok, path_of
 from tests.client import Api
 from tests.faults.checks import settle
@@ -18,7 +19,13 @@ from tests.support import Installation
 
 MANY = 10_050
 SMALL_CHUNKS = {"store__changes__CHUNK": 4}
-SMALL_BATCHES = {"store__loading__BATCH": 2}
+SMALL_BATCHES = {"store__loading__BATCH": 2, "store__server_start__SETTLE_SECONDS": 0}
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other process has to connect to a Redis that is checked."""
+    monkeypatch.setattr(server_start, "SETTLE_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")
