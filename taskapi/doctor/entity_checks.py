@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
-import orjson
-
 from taskapi.doctor.differences import (
     Difference,
     Duty,
@@ -17,7 +15,7 @@ from taskapi.doctor.differences import (
     references,
 )
 from taskapi.errors import Damaged
-from taskapi.store import session
+from taskapi.store import codec, session
 from taskapi.store.codec import Entity
 from taskapi.store.connection import Command
 from taskapi.store.consistency import DAMAGED, WRONG_TYPE, Entry, Repair, entries, look
@@ -25,6 +23,7 @@ from taskapi.store.indexes import Write
 from taskapi.store.keys import Keys, Kind
 from taskapi.sync import row_versions
 
+UNREADABLE: Final = "cannot be read"
 NOT_THERE: Final = "PostgreSQL does not have it: correct it by hand, or delete its key and repair"
 BY_HAND: Final = "no repair: change or delete one of them"
 
@@ -46,7 +45,7 @@ def check_entities(stores: Stores, refs: list[EntityRef]) -> Iterator[Difference
             if reply != WRONG_TYPE and (entity := session.entity(*ref, reply)):
                 found[ref] = entity
         except Damaged:
-            yield _unreadable(stores, ref)
+            yield _unreadable(stores, ref, reply)
     unmarked: dict[Kind, dict[int, int]] = {kind: {} for kind in Kind}
     for ref, is_marked, differences in _compare(stores, found):
         yield from differences
@@ -172,15 +171,26 @@ def _admin(keys: Keys, ref: EntityRef, group: Entity) -> Expectation:
 def _admin_id(json: bytes) -> int | None:
     """Return the admin in a group's JSON, None if it cannot be read."""
     try:
-        admin_id: int = orjson.loads(json)["admin_id"]
-    except (ValueError, LookupError, TypeError):
+        admin_id: int = codec.decode(Kind.GROUP, json)["admin_id"]
+    except Damaged:
         return None
     return admin_id
 
 
-def _unreadable(stores: Stores, ref: EntityRef) -> Difference:
+def _fields(ref: EntityRef, reply: list[bytes | None]) -> str:
+    """Return words for the fields because of which an entity cannot be read."""
+    json, _, *administers = reply
+    names = codec.wrong_fields(ref[0], json or b"")
+    try:
+        session.ids_of((administers and administers[0]) or b"[]")
+    except ValueError:
+        names.append("administers")
+    return f"wrong or missing {', '.join(names)}" if names else ""
+
+
+def _unreadable(stores: Stores, ref: EntityRef, reply: list[bytes | None]) -> Difference:
     """Return the difference for an entity that is moved aside if PostgreSQL has it."""
-    key, name = stores.keys.entity(*ref), f"{ref[0].noun}:{ref[1]}"
+    key, name, fields = stores.keys.entity(*ref), f"{ref[0].noun}:{ref[1]}", _fields(ref, reply)
     lengths = [("HSTRLEN", key, "json"), ("HSTRLEN", key, "version")]
     guards = [
         (read, str(length))
@@ -189,8 +199,8 @@ def _unreadable(stores: Stores, ref: EntityRef) -> Difference:
     if row_versions.of(stores.db, ref[0], [ref[1]]):
         remedy = f"--repair moves its value to {DAMAGED}{name} and takes it from PostgreSQL"
         repair = Repair(guards, [("RENAME", key, f"{stores.keys.root}{DAMAGED}{name}")])
-        return Difference(named(ref), "cannot be read", remedy, Step.KEYS, repair=repair)
-    return Difference(named(ref), "cannot be read", NOT_THERE, Step.KEYS)
+        return Difference(named(ref), UNREADABLE, remedy, Step.KEYS, fields, repair)
+    return Difference(named(ref), UNREADABLE, NOT_THERE, Step.KEYS, fields)
 
 
 def _compare_rows(stores: Stores, kind: Kind, versions: dict[int, int]) -> Iterator[Difference]:

@@ -70,8 +70,12 @@ def _duties(stores: Stores, duties: list[Duty]) -> Iterator[Repair]:
         key = stores.keys.entity(Kind.USER, user_id)
         read = ("HGET", key, "administers")
         (held,) = consistency.look(stores.store, [read])
+        try:
+            before = sessions.ids_of(held or b"[]")
+        except ValueError:  # damaged since: the next look names it
+            continue
         mine = [each for each in duties if each.user_id == user_id]
-        kept = {*orjson.loads(held or b"[]")} - {each.group_id for each in mine}
+        kept = {*before} - {each.group_id for each in mine}
         kept |= {each.group_id for each in mine if each.is_held}
         text = orjson.dumps(sorted(kept)).decode()
         write = ("HSET", key, "administers", text) if kept else ("HDEL", key, "administers")

@@ -9,6 +9,7 @@ from schemas.groups import Group
 from schemas.tasks import Task
 from schemas.users import User
 from taskapi.errors import Damaged
+from taskapi.store.field_types import FieldTypes
 from taskapi.store.keys import Kind
 
 Entity = dict[str, Any]
@@ -21,7 +22,7 @@ ADDED: Final = {
     for kind, schema in SCHEMAS.items()
 }
 """Fields that a migration added: older entities are stored without them."""
-_SHOWN: Final = {kind: {*names} for kind, names in FIELDS.items()}
+TYPES: Final = {kind: FieldTypes(schema) for kind, schema in SCHEMAS.items()}
 _KNOWN: Final = {kind: {*names, "administers", "password_hash"} for kind, names in FIELDS.items()}
 
 NEW_ID: Final = "\0i"
@@ -68,17 +69,26 @@ def decode(kind: Kind, json: bytes) -> Entity:
 
 def decode_list(kind: Kind, json: bytes) -> list[Entity]:
     """Return entities whose JSON was joined by commas; raises Damaged for anything else."""
-    needed = _SHOWN[kind]
+    are_right = TYPES[kind].are_right
     try:
         entities: list[Entity] = orjson.loads(b"[" + json + b"]")
         if ADDED[kind]:
             entities = [complete(kind, entity) for entity in entities]
-        is_whole = all(needed <= entity.keys() for entity in entities)
+        is_whole = all(map(are_right, entities))
     except (ValueError, TypeError, AttributeError) as error:
         raise Damaged(f"the JSON of a {kind.noun} cannot be read") from error
     if not is_whole:
-        raise Damaged(f"a {kind.noun} lacks fields")
+        raise Damaged(f"a {kind.noun} lacks fields or has values of a wrong type")
     return entities
+
+
+def wrong_fields(kind: Kind, json: bytes) -> list[str]:
+    """Return the fields that JSON lacks or has with a wrong type; none if it is no JSON object."""
+    try:
+        entity = orjson.loads(json)
+    except ValueError:
+        return []
+    return TYPES[kind].wrong(complete(kind, entity)) if isinstance(entity, dict) else []
 
 
 def complete(kind: Kind, entity: Entity) -> Entity:

@@ -134,7 +134,7 @@ def entity(kind: Kind, entity_id: int, reply: list[bytes | None]) -> StoredEntit
     try:
         stored = StoredEntity(decode(kind, json or b""))
         if administers and administers[0] is not None:
-            stored["administers"] = _ids(administers[0])
+            stored["administers"] = ids_of(administers[0])
     except (Damaged, ValueError) as error:
         raise Damaged(f"{kind.noun} {entity_id} cannot be read") from error
     if (stored["id"], str(stored["version"]).encode()) != (entity_id, version):
@@ -143,9 +143,9 @@ def entity(kind: Kind, entity_id: int, reply: list[bytes | None]) -> StoredEntit
     return stored
 
 
-def _ids(json: bytes) -> list[int]:
+def ids_of(json: bytes) -> list[int]:
     """Return the ids in a JSON list; raises ValueError for anything else."""
     ids = loads(json)
-    if not isinstance(ids, list) or not all(isinstance(each, int) for each in ids):
+    if not isinstance(ids, list) or not {*map(type, ids)} <= {int}:
         raise ValueError
     return ids

@@ -38,6 +38,16 @@ def without_field(connection: Any, key: str) -> None:
     connection.hset(key, "json", json.dumps(stored, separators=(",", ":")))
 
 
+def with_value(name: str, value: Any) -> Damage:
+    """Return what gives a field of an entity this value."""
+
+    def change(connection: Any, key: str) -> None:
+        stored = json.loads(connection.hget(key, "json")) | {name: value}
+        connection.hset(key, "json", json.dumps(stored, separators=(",", ":")))
+
+    return change
+
+
 def of_another(name: str) -> Damage:
     def change(connection: Any, key: str) -> None:
         stored = json.loads(connection.hget(key, "json"))
@@ -58,11 +68,12 @@ ENTITY_DAMAGE = {
     "no object": broken("5"),
     "empty": broken(""),
     "without a field": without_field,
+    "a field of a wrong type": with_value("created_at", 5),
     "another id": of_another("id"),
     "another version": of_another("version"),
     "without JSON": without_json,
 }
-LISTED = {"without a field", "another id", "another version"}
+LISTED = {"without a field", "a field of a wrong type", "another id", "another version"}
 """Damage that lists do not look for: it would cost each of them time."""
 on_each_entity_damage = pytest.mark.parametrize("name", ENTITY_DAMAGE)
 

@@ -14,7 +14,7 @@ from taskapi.store import unfinished
 from taskapi.sync import import_backup, sync_pass
 from tests.api.factories import PASSWORD, login, ok, path_of, refused
 from tests.conftest import Install
-from tests.faults.test_damage import World, broken, build, put, zadd
+from tests.faults.test_damage import World, broken, build, put, with_value, zadd
 from tests.stores import connect, dirty, root, sql
 from tests.support import Installation, eventually
 
@@ -39,6 +39,16 @@ ENTRIES = {
     "huge mark": ("dirty", zadd("t:99", 1e300)),
     "endless mark": ("dirty", zadd("t:99", float("inf"))),
     "duties": ("user:2", put("administers", "5")),
+    "duties no ids": ("user:2", put("administers", '["1"]')),
+    "priority": ("task:1", with_value("priority", "x")),
+    "status": ("task:1", with_value("status", 1)),
+    "title": ("task:1", with_value("title", None)),
+    "groups": ("user:2", with_value("group_ids", 5)),
+    "group ids": ("user:2", with_value("group_ids", ["1"])),
+    "e-mail": ("user:2", with_value("email", 5)),
+    "hours": ("user:2", with_value("work_times", {"Monday": "x"})),
+    "name of a group": ("group:1", with_value("name", 5)),
+    "admin": ("group:1", with_value("admin_id", "1")),
     "JSON": ("task:1", broken(b'{"title":"\xff"}')),
 }
 READS = (
@@ -51,9 +61,13 @@ READS = (
 @pytest.mark.parametrize("name", ENTRIES)
 def test_an_entry_that_cannot_be_read_is_no_internal_error(world: World, name: str) -> None:
     key, change = ENTRIES[name]
+    if key == "group:1":
+        world.installation.sync()  # PostgreSQL takes no task whose group it lacks
     world.damage(key, change)
     answers = {path: world.owner("GET", path) for path in READS}
     answers["own"] = world.api("GET", "/tasks/stats", by=login(world.other))
+    answers["log-in"] = world.api("GET", "/users/2/worktimes", by=login(world.user))
+    answers["task"] = world.owner("PUT", path_of(world.tasks[0]), json={"title": "new"})
     body = {"full_name": "New Name"}
     answers["change"] = world.owner("PUT", f"/users/{world.user['id']}", json=body)
     answers["backup"] = world.owner("POST", "/admin/sync?action=backup")

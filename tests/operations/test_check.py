@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from taskapi import doctor
-from taskapi.doctor import consistency, entity_checks
+from taskapi.doctor import consistency, entity_checks, repair
 from taskapi.errors import AlreadyRunning
 from taskapi.store import consistency as lookups
 from taskapi.sync.postgres import Database
@@ -27,10 +27,12 @@ from tests.faults.test_damage import (
     build,
     gone,
     put,
+    with_value,
+    without_field,
     wrong_type,
     zadd,
 )
-from tests.stores import connect, empty_redis, keys, root, sql
+from tests.stores import before, connect, empty_redis, keys, root, sql
 from tests.support import ROOT, Installation, ambient
 
 
@@ -155,6 +157,11 @@ DAMAGE: dict[str, tuple[str, Damage, str]] = {
     "pin for ever": ("pin", lambda c, k: c.set(k, "5"), "pin: never expires"),
     "pin no number": ("pin", lambda c, k: c.set(k, b"\xff", ex=60), "pin: is no number"),
     "no delete": ("deleting", put("t:1", "5"), "deleting: names neither a user nor a group: t:1"),
+    "duties no ids": ("user:2", put("administers", '["1"]'), "user 2: cannot be read: wrong"),
+    "priority": ("task:1", with_value("priority", "x"), "task 1: cannot be read: wrong"),
+    "hours": ("user:2", with_value("work_times", {"Monday": "x"}), "user 2: cannot be read"),
+    "group ids": ("user:2", with_value("group_ids", ["1"]), "user 2: cannot be read"),
+    "admin": ("group:1", with_value("admin_id", "1"), "group 1: cannot be read"),
     "duty gone": ("user:1", hdel("administers"), "group 1: its admin, user 1, does not"),
     "duty of another": ("user:2", put("administers", "[1]"), "user 2: administers group 1"),
     "dirty gone": ("dirty", gone, "task 4: PostgreSQL has an older version"),
@@ -231,6 +238,25 @@ def without_versions(data: Any) -> Any:
     if isinstance(data, dict):
         return {k: without_versions(v) for k, v in data.items() if k not in ("version", "ETag")}
     return [without_versions(each) for each in data] if isinstance(data, list) else data
+
+
+def test_the_fields_because_of_which_an_entity_cannot_be_read_are_named(world: World) -> None:
+    world.damage("task:1", with_value("priority", "x"))
+    world.damage("task:1", with_value("status", 0))
+    world.damage("user:2", without_field)
+    world.damage("user:2", put("administers", "5"))
+    task, user = check(world.installation)
+    assert "task 1: cannot be read: wrong or missing status, priority" in task
+    assert "user 2: cannot be read: wrong or missing created_at, administers" in user
+
+
+def test_duties_that_are_damaged_during_a_repair_end_no_repair(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.damage("user:1", hdel("administers"))
+    before(monkeypatch, repair, "_duties", lambda: world.damage("user:1", put("administers", "5")))
+    repaired = check(world.installation, repairs=True)
+    assert any(line.startswith("found  user 1: cannot be read") for line in repaired)
 
 
 def test_an_entity_that_was_written_without_a_mark_is_repaired_at_once(world: World) -> None:

@@ -250,9 +250,18 @@ def test_text_that_looks_like_a_field_is_not_taken_for_one(
 ) -> None:
     field = codec.SCHEMAS[Kind.TASK].fields["information"]
     monkeypatch.setitem(codec.ADDED, Kind.TASK, {"information": field})
-    task = dict.fromkeys(codec.FIELDS[Kind.TASK], 1) | {"title": '"information":'}
+    task = {
+        "id": 1,
+        "title": '"information":',
+        "status": False,
+        "priority": 2,
+        "deadline": None,
+        "information": "1",
+        **dict.fromkeys(("user_id", "group_id", "version"), 1),
+        **dict.fromkeys(("created_at", "updated_at"), ""),
+    }
     whole = codec.template(Kind.TASK, task).encode()
-    older = whole.replace(b'"information":1,', b"")
+    older = whole.replace(b'"information":"1",', b"")
     assert codec.complete_json(Kind.TASK, whole, 1) == whole
     filled = codec.complete_json(Kind.TASK, b",".join([whole, older]), 2)
-    assert filled == whole + b"," + whole.replace(b'"information":1', b'"information":""')
+    assert filled == whole + b"," + whole.replace(b'"information":"1"', b'"information":""')

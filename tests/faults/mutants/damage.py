@@ -534,4 +534,40 @@ MUTANTS = [
         "            status.publish_heartbeat(self._settings, self._store)\n",
         "faults/test_redis_errors.py::test_a_worker_survives_a_mistake_and_goes_on_with_passes",
     ),
+    Mutant(
+        "types: a value of a wrong type is damage",
+        "taskapi/store/codec.py",
+        "all(map(are_right, entities))",
+        "all(TYPES[kind]._types.keys() <= entity.keys() for entity in entities)",
+        "faults/test_damage.py::test_an_entry_that_cannot_be_read_is_no_internal_error[priority]",
+    ),
+    Mutant(
+        "types: ids that are no numbers are damage",
+        "taskapi/store/field_types.py",
+        "return not self._holders or all(",
+        "return True or all(",
+        "operations/test_check.py::test_each_damage_is_named_and_repaired[group ids]",
+    ),
+    Mutant(
+        "types: duties that are no ids are damage",
+        "taskapi/store/session.py",
+        "or not {*map(type, ids)} <= {int}",
+        "or False",
+        "operations/test_check.py::test_each_damage_is_named_and_repaired[duties no ids]",
+    ),
+    Mutant(
+        "check: says which fields cannot be read",
+        "taskapi/store/codec.py",
+        "TYPES[kind].wrong(complete(kind, entity)) if",
+        "[] if",
+        "operations/test_check.py::"
+        "test_the_fields_because_of_which_an_entity_cannot_be_read_are_named",
+    ),
+    Mutant(
+        "repair: goes on beside duties that are damaged meanwhile",
+        "taskapi/doctor/repair.py",
+        "        except ValueError:  # damaged since",
+        "        except KeyError:  # damaged since",
+        "operations/test_check.py::test_duties_that_are_damaged_during_a_repair_end_no_repair",
+    ),
 ]
