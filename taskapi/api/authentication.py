@@ -23,13 +23,13 @@ from taskapi.api.credentials import (
 from taskapi.api.lookups import Entities, EntityRef, LookupMemory
 from taskapi.api.throttling import LoginThrottle
 from taskapi.config import Settings
-from taskapi.errors import Stale, Unauthenticated, Unavailable
+from taskapi.errors import Damaged, Stale, Unauthenticated, Unavailable
 from taskapi.policy import Caller
 from taskapi.store import session as sessions
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.numbers import number
-from taskapi.store.passwords import is_password
+from taskapi.store.passwords import is_hash, is_password
 from taskapi.store.session import Session, StoredEntity
 from taskapi.store.users import SYSTEM_OWNER
 
@@ -116,6 +116,7 @@ class Authenticator:
             Unauthenticated: no or wrong credentials; the same error for every reason.
             TooManyFailures: the account or the address is blocked.
             Unavailable: the store is away or not ready, or too many log-ins wait for a check.
+            Damaged: the user or the password hash cannot be read.
             Stale: what is remembered is not enough, or the user remembered for an e-mail address
                 no longer has that address.
         """
@@ -181,6 +182,8 @@ class Authenticator:
         self, throttle: LoginThrottle, password_hash: bytes | None, digest: bytes, password: str
     ) -> None:
         """Check a password against the stored hash; each process checks one at a time."""
+        if password_hash and not is_hash(password_hash):
+            raise Damaged(f"the password hash of user {throttle.account} cannot be read")
         if not self._check_turn.acquire(timeout=CHECK_TURN_SECONDS):
             raise Unavailable("Too many first log-ins at this moment: try again.", code="busy")
         try:

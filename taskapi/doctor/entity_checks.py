@@ -14,13 +14,16 @@ from taskapi.doctor.differences import (
     named,
     references,
 )
+from taskapi.doctor.key_checks import TAKEN
+from taskapi.doctor.row_checks import compare_rows
 from taskapi.errors import Damaged
 from taskapi.store import codec, session
 from taskapi.store.codec import Entity
 from taskapi.store.connection import Command
-from taskapi.store.consistency import DAMAGED, WRONG_TYPE, Entry, Repair, entries, look
+from taskapi.store.consistency import DAMAGED, WRONG_TYPE, Entry, Repair, entries, look, text_of
 from taskapi.store.indexes import Write
 from taskapi.store.keys import Keys, Kind
+from taskapi.store.passwords import is_hash
 from taskapi.sync import row_versions
 
 UNREADABLE: Final = "cannot be read"
@@ -46,19 +49,22 @@ def check_entities(stores: Stores, refs: list[EntityRef]) -> Iterator[Difference
                 found[ref] = entity
         except Damaged:
             yield _unreadable(stores, ref, reply)
-    unmarked: dict[Kind, dict[int, int]] = {kind: {} for kind in Kind}
+    unmarked: dict[Kind, dict[int, Entity]] = {kind: {} for kind in Kind}
     for ref, is_marked, differences in _compare(stores, found):
         yield from differences
         if not is_marked:
-            unmarked[ref[0]][ref[1]] = found[ref]["version"]
-    for kind, versions in unmarked.items():
-        yield from _compare_rows(stores, kind, versions)
+            unmarked[ref[0]][ref[1]] = found[ref]
+    for kind, entities in unmarked.items():
+        yield from compare_rows(stores, kind, entities)
 
 
 def _compare(
     stores: Stores, found: dict[EntityRef, Entity]
 ) -> Iterator[tuple[EntityRef, bool, list[Difference]]]:
-    """Yield each entity that is unchanged, whether it is marked, and what disagrees with it."""
+    """Yield each entity that is unchanged, whether it is marked, and what disagrees with it.
+
+    Users get their `password_hash`, unless it cannot be read.
+    """
     keys = stores.keys
     derived = {ref: entries(keys, ref[0], entity) for ref, entity in found.items()}
     others = {ref: [*_expectations(stores, ref, entity)] for ref, entity in found.items()}
@@ -79,6 +85,8 @@ def _compare(
             wrong = [*_wrong_entries(keys, ref, entity, zip(derived[ref], rest[:at], strict=True))]
             pairs = zip(others[ref], rest[at:], strict=True)
             wrong += [each.difference(value) for each, value in pairs if not each.is_right(value)]
+            if ref[0] is Kind.USER and is_hash(rest[at]):
+                entity["password_hash"] = rest[at].decode()
             yield ref, mark is not None, wrong
 
 
@@ -97,7 +105,7 @@ def _wrong_entries(
 def _expectations(stores: Stores, ref: EntityRef, entity: Entity) -> Iterator[Expectation]:
     """Yield what users and groups need besides indexes; `check_types` looks for lost owners."""
     if ref[0] is Kind.USER:
-        yield _password_hash(stores, ref[1])
+        yield _password_hash(stores, ref[1])  # the first, for `_compare`
         yield from (_existing(stores.keys, ref, other) for other in references(entity))
         held = entity.get("administers", ())
         yield from (_held(stores.keys, ref, group) for group in held)
@@ -114,15 +122,19 @@ def _existing(keys: Keys, ref: EntityRef, other: EntityRef) -> Expectation:
 
 
 def _password_hash(stores: Stores, user_id: int) -> Expectation:
-    def difference(_: Any) -> Difference:
+    def difference(stored: bytes | None) -> Difference:
         row = row_versions.find(stores.db, Kind.USER, user_id)
         writes: list[Write] = [("SET", read[1], row["password_hash"])] if row else []
-        remedy = "--repair takes it from PostgreSQL" if row else "set a new password"
-        problem, repair = "has no password hash", Repair([(read, "0")], writes) if row else None
+        remedy = TAKEN if row else "set a new password"
+        problem = "has a password hash that cannot be read" if stored else "has no password hash"
+        repair = Repair([(read, text_of(stored))], writes) if row else None
         return Difference(named((Kind.USER, user_id)), problem, remedy, Step.ENTITIES, "", repair)
 
-    read = ("STRLEN", stores.keys.password_hash(user_id))
-    return Expectation(read, bool, difference)
+    def is_right(stored: bytes | None) -> bool:
+        return stored == WRONG_TYPE or is_hash(stored)
+
+    read = ("GET", stores.keys.password_hash(user_id))
+    return Expectation(read, is_right, difference)
 
 
 def _held(keys: Keys, ref: EntityRef, group_id: int) -> Expectation:
@@ -201,23 +213,3 @@ def _unreadable(stores: Stores, ref: EntityRef, reply: list[bytes | None]) -> Di
         repair = Repair(guards, [("RENAME", key, f"{stores.keys.root}{DAMAGED}{name}")])
         return Difference(named(ref), UNREADABLE, remedy, Step.KEYS, fields, repair)
     return Difference(named(ref), UNREADABLE, NOT_THERE, Step.KEYS, fields)
-
-
-def _compare_rows(stores: Stores, kind: Kind, versions: dict[int, int]) -> Iterator[Difference]:
-    """Compare entities that are not marked with their rows."""
-    rows = row_versions.of(stores.db, kind, [*versions]) if versions else {}
-    for entity_id, version in versions.items():
-        ref, row, mark = (kind, entity_id), rows.get(entity_id, 0), f"{kind}:{entity_id}"
-        if row < version:
-            state = "has an older version" if row else "does not have it"
-            guards = [
-                guard_of(stores.keys, ref, version),
-                (("ZSCORE", stores.keys.dirty, mark), ""),
-            ]
-            repair = Repair(guards, [("ZADD", stores.keys.dirty, str(version), mark)])
-            problem = f"PostgreSQL {state}, and no pass will copy it"
-            remedy = "--repair marks it for the next pass"
-            yield Difference(named(ref), problem, remedy, Step.MARKS, repair=repair)
-        elif row > version:
-            remedy = "the next pass puts it back if Redis lost data; else action=restore"
-            yield Difference(named(ref), "PostgreSQL has a newer version", remedy, Step.MARKS)

@@ -10,11 +10,12 @@ import orjson
 from taskapi.errors import Damaged
 from taskapi.store.codec import Entity, decode, decode_list
 from taskapi.store.keys import Kind
+from taskapi.store.passwords import is_hash
 
 WRONG_TYPE: Final = "its key in Redis has the wrong type"
 UNREADABLE: Final = "its JSON in Redis cannot be read, lacks fields or has another id or version"
 MISSING: Final = "an index in Redis names it, but the entity is gone"
-NO_PASSWORD_HASH: Final = "its password hash in Redis is gone"
+NO_PASSWORD_HASH: Final = "its password hash in Redis is gone or cannot be read"
 
 
 class Mark(NamedTuple):
@@ -136,9 +137,10 @@ def _readable(
 def _with_hashes(
     users: list[Entity], hashed: dict[tuple[int, int], bytes], damaged: list[Damage]
 ) -> list[Entity]:
-    """Add the password hash of each user; a user without one is damaged."""
+    """Add the password hash of each user; a user without one, or with another text, is damaged."""
     for user in users:
-        user["password_hash"] = hashed[user["id"], user["version"]].decode(errors="replace")
+        stored = hashed[user["id"], user["version"]]
+        user["password_hash"] = stored.decode() if is_hash(stored) else ""
     lacking = [user for user in users if not user["password_hash"]]
     if not lacking:
         return users

@@ -8,7 +8,7 @@ import orjson
 
 from taskapi.store import codec, scripts
 from taskapi.store.codec import NEW_VERSION, Entity
-from taskapi.store.commit import ABSENT, Commit
+from taskapi.store.commit import ABSENT, Commit, equals
 from taskapi.store.connection import Command, Store
 from taskapi.store.indexes import Write, reindex
 from taskapi.store.keys import TYPES, Keys, Kind
@@ -141,14 +141,17 @@ def entries(keys: Keys, kind: Kind, entity: Entity) -> list[Entry]:
 
 
 def put_back(session: Session, kind: Kind, entity: Entity) -> None:
-    """Write an entity that is missing, with a new version; its indexes are repaired later.
+    """Write an entity that is missing or has this version, with a new version.
+
+    Its indexes are repaired later.
 
     Raises:
-        Stale: it is not missing.
+        Stale: it has another version.
         Damaged, NotReady, Unavailable: as a commit raises them.
     """
     commit, key = Commit(session), session.keys.entity(kind, entity["id"])
-    commit.guard(key, "version", ABSENT)
+    (stored,) = session.read(("HGET", key, "version"))
+    commit.guard(key, "version", equals(entity["version"]) if stored else ABSENT)
     text = codec.template(kind, {**entity, "version": NEW_VERSION})
     commit.add("HSET", key, "json", text, "version", NEW_VERSION)
     if kind is Kind.USER:

@@ -1,5 +1,6 @@
 """Salted password hashes: the only stored form of a password."""
 
+import re
 from typing import Final
 
 from werkzeug.security import check_password_hash, generate_password_hash
@@ -8,6 +9,7 @@ METHOD: Final = "scrypt:32768:8:1"
 """werkzeug's default, pinned: a check takes about 80 ms and 32 MiB."""
 _DUMMY_HASH: Final = f"{METHOD}$no user has it$" + "0" * 128
 """Takes as long to check as a real hash, and matches no password."""
+_FORM: Final = re.compile(rb"(scrypt|pbkdf2)[:a-z0-9_]*\$[!-#%-~ ]+\$[0-9a-f]{2,}")
 
 
 def hash_password(password: str) -> str:
@@ -16,12 +18,14 @@ def hash_password(password: str) -> str:
 
 
 def is_password(hashed: str | None, password: str) -> bool:
-    """Return whether the password matches the hash; without a hash it takes the same time.
-
-    No password matches a hash that cannot be read.
-    """
+    """Return whether the password matches the hash; without a hash it takes the same time."""
     try:
         matches = check_password_hash(hashed or _DUMMY_HASH, password)
-    except ValueError:
+    except ValueError:  # its parameters cannot be used
         return False
     return matches and hashed is not None
+
+
+def is_hash(stored: bytes | None) -> bool:
+    """Return whether this has the form of a password hash."""
+    return _FORM.fullmatch(stored or b"") is not None

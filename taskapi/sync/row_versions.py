@@ -1,4 +1,4 @@
-"""Which versions PostgreSQL has, for comparing it with Redis."""
+"""What PostgreSQL has, for comparing it with Redis."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -42,8 +42,12 @@ def highest(db: Database, kind: Kind) -> tuple[int, int]:
 
 def find(db: Database, kind: Kind, entity_id: int) -> Entity | None:
     """Return an entity, users with `password_hash`; None if PostgreSQL does not have it."""
-    found = list(rows.read(db, kind, only=entity_id))  # to its end: an open cursor blocks the next
-    return found[0] if found else None
+    return read(db, kind, [entity_id]).get(entity_id)
+
+
+def read(db: Database, kind: Kind, ids: Sequence[int]) -> dict[int, Entity]:
+    """Return the entities with these ids, as far as they exist; users with `password_hash`."""
+    return {entity["id"]: entity for entity in rows.read(db, kind, only=ids)} if ids else {}
 
 
 def deleted(db: Database, kind: Kind, ids: Sequence[int]) -> dict[int, int]:

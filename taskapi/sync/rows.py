@@ -1,6 +1,6 @@
 """Entities as rows: how a chunk is written to PostgreSQL, and how everything is read back."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -128,14 +128,15 @@ def lines(chunk: Chunk) -> Lines:
         raise RowsRefused("", f"it cannot be written as a row ({error!r})") from error
 
 
-def read(db: Database, kind: Kind, above: int = -1, only: int | None = None) -> Iterator[Entity]:
-    """Yield the entities of a kind above a version, or the one with the id `only`.
+def read(db: Database, kind: Kind, above: int = -1, only: Sequence[int] = ()) -> Iterator[Entity]:
+    """Yield the entities of a kind above a version, or those with the ids `only`.
 
     Users have `password_hash` and `administers`. The order is by id, for tasks by user and id:
     tasks of one user load with fewer commands.
     """
     plan, order = _PLANS[kind], "user_id, id" if kind is Kind.TASK else "id"
-    condition = f"version > {above}" if only is None else f"id = {only}"
+    ids = f"'{{{','.join(map(str, only))}}}'"
+    condition = f"id = ANY ({ids})" if only else f"version > {above}"
     for row in db.stream(f"{plan.select} WHERE {condition} ORDER BY {order}"):
         yield dict(zip(plan.names, row, strict=True))
 

@@ -196,10 +196,24 @@ def test_a_damaged_user_and_a_damaged_group_are_refused(world: World, name: str)
     assert ok(world.owner("GET", "/groups"))["groups"]
 
 
-def test_a_lost_password_hash_does_not_reach_postgresql(world: World) -> None:
+HASHES = ["", "garbage", "a$b$c", b"\xff", "scrypt:3:8:1$x$ab"]
+
+
+@pytest.mark.parametrize("stored", HASHES)
+def test_a_log_in_with_a_damaged_password_hash_is_refused(
+    world: World, stored: str | bytes
+) -> None:
+    world.damage(f"secret:{world.user['id']}", lambda connection, key: connection.set(key, stored))
+    answer = world.api("GET", "/users/2", by=login(world.user))
+    assert (answer.status, answer.error) in {(401, "unauthenticated"), (503, "damaged")}
+    assert ok(world.api("GET", "/users/3", by=login(world.other)))
+
+
+@pytest.mark.parametrize("stored", HASHES[:4])
+def test_a_lost_password_hash_does_not_reach_postgresql(world: World, stored: str | bytes) -> None:
     world.installation.sync()
     ok(world.owner("PUT", f"/users/{world.user['id']}", json={"full_name": "New Name"}))
-    world.damage(f"secret:{world.user['id']}", lambda connection, key: connection.delete(key))
+    world.damage(f"secret:{world.user['id']}", lambda connection, key: connection.set(key, stored))
     world.is_unharmed()
     assert set(world.quarantined()) == {("user", world.user["id"])}
     hashes = sql(world.installation, "SELECT password_hash FROM users")

@@ -107,6 +107,20 @@ def marked_without_version(connection: Any, key: str) -> None:
     connection.zadd(f"{key.partition(':')[0]}:dirty", {"t:1": 5})
 
 
+def text(value: str | bytes) -> Damage:
+    return lambda connection, key: connection.set(key, value)
+
+
+def copy_of(name: str) -> Damage:
+    return lambda c, key: c.set(key, c.get(f"{key.partition(':')[0]}:{name}"))
+
+
+def moved_and_done(connection: Any, key: str) -> None:
+    for name, value in (("status", True), ("group_id", 2)):
+        with_value(name, value)(connection, key)
+
+
+DIFFERS = "differs from PostgreSQL in:"
 DAMAGE: dict[str, tuple[str, Damage, str]] = {
     **{
         f"{key} {word}": (key, change, f"{key}: ")
@@ -133,6 +147,16 @@ DAMAGE: dict[str, tuple[str, Damage, str]] = {
     "group gone": ("group:1", gone, "group 1: is gone from Redis"),
     "hash gone": ("secret:2", gone, "user 2: has no password hash"),
     "hash wrong type": ("secret:2", wrong_type, "secret:2: has type list"),
+    "hash garbage": ("secret:2", text("garbage"), "user 2: has a password hash that cannot"),
+    "hash not UTF-8": ("secret:2", text(b"\xff"), "user 2: has a password hash that cannot"),
+    "hash of another": ("secret:2", copy_of("secret:3"), f"user 2: {DIFFERS} password_hash"),
+    "role": ("user:2", with_value("role", "owner"), f"user 2: {DIFFERS} role"),
+    "other hours": ("user:2", with_value("work_times", {"Monday": 1.5}), f"user 2: {DIFFERS}"),
+    "groups": ("user:2", with_value("group_ids", [1, 2]), f"user 2: {DIFFERS} group_ids"),
+    "e-mail": ("user:2", with_value("email", "x@y.org"), f"user 2: {DIFFERS} email"),
+    "name": ("group:1", with_value("name", "x"), f"group 1: {DIFFERS} name"),
+    "title": ("task:1", with_value("title", "x"), f"task 1: {DIFFERS} title"),
+    "status and group": ("task:1", moved_and_done, f"task 1: {DIFFERS} status, group_id"),
     "stray hash": ("secret:99", lambda c, k: c.set(k, "x"), "secret:99: belongs to user 99"),
     "stray task": ("tasks:g:2", zadd("1", 1), "tasks:g:2: names what does not belong"),
     "unknown task": ("tasks", zadd("99", 99), "tasks: names what does not exist"),
@@ -314,6 +338,17 @@ def test_what_only_postgresql_has_is_taken_back(world: World) -> None:
     assert world.installation.sync().written["tasks"] == 2
 
 
+def test_a_change_during_a_repair_wins_over_postgresql(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = path_of(world.tasks[0])
+    world.damage("task:1", with_value("title", "wrong"))
+    before(monkeypatch, lookups, "put_back", lambda: world.owner("PUT", path, json={"title": "n"}))
+    assert any(DIFFERS in line for line in check(world.installation, repairs=True))
+    assert ok(world.owner("GET", path))["title"] == "n"
+    assert check(world.installation) == []
+
+
 def test_a_damaged_value_is_kept_aside(world: World) -> None:
     world.damage("task:1", broken('{"half'))
     assert any("damaged:task:1" in line for line in check(world.installation, repairs=True))
@@ -402,6 +437,8 @@ def busy(world: World, stop: threading.Event) -> None:
         body = {"task_ids": [task["id"] for task in tasks], "updates": {"priority": 1}}
         ok(world.owner("POST", "/tasks/batch", json=body))
         ok(world.owner("PUT", f"{path_of(tasks[0])}/done"))
+        body = {"password": f"secret-{user['id']}", "work_times": {"Monday": 1.5}}
+        ok(world.owner("PUT", f"/users/{user['id']}", json=body))
         ok(
             world.owner(
                 "PUT", f"/groups/{group['id']}", json={"admin_id": 1, "name": f"x{group['id']}"}
