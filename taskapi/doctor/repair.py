@@ -1,6 +1,7 @@
 """`python -m taskapi check --repair`: repair step by step, each write only if nothing changed."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 import orjson
@@ -11,7 +12,7 @@ from taskapi.errors import Damaged, Stale
 from taskapi.store import changes, consistency, meta
 from taskapi.store import session as sessions
 from taskapi.store.codec import Entity
-from taskapi.store.consistency import Removal, Repair
+from taskapi.store.consistency import WRONG_TYPE, Removal, Repair
 from taskapi.store.indexes import fold
 from taskapi.store.keys import Kind
 from taskapi.store.numbers import is_number
@@ -19,6 +20,8 @@ from taskapi.sync import row_versions
 
 BATCH: Final = 100
 """Repairs done in one call."""
+NAMES: Final = {Kind.USER: "email", Kind.GROUP: "name"}
+"""Kind -> the field that no two of them have in common."""
 
 
 def repair(
@@ -102,16 +105,30 @@ def _obstacles(
     stores: Stores, ref: EntityRef, entity: Entity, refs: set[EntityRef]
 ) -> Iterator[str]:
     """Yield missing parents that do not come back too, and other owners of the name."""
-    keys = stores.keys
     parents = [parent for parent in references(entity) if parent not in refs]
-    exist = consistency.look(stores.store, [("EXISTS", keys.entity(*each)) for each in parents])
+    exist = consistency.look(
+        stores.store, [("EXISTS", stores.keys.entity(*each)) for each in parents]
+    )
     for parent, exists in zip(parents, exist, strict=True):
         if not exists:
             yield f"{named(parent)} does not exist"
-    index, field = {Kind.USER: (keys.emails, "email"), Kind.GROUP: (keys.names, "name")}.get(
-        ref[0], ("", "")
-    )
-    if index:
-        (holder,) = consistency.look(stores.store, [("HGET", index, fold(entity[field]))])
-        if holder and is_number(holder) and int(holder) != ref[1]:
-            yield f"{ref[0].noun} {holder.decode()} has its {field} now"
+    if ref[0] is not Kind.TASK and (holder := _holder(stores, ref[0], entity)) not in (0, ref[1]):
+        yield f"{ref[0].noun} {holder} has its {NAMES[ref[0]]} now"
+
+
+def _holder(stores: Stores, kind: Kind, entity: Entity) -> int:
+    """Return the id of the user or group that has this one's address or name, 0 if none has.
+
+    An index alone is no proof: the same repair removes an entry that does not belong there.
+    """
+    keys, field = stores.keys, NAMES[kind]
+    index, name = keys.emails if kind is Kind.USER else keys.names, fold(entity[field])
+    (stored,) = consistency.look(stores.store, [("HGET", index, name)])
+    if not stored or not is_number(stored):
+        return 0
+    (reply,) = consistency.look(stores.store, [sessions.fetch(keys, kind, int(stored))])
+    if reply != WRONG_TYPE:
+        with suppress(Damaged):  # an entity that cannot be read may have the name
+            other = sessions.entity(kind, int(stored), reply)
+            return int(stored) if other and fold(other[field]) == name else 0
+    return int(stored)

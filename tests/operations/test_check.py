@@ -402,6 +402,32 @@ def test_a_name_that_is_taken_meanwhile_is_not_given_twice(world: World) -> None
     assert f"user {taken['id']} has its email now" in remains
 
 
+@pytest.mark.parametrize("damage", [broken("{"), wrong_type])
+def test_a_name_of_what_cannot_be_read_is_not_given_twice(world: World, damage: Damage) -> None:
+    world.damage("user:2", gone)
+    world.damage("emails", lambda connection, key: connection.hdel(key, world.user["email"]))
+    taken = new_user(world.api, email=world.user["email"])
+    world.damage(f"user:{taken['id']}", damage)
+    lines = check(world.installation, repairs=True)
+    (remains,) = [line for line in lines if line.startswith("remains  user 2")]
+    assert f"user {taken['id']} has its email now" in remains
+
+
+@pytest.mark.parametrize("holder", ["3", "99"])
+@pytest.mark.parametrize(("key", "index"), [("user:2", "emails"), ("group:2", "names")])
+def test_a_stray_entry_for_a_name_does_not_need_a_second_repair(
+    world: World, key: str, index: str, holder: str
+) -> None:
+    with connect(world.installation) as connection:
+        names = connection.hgetall(root(world.installation) + index)
+    (name,) = [name for name, number in names.items() if number == "2"]
+    world.damage(key, gone)
+    world.damage(index, put(name, "1" if key == "group:2" and holder == "3" else holder))
+    lines = check(world.installation, repairs=True)
+    assert not [line for line in lines if line.startswith("remains")]
+    assert check(world.installation) == []
+
+
 def test_a_repair_of_what_changes_meanwhile_does_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

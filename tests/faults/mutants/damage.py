@@ -244,8 +244,8 @@ MUTANTS = [
     Mutant(
         "repair: a name that is taken is not given twice",
         "taskapi/doctor/repair.py",
-        "        if holder and is_number(holder) and int(holder) != ref[1]:\n",
-        "        if False:\n",
+        "not in (0, ref[1]):\n",
+        "is None:\n",
         "operations/test_check.py::test_a_name_that_is_taken_meanwhile_is_not_given_twice",
     ),
     Mutant(
@@ -618,5 +618,21 @@ MUTANTS = [
         'equals(entity["version"]) if stored else ABSENT',
         '"+" if stored else ABSENT',
         "operations/test_check.py::test_a_change_during_a_repair_wins_over_postgresql",
+    ),
+    Mutant(
+        "repair: a stray entry takes no name",
+        "taskapi/doctor/repair.py",
+        "return int(stored) if other and fold(other[field]) == name else 0",
+        "return int(stored)",
+        "operations/test_check.py::test_a_stray_entry_for_a_name_does_not_need_a_second_repair",
+    ),
+    Mutant(
+        "repair: a name of what cannot be read is not given twice",
+        "taskapi/doctor/repair.py",
+        "            return int(stored) if other and fold(other[field]) == name else 0\n"
+        "    return int(stored)\n",
+        "            return int(stored) if other and fold(other[field]) == name else 0\n"
+        "    return 0\n",
+        "operations/test_check.py::test_a_name_of_what_cannot_be_read_is_not_given_twice",
     ),
 ]
