@@ -124,10 +124,11 @@ def _existing(keys: Keys, ref: EntityRef, other: EntityRef) -> Expectation:
 def _password_hash(stores: Stores, user_id: int) -> Expectation:
     def difference(stored: bytes | None) -> Difference:
         row = row_versions.find(stores.db, Kind.USER, user_id)
-        writes: list[Write] = [("SET", read[1], row["password_hash"])] if row else []
-        remedy = TAKEN if row else "set a new password"
+        taken = row["password_hash"] if row and is_hash(row["password_hash"].encode()) else ""
+        writes: list[Write] = [("SET", read[1], taken)]
+        remedy = TAKEN if taken else "set a new password"
         problem = "has a password hash that cannot be read" if stored else "has no password hash"
-        repair = Repair([(read, text_of(stored))], writes) if row else None
+        repair = Repair([(read, text_of(stored))], writes) if taken else None
         return Difference(named((Kind.USER, user_id)), problem, remedy, Step.ENTITIES, "", repair)
 
     def is_right(stored: bytes | None) -> bool:

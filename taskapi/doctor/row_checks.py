@@ -53,7 +53,5 @@ def _uncopied(stores: Stores, ref: EntityRef, version: int, state: str) -> Diffe
 
 def _differing(entity: Entity, row: Entity) -> list[str]:
     """Return the fields that differ; the groups say what a user administers."""
-    compared = row.keys() - {"administers"} if "administers" in row else row.keys()
-    if "password_hash" in row and "password_hash" not in entity:
-        compared -= {"password_hash"}
-    return [name for name in row if name in compared and entity[name] != row[name]]
+    left_out = {"administers"} | ({"password_hash"} - entity.keys())
+    return [name for name in row if name not in left_out and entity[name] != row[name]]

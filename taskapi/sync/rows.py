@@ -135,8 +135,8 @@ def read(db: Database, kind: Kind, above: int = -1, only: Sequence[int] = ()) ->
     tasks of one user load with fewer commands.
     """
     plan, order = _PLANS[kind], "user_id, id" if kind is Kind.TASK else "id"
-    ids = f"'{{{','.join(map(str, only))}}}'"
-    condition = f"id = ANY ({ids})" if only else f"version > {above}"
+    ids = ", ".join(map(str, only))
+    condition = f"id = ANY (ARRAY[{ids}])" if only else f"version > {above}"
     for row in db.stream(f"{plan.select} WHERE {condition} ORDER BY {order}"):
         yield dict(zip(plan.names, row, strict=True))
 

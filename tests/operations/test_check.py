@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from taskapi import doctor
-from taskapi.doctor import consistency, entity_checks, repair
+from taskapi.doctor import consistency, entity_checks
 from taskapi.errors import AlreadyRunning
 from taskapi.store import consistency as lookups
 from taskapi.sync.postgres import Database
@@ -278,6 +278,7 @@ def test_duties_that_are_damaged_during_a_repair_end_no_repair(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.damage("user:1", hdel("administers"))
+    repair = sys.modules["taskapi.doctor.repair"]  # `doctor.repair` is its function
     before(monkeypatch, repair, "_duties", lambda: world.damage("user:1", put("administers", "5")))
     repaired = check(world.installation, repairs=True)
     assert any(line.startswith("found  user 1: cannot be read") for line in repaired)
@@ -347,6 +348,16 @@ def test_a_change_during_a_repair_wins_over_postgresql(
     assert any(DIFFERS in line for line in check(world.installation, repairs=True))
     assert ok(world.owner("GET", path))["title"] == "n"
     assert check(world.installation) == []
+
+
+def test_no_password_hash_is_taken_from_a_row_that_has_none(world: World) -> None:
+    sql(world.installation, "UPDATE users SET password_hash = 'x' WHERE id = 2")
+    world.damage("secret:2", gone)
+    (line,) = check(world.installation)
+    assert "user 2: has no password hash" in line
+    assert "set a new password" in line
+    repaired = check(world.installation, repairs=True)
+    assert [each for each in repaired if each.startswith("remains")] == [f"remains  {line}"]
 
 
 def test_a_damaged_value_is_kept_aside(world: World) -> None:

@@ -594,7 +594,7 @@ MUTANTS = [
     Mutant(
         "check: fields are compared with PostgreSQL",
         "taskapi/doctor/row_checks.py",
-        "    return [name for name in row if name in compared and entity[name] != row[name]]\n",
+        "    return [name for name in row if name not in left_out and entity[name] != row[name]]\n",
         "    return []\n",
         "operations/test_check.py::test_each_damage_is_named_and_repaired[role]",
     ),
@@ -634,5 +634,12 @@ MUTANTS = [
         "            return int(stored) if other and fold(other[field]) == name else 0\n"
         "    return 0\n",
         "operations/test_check.py::test_a_name_of_what_cannot_be_read_is_not_given_twice",
+    ),
+    Mutant(
+        "repair: no hash is taken from a row that has none",
+        "taskapi/doctor/entity_checks.py",
+        'row["password_hash"] if row and is_hash(row["password_hash"].encode()) else ""',
+        'row["password_hash"] if row else ""',
+        "operations/test_check.py::test_no_password_hash_is_taken_from_a_row_that_has_none",
     ),
 ]
