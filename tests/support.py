@@ -71,7 +71,7 @@ class Installation:
             "DATA_DIR": str(self.folder),
         } | env
         self.settings: Settings = load(self.env)
-        self._administer("CREATE DATABASE {}", name)
+        self._administer("CREATE DATABASE {} STRATEGY file_copy", name)  # a quarter of the time
 
     def close(self) -> None:
         """Drop the database; the keys stay until the Redis server stops."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg2
 
 from devserver.servers import Server
+from tests.faults.site import through
 from tests.support import Installation
 
 
@@ -33,9 +34,16 @@ def frozen(server: Server) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def locked(installation: Installation, table: str = "tasks") -> Iterator[None]:
-    """Hold the strongest lock of a table, as ALTER TABLE or VACUUM FULL do."""
-    connection = psycopg2.connect(installation.settings.database_url)
+def locked(
+    installation: Installation, table: str = "tasks", server: Server | None = None
+) -> Iterator[None]:
+    """Hold the strongest lock of a table, as ALTER TABLE or VACUUM FULL do.
+
+    Args:
+        server: connect to it directly, not through a pooler.
+    """
+    url = installation.settings.database_url
+    connection = psycopg2.connect(through(server.port, url) if server else url)
     with contextlib.closing(connection), connection.cursor() as cursor:
         cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         yield

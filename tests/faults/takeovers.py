@@ -151,7 +151,7 @@ class Takeovers:
 
     def lock_tables(self) -> None:
         """Lock a table as a careless administrator does."""
-        with locked(self._site.installation):
+        with locked(self._site.installation, server=self._site.postgres):
             time.sleep(3 * PAUSE_SECONDS)
 
     def freeze_postgres(self) -> None:

@@ -427,13 +427,6 @@ MUTANTS = [
         "faults/test_damaged_values.py::test_an_email_that_names_no_user_is_told",
     ),
     Mutant(
-        "log-ins: a password hash that cannot be read matches nothing",
-        "taskapi/store/passwords.py",
-        "    except ValueError:\n",
-        "    except KeyError:\n",
-        "faults/test_damaged_values.py::test_no_password_matches_a_hash_that_cannot_be_read",
-    ),
-    Mutant(
         "status: published numbers that cannot be read are unknown",
         "taskapi/store/meta.py",
         " if n not in _STATUS_NUMBERS or _DECIMAL.fullmatch(v)}",
