@@ -10,6 +10,8 @@ import pytest
 
 from devserver.servers import Postgres, Valkey
 from taskapi.store import passwords
+from taskapi.sync import migrations
+from taskapi.sync.postgres import Database
 from tests.api.codes import Collector
 from tests.support import CHEAP_METHOD, Api, Installation
 
@@ -58,15 +60,26 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="module")
+def migrated(valkey: Valkey, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a database with all tables and no rows, to be copied."""
+    folder = tmp_path_factory.mktemp("migrated")
+    template = Installation(folder, valkey.url, postgres.url)
+    with Database(template.settings) as database:
+        migrations.migrate(database)
+        migrations.index_searches(database)
+    return template.name
+
+
+@pytest.fixture(scope="module")
 def install(
-    valkey: Valkey, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+    valkey: Valkey, postgres: Postgres, migrated: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Install]:
     """Makes prepared installations that last as long as the module; takes environment variables."""
     folder: Path = tmp_path_factory.mktemp("installations")
     with ExitStack() as stack:
 
         def make(**env: str) -> Installation:
-            made = Installation(folder, valkey.url, postgres.url, **env)
+            made = Installation(folder, valkey.url, postgres.url, migrated, **env)
             return stack.enter_context(closing(made)).prepare()
 
         yield make

@@ -54,9 +54,19 @@ def eventually(condition: Callable[[], Any], seconds: float = 15) -> Any:
 
 
 class Installation:
-    """A key prefix, a database and a backup folder, isolated from all other installations."""
+    """A key prefix, a database and a backup folder, isolated from all other installations.
 
-    def __init__(self, folder: Path, redis_url: str, database_url: str, **env: str):
+    The database is a copy of `template`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        redis_url: str,
+        database_url: str,
+        template: str = "template1",
+        **env: str,
+    ):
         self.name = name = "t" + secrets.token_hex(6)
         self.folder = folder / name
         self.folder.mkdir(parents=True)
@@ -71,7 +81,8 @@ class Installation:
             "DATA_DIR": str(self.folder),
         } | env
         self.settings: Settings = load(self.env)
-        self._administer("CREATE DATABASE {} STRATEGY file_copy", name)  # a quarter of the time
+        # By copying files, it takes a quarter of the CPU time of the default.
+        self._administer("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy", name, template)
 
     def close(self) -> None:
         """Drop the database; the keys stay until the Redis server stops."""
@@ -109,11 +120,11 @@ class Installation:
     def _app(self) -> Flask:
         return create_app(self.settings)
 
-    def _administer(self, statement: str, name: str) -> None:
+    def _administer(self, statement: str, *names: str) -> None:
         connection = psycopg2.connect(self._server)
         try:
             connection.autocommit = True
-            connection.cursor().execute(sql.SQL(statement).format(sql.Identifier(name)))
+            connection.cursor().execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
         finally:
             connection.close()
 
