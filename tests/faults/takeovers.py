@@ -25,7 +25,7 @@ from tests.faults.site import Service, Site
 from tests.support import ROOT, eventually
 
 PAUSE_SECONDS = 1.0
-FENCE_SECONDS = 10
+FENCE_SECONDS = 20
 
 
 class Takeovers:

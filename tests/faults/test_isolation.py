@@ -17,7 +17,7 @@ from taskapi.sync.postgres import Database
 from tests.api.factories import everything, new_group, ok
 from tests.client import Api
 from tests.faults.checks import settle
-from tests.stores import dirty, sql
+from tests.stores import before, dirty, sql
 from tests.stores import meta as stored_meta
 from tests.support import Installation, eventually
 
@@ -37,7 +37,7 @@ def default_isolation(installation: Installation, level: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("level", ["read committed", "repeatable read", "serializable"])
 def test_a_pass_that_waited_for_another_one_sees_what_that_one_wrote(
-    installation: Installation, api: Api, level: str
+    installation: Installation, api: Api, level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installation.sync()
     store = sync_pass.open_store(installation.settings)
@@ -47,8 +47,8 @@ def test_a_pass_that_waited_for_another_one_sees_what_that_one_wrote(
             db.lock()
             second = do.submit(sync_pass.run, installation.settings, None, 20.0)
             eventually(lambda: sql(installation, WAITING)[0][0])
+            before(monkeypatch, state, "advance", lambda: new_group(api))  # then it commits
             push(db, store, meta.read(store))
-            new_group(api)
         assert second.result().written["groups"] == 1
         seen = everything(api)
         ok(api("POST", "/admin/sync?action=restore", by="owner"))
