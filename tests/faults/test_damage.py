@@ -140,8 +140,8 @@ def test_a_damaged_task_holds_up_nothing_else(world: World, name: str) -> None:
     bad = world.tasks[0]
     world.damage(f"task:{bad['id']}", ENTITY_DAMAGE[name])
     for method, body in (("GET", ...), ("PUT", {"title": "new"}), ("DELETE", ...)):
-        told = refused(world.owner(method, path_of(bad), json=body), 503)
-        assert (told["code"], "taskapi check" in told["error"]) == ("damaged", True)
+        refusal = refused(world.owner(method, path_of(bad), json=body), 503)
+        assert (refusal["code"], "taskapi check" in refusal["error"]) == ("damaged", True)
     world.is_unharmed()
     assert set(world.quarantined()) == {("task", bad["id"])}
     for path in (f"/users/{world.user['id']}/tasks", "/tasks/filter", "/tasks/search?q=Task"):
@@ -150,8 +150,8 @@ def test_a_damaged_task_holds_up_nothing_else(world: World, name: str) -> None:
         listed = {each["id"] for each in found}
         assert world.tasks[1]["id"] in listed
         assert bad["id"] not in listed or name in LISTED
-    told = refused(world.owner("POST", "/admin/sync?action=backup"), 503)
-    assert (told["code"], f"task {bad['id']}" in told["error"]) == ("damaged", True)
+    refusal = refused(world.owner("POST", "/admin/sync?action=backup"), 503)
+    assert (refusal["code"], f"task {bad['id']}" in refusal["error"]) == ("damaged", True)
 
 
 @on_each_entity_damage
@@ -231,8 +231,8 @@ def test_a_damaged_index_is_told_and_no_backup_is_made_without_it(
     world.installation.sync()
     world.damage(key, (lambda c, k: c.delete(k)) if is_gone else wrong_type)
     assert ok(world.api("GET", path_of(world.tasks[0]), by=login(world.user)))
-    told = refused(world.owner("POST", "/admin/sync?action=backup"), 503)
-    assert (told["code"], "taskapi check" in told["error"]) == ("damaged", True)
+    refusal = refused(world.owner("POST", "/admin/sync?action=backup"), 503)
+    assert (refusal["code"], "taskapi check" in refusal["error"]) == ("damaged", True)
     assert not [*world.installation.settings.backup_dir.glob("*.gz")]
     ok(world.owner("POST", "/admin/sync?action=force"))
     health, shown = world.api("GET", "/health"), world.status()
@@ -362,8 +362,8 @@ def test_a_reseed_without_an_index_does_not_empty_postgresql(world: World) -> No
     world.installation.sync()
     world.damage("tasks", gone)
     sql(world.installation, "UPDATE sync_state SET last_version = 1")
-    told = refused(world.owner("POST", "/admin/sync?action=force&reseed=true"), 503)
-    assert told["code"] == "damaged"
+    refusal = refused(world.owner("POST", "/admin/sync?action=force&reseed=true"), 503)
+    assert refusal["code"] == "damaged"
     assert len(sql(world.installation, "SELECT id FROM tasks")) == len(world.tasks)
 
 

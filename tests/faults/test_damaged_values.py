@@ -74,8 +74,8 @@ def test_an_entry_that_cannot_be_read_is_no_internal_error(world: World, name: s
     answers["delete"] = world.owner("DELETE", f"/users/{world.user['id']}")
     statuses = {path: answer.status for path, answer in answers.items()}
     assert {*statuses.values()} <= {200, 503}, statuses
-    told = {answer.json["code"] for answer in answers.values() if answer.status == 503}
-    assert told <= {"damaged"}
+    refusal = {answer.json["code"] for answer in answers.values() if answer.status == 503}
+    assert refusal <= {"damaged"}
     if key.partition(":")[0] in ("users", "groups", "tasks"):
         lists = ("/users", "/groups", "/tasks/filter", "/users/2/tasks", "/tasks/stats")
         assert {statuses[path] for path in lists} == {200}
@@ -106,8 +106,8 @@ def test_a_failure_counter_that_cannot_be_read_begins_anew(world: World, value: 
 def test_an_email_that_names_no_user_is_told(world: World) -> None:
     email = world.user["email"]
     world.damage("emails", put(email, "garb"))
-    told = refused(world.api("GET", "/users", by=(email, PASSWORD)), 503)
-    assert told["code"] == "damaged"
+    refusal = refused(world.api("GET", "/users", by=(email, PASSWORD)), 503)
+    assert refusal["code"] == "damaged"
     ok(world.api("GET", f"/users/{world.user['id']}", by=login(world.user)))
 
 

@@ -65,8 +65,8 @@ def test_an_unknown_error_is_a_503_whose_words_only_the_log_has(
     group = new_group(api)
     with limited.without("zcard"):
         body = {"title": "x", "group_id": group["id"]}
-        told = refused(api("POST", "/users/1/tasks", by="owner", json=body), 503)
-        assert (told["code"], "ACL" in told["error"]) == ("unavailable", False)
+        refusal = refused(api("POST", "/users/1/tasks", by="owner", json=body), 503)
+        assert (refusal["code"], "ACL" in refusal["error"]) == ("unavailable", False)
         assert UNKNOWN in capsys.readouterr().out
         assert api("GET", "/health").status in (200, 503)
         ok(api("GET", "/admin/status", by="owner"))
@@ -168,5 +168,5 @@ def test_a_value_that_is_no_number_is_damage(installation: Installation) -> None
     with connect(installation) as connection:
         connection.hset(f"{root(installation)}meta", "next:t", "many")
     body = {"title": "x", "group_id": group["id"]}
-    told = refused(api("POST", "/users/1/tasks", by="owner", json=body), 503)
-    assert (told["code"], "number" in told["error"]) == ("damaged", True)
+    refusal = refused(api("POST", "/users/1/tasks", by="owner", json=body), 503)
+    assert (refusal["code"], "number" in refusal["error"]) == ("damaged", True)
