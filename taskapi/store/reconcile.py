@@ -19,6 +19,8 @@ from taskapi.store.quarantine import Refusal
 BATCH: Final = 500
 TAKEN: Final = "Redis lost it, and another entity has its name or e-mail address now"
 UNFIT: Final = "Redis lost it, and it does not fit changes made since"
+ONLY_IN_POSTGRES: Final = {TAKEN, UNFIT}
+"""Reasons for which PostgreSQL keeps an entity that Redis cannot take back."""
 NEEDED: Final = "Redis lost its delete, and other entities refer to it now"
 
 EntityRef = tuple[Kind, int]

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from taskapi.config import Settings
 from taskapi.errors import Conflict, NotReady
-from taskapi.store import changes, meta, quarantine
+from taskapi.store import changes, meta, quarantine, reconcile
 from taskapi.store.connection import WORKER_REPLY_SECONDS, Store
 from taskapi.store.meta import Meta, State
 from taskapi.sync import migrations, postgres, rollback, rows, start_check, state
@@ -106,13 +106,19 @@ def _reseed(settings: Settings, store: Store) -> SyncReport:
 
 
 def _heal(db: Database, store: Store, redis: Meta) -> None:
-    """Put back what Redis lost and PostgreSQL has, which a reseed would remove there."""
+    """Put back what Redis lost and PostgreSQL has, which a reseed would remove there.
+
+    Raises:
+        Conflict: it does not fit.
+    """
     copy = state.find(db)
     if copy and state.has_same_history(redis, copy):
         try:
             rollback.heal(db, store, redis)
         except rollback.TooManyLost:
             raise Conflict(LOST, code="not_empty") from None
+        if any(entry["reason"] in reconcile.ONLY_IN_POSTGRES for entry in quarantine.read(store)):
+            raise Conflict(LOST, code="not_empty")
 
 
 def _require_older(db: Database, redis: Meta) -> None:

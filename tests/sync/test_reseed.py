@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from devserver.servers import Postgres
+from taskapi.errors import Conflict
 from taskapi.store import quarantine
 from taskapi.sync import copy_changes, state, sync_pass
 from tests.api.drift import drift
@@ -98,6 +99,23 @@ def test_a_reseed_keeps_what_redis_lost_and_postgresql_has(
         reseed(site.installation)
         assert ok(site.api("GET", path_of(task), by="owner")) == task
         assert site.is_whole()
+
+
+def test_a_reseed_is_refused_while_only_postgresql_has_what_redis_lost(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    with closing(LossySite(tmp_path, postgres.url, "always")) as site:
+        group = new_group(site.api)
+        site.installation.sync()
+        with site.lost():
+            task = new_task(site.api, 1, group["id"])
+            site.installation.sync()
+        with uncompared(site):
+            ok(site.api("DELETE", f"/groups/{group['id']}", by="owner"))
+        site.installation.sync()
+        with pytest.raises(Conflict, match="does not have"):
+            reseed(site.installation)
+        assert sql(site.installation, "SELECT id FROM tasks") == [(task["id"],)]
 
 
 @pytest.mark.parametrize("wipe", [f"DROP TABLE {TABLES}", f"TRUNCATE {TABLES}"])

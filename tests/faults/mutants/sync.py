@@ -4,6 +4,13 @@ from tests.faults.mutants import Mutant
 
 MUTANTS = [
     Mutant(
+        "a reseed keeps what only PostgreSQL has",
+        "taskapi/sync/sync_pass.py",
+        'if any(entry["reason"] in reconcile.ONLY_IN_POSTGRES for entry in quarantine.read(store)):',
+        "if False:",
+        "sync/test_reseed.py::test_a_reseed_is_refused_while_only_postgresql_has_what_redis_lost",
+    ),
+    Mutant(
         "fence: PostgreSQL set back to before a late copy",
         "taskapi/sync/copy_changes.py",
         "            progress.last = str(max(version, int(progress.last or 0)))\n",
