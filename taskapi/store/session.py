@@ -15,6 +15,7 @@ from taskapi.store.numbers import is_number
 
 Guard = tuple[str, str, str]
 """Key, field and condition: see `Commit.guard`."""
+_STATE = ("epoch", "state", "opened")
 NOT_READY = "The store is empty, or is being restored: try again in a few seconds."
 
 
@@ -53,14 +54,14 @@ class Session:
 
         Raises:
             NotReady: the store is empty or being restored.
-            Unchecked: Redis was started, and may lack changes.
+            Unchecked: Redis was started or set back, and may lack changes.
             Damaged: the store's description cannot be read.
         """
-        state = ("HMGET", self.keys.meta, "epoch", "state", "opened")
-        before, *replies, after = self.connection.execute(state, *commands, state)
-        if before != after:
+        seen, state = self.connection.issued.version, ("HMGET", self.keys.meta, *_STATE)
+        before, *replies, after = self.connection.execute(state, *commands, (*state, "version"))
+        if before != after[:3]:
             raise NotReady(NOT_READY)
-        self._require_readable(before)
+        self._require_readable(after, seen)
         if not is_number(before[0]):
             raise meta.unreadable("epoch")
         self.epoch = before[0].decode()
@@ -74,21 +75,23 @@ class Session:
             NotReady: the store is being restored.
             Unchecked: Redis was started, and may lack changes.
         """
-        state = ("HMGET", self.keys.meta, "epoch", "state", "opened")
+        seen, state = self.connection.issued.version, ("HMGET", self.keys.meta, *_STATE, "version")
         *replies, after = self.connection.execute(*commands, state)
-        self._require_readable(after)
+        self._require_readable(after, seen)
         if after[0] != self.epoch.encode():
             raise NewEpoch
         return replies
 
-    def _require_readable(self, found: list[bytes | None]) -> None:
-        epoch, state, opened = found
+    def _require_readable(self, found: list[bytes | None], seen: int) -> None:
+        epoch, state, opened, version = found
         if epoch is None or state not in (b"ready", b"fenced"):
             if epoch and not meta.is_state((state or b"").decode(errors="replace")):
                 raise meta.unreadable("state")
             raise NotReady(NOT_READY)
         if state == b"ready" and opened != self.connection.run_id.encode():
             raise Unchecked
+        if state == b"ready" and version and version.isdigit() and int(version) < seen:
+            raise Unchecked  # the server was set back without a start
 
     def require_match(self) -> None:
         """Raise VersionMismatch unless the entity has a version that the caller wants."""

@@ -72,8 +72,8 @@ MUTANTS = [
     ),
     Mutant(
         "a server that was set back: reads",
-        "taskapi/store/server_start.py",
-        "redis.version < seen:",
+        "taskapi/store/session.py",
+        "int(version) < seen:",
         "False:",
         "faults/test_whole_commits.py::"
         "test_a_server_that_was_set_back_without_a_start_is_checked[read]",
