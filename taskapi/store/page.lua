@@ -16,17 +16,13 @@ local BUCKET = 2 ^ 50
 local byte = string.byte
 local MERGED_MOST = 24
 local after = tonumber(q.after)
+-- The id of a member that is no number is 0, which no entity has.
 local lists = {}
 local horizon = math.huge -- above this id, a range that was cut may have more members
 
-local function id_of(name)
-  -- Return the id that a member names: 0, which no entity has, for one that is no number.
-  return tonumber(name) or 0
-end
-
 local function add(members)
   if #members > 0 then
-    lists[#lists + 1] = { members = members, at = 1, id = id_of(members[1]) }
+    lists[#lists + 1] = { members = members, at = 1, id = tonumber(members[1]) or 0 }
   end
 end
 
@@ -45,7 +41,7 @@ local function take()
   local id, name = lowest.id, lowest.members[lowest.at]
   lowest.at = lowest.at + 1
   local follower = lowest.members[lowest.at]
-  lowest.id = follower and id_of(follower) or math.huge
+  lowest.id = follower and (tonumber(follower) or 0) or math.huge
   return id, name
 end
 
@@ -86,7 +82,7 @@ if #lists > MERGED_MOST then
   local names, all = {}, {}
   for _, list in ipairs(lists) do
     for _, name in ipairs(list.members) do
-      local id = id_of(name)
+      local id = tonumber(name) or 0
       if not names[id] then names[id], all[#all + 1] = name, id end
     end
   end

@@ -20,8 +20,10 @@ from tests.faults.checks import settle
 from tests.faults.proxy import Loss
 from tests.faults.site import Site
 from tests.stores import connect, dirty, entities, root
-from tests.support import Installation, eventually
+from tests.support import OWNER_PASSWORD, Installation, eventually
 from tests.sync.lossy_site import LossySite
+
+OWNER = (1, OWNER_PASSWORD)
 
 
 @pytest.fixture
@@ -97,14 +99,14 @@ def test_a_server_that_was_set_back_without_a_start_is_checked(
     installation, folder = site.installation, tmp_path / "older"
     folder.mkdir()
     shutil.copy(site.valkey.directory / "password", folder)
-    with Valkey(folder) as older, installation.serve(2) as api:
+    with Valkey(folder) as older, installation.serve(1) as api:
         group = new_group(api)
         follow(older, site.valkey)
         with redis.Redis.from_url(older.url) as server:
             server.execute_command("REPLICAOF", "NO", "ONE")
         kept = [new_task(api, 1, group["id"]) for _ in range(3)]
         ok(api("POST", "/admin/sync", by="owner"))
-        lost = [new_task(api, 1, group["id"]) for _ in range(3)]
+        lost = [new_task(api, 1, group["id"], by=OWNER) for _ in range(3)]
         follow(site.valkey, older)
         with redis.Redis.from_url(site.valkey.url) as server:
             server.execute_command("REPLICAOF", "NO", "ONE")
@@ -128,7 +130,7 @@ def follow(replica: Valkey, primary: Valkey) -> None:
 
 def created(api: Api, group_id: int) -> dict[str, Any] | None:
     body = {"title": "After", "group_id": group_id}
-    answer = api("POST", "/users/1/tasks", by="owner", json=body)
+    answer = api("POST", "/users/1/tasks", by=OWNER, json=body)  # from memory
     return answer.data["task"] if answer.status == 201 else None
 
 
