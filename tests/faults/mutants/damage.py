@@ -331,8 +331,8 @@ MUTANTS = [
     Mutant(
         "entries: lists go on beside members that are no numbers",
         "taskapi/store/page.lua",
-        "id = tonumber(members[1]) or 0 }",
-        "id = tonumber(members[1]) }",
+        "lowest.id = follower and (tonumber(follower) or 0) or math.huge",
+        "lowest.id = tonumber(follower) or math.huge",
         "faults/test_damaged_values.py::test_an_entry_that_cannot_be_read_is_no_internal_error[user]",
     ),
     Mutant(
