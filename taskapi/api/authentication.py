@@ -175,7 +175,8 @@ class Authenticator:
             self._verify(throttle, lookup.password_hash, digest, password)
         if lookup.user is None:
             raise Unauthenticated
-        self._memory.add(user_id, refs, lookup)
+        if not from_memory:
+            self._memory.add(user_id, refs, lookup)
         return lookup.user, lookup.entities
 
     def _verify(

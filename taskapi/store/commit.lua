@@ -61,7 +61,7 @@ local function refusal()
     end
     if name == 'HINCRBY' then
       local count = call('HGET', key, field)
-      if count and not string.find(count, '^-?%d+$') then return 'WRONGTYPE ' .. key end
+      if count and not string.find(count, '^-?%d+$') then return 'ERR ' .. key .. ' is not an integer' end
     elseif name == 'ZADD' or name == 'ZREM' then
       call('ZCARD', key)
     elseif (name == 'HSET' or name == 'HDEL') and field ~= 'json' then
@@ -82,7 +82,7 @@ if done then
 end
 if epoch ~= read_epoch then return 'EPOCH' end
 if opened ~= run then return 'CHECKING' end
-if #(last or '') > 16 then return redis.error_reply('WRONGTYPE version') end
+if #(last or '') > 16 then return redis.error_reply('ERR version is not an integer') end
 if tonumber(last or 0) < tonumber(seen) then
   redis.call('HDEL', meta, 'opened')
   return 'CHECKING'

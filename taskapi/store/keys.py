@@ -8,7 +8,7 @@ many entities and spell the names themselves.
 | meta             | hash   | epoch, state, installation, version (last issued), next:<k> (last id |
 |                  |        | issued), op:<process>.<thread> (result of its last operation),       |
 |                  |        | synced (PostgreSQL has everything up to this version), opened (the   |
-|                  |        | start of the server that is served), confirmed (the start that    |
+|                  |        | start of the server that is served), confirmed (the start that       |
 |                  |        | PostgreSQL knows), loader and loaded (token and batch of a restore), |
 |                  |        | former (state before it), saved (whether it may clear Redis)         |
 | user:<id>        | hash   | json (the answer's object), version, administers (group ids)         |

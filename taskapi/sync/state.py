@@ -16,6 +16,8 @@ _PRUNED: Final = "coalesce((to_jsonb(sync_state) ->> 'pruned_version')::bigint, 
 """0 in a database whose migration is still to come."""
 _RUN_ID: Final = "coalesce(to_jsonb(sync_state) ->> 'run_id', '')"
 """Empty in a database whose migration is still to come."""
+_REGISTERED: Final = "coalesce((to_jsonb(sync_state) ->> 'registered_version')::bigint, 0)"
+"""0 in a database whose migration is still to come."""
 _COLUMNS: Final = (
     f"installation::text, epoch, {_RUN_ID}, last_version, {_PRUNED},"
     " last_user, last_group, last_task"
@@ -205,7 +207,7 @@ def record_registration(db: Database, version: int) -> None:
 
 def read_issued(db: Database) -> tuple[int, dict[Kind, int]]:
     """Return the version when a process was started last, and the last ids as far as known."""
-    columns = "registered_version, last_user, last_group, last_task"
+    columns = f"{_REGISTERED}, last_user, last_group, last_task"
     ((version, *ids),) = db.rows(f"SELECT {columns} FROM sync_state")
     return version, dict(zip(Kind, ids, strict=True))
 
