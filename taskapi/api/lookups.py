@@ -80,10 +80,11 @@ class LookupMemory:
         """Return the last lookup, and let every commit of the session guard what it says.
 
         Raises:
-            Stale: there is none.
+            Stale: there is none, or a commit over this connection could not tell a restart of
+                Redis from a lost reply.
         """
         lookup = self._lookups.get((user_id, refs[0])) if len(refs) == 1 else None
-        if lookup is None:
+        if lookup is None or not session.connection.is_usable():
             raise Stale
         session.epoch = lookup.epoch
         for user in (lookup.user, *lookup.entities.values()):

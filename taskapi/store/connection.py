@@ -5,6 +5,7 @@ import secrets
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import redis
@@ -13,9 +14,10 @@ from redis import exceptions as driver
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from taskapi.store.info import value_of
 from taskapi.store.issued import Issued
 from taskapi.store.keys import Keys
-from taskapi.store.redis_errors import refusal, word_of
+from taskapi.store.redis_errors import ELSEWHERE, refusal, word_of
 from taskapi.store.scripts import CLOSE_FOR_CLIENTS, SOURCES
 
 Command = tuple[Any, ...]
@@ -27,8 +29,6 @@ SILENT_SECONDS: Final = 1.0
 """How long the only attempt of a request lasts while Redis is silent, because others wait for their
 turn, and how often a request may wait as long as usual."""
 WORKER_REPLY_SECONDS: Final = 30.0
-ELSEWHERE: Final = {"READONLY", "NOREPLICAS", "MASTERDOWN", "MOVED"}
-"""Errors that may mean that the primary is another server now."""
 HIDDEN: Final = "hidden"
 """Run id of a server that does not tell its own; its starts are not checked."""
 
@@ -115,6 +115,12 @@ class Connection:
             self.close()
             raise refusal(error) from error
 
+    def is_usable(self) -> bool:
+        """Return whether the server has not closed the connection, as its restart does."""
+        with suppress(driver.RedisError):
+            return not self._socket.can_read()
+        return False
+
     def close(self) -> None:
         """Close the connection; the next command opens it again."""
         self._socket.disconnect()
@@ -165,11 +171,6 @@ class Connection:
         return self._socket.read_response()
 
 
-def value_of(info: str, name: str) -> str:
-    """Return a value from the reply to INFO; empty if there is none of that name."""
-    return info.partition(f"\n{name}:")[2].partition("\r")[0]
-
-
 def _with_source(command: Command) -> Command:
     if command[0] != "EVALSHA":
         return command
@@ -179,8 +180,7 @@ def _with_source(command: Command) -> Command:
 class Store:
     """An installation's Redis: its keys, and a connection for each thread that uses it.
 
-    A read-only store does not check the server when it connects, so it leaves nothing in Redis. It
-    cannot commit.
+    A read-only store cannot commit, and does not check the server when it connects.
 
     Attributes:
         process: a random name of this process.

@@ -33,6 +33,8 @@ REFUSALS: Final[dict[str, tuple[type[TaskApiError], str]]] = {
     "WRONGTYPE": (Damaged, "a key has the wrong type"),
 }
 """First word of an error that Redis answers -> the domain error."""
+ELSEWHERE: Final = {"READONLY", "NOREPLICAS", "MASTERDOWN", "MOVED"}
+"""Errors that may mean that the primary is another server now."""
 _NOT_NUMBERS: Final = (
     "is not an integer",
     "is not a valid float",

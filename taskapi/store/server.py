@@ -6,7 +6,8 @@ from typing import Final
 
 from taskapi.errors import StoreFull, TaskApiError, Unavailable, WritesRefused
 from taskapi.store import scripts
-from taskapi.store.connection import Store, value_of
+from taskapi.store.connection import Store
+from taskapi.store.info import value_of
 
 WRITE_NOTHING: Final = ("EVALSHA", scripts.WRITE_NOTHING, 0)
 """A command that fails with WritesRefused or StoreFull if the server refuses changes."""

@@ -292,6 +292,13 @@ def test_a_write_waits_until_the_check_is_done(safe: LossySite) -> None:
         assert time.monotonic() - begin > server_start.SETTLE_SECONDS
 
 
+def test_a_create_from_memory_waits_for_the_check_too(safe: LossySite) -> None:
+    group, owner = new_group(safe.api), (1, OWNER_PASSWORD)
+    last = [new_task(safe.api, 1, group["id"], by=owner) for _ in range(2)][-1]
+    safe.restart()
+    assert new_task(safe.api, 1, group["id"], by=owner)["id"] == last["id"] + 1
+
+
 def test_nothing_is_read_that_redis_has_lost(safe: LossySite) -> None:
     user = new_user(safe.api)
     path = f"/users/{user['id']}"

@@ -39,6 +39,13 @@ MUTANTS = [
         "api/test_memory.py::test_an_account_that_was_blocked_elsewhere_is_refused",
     ),
     Mutant(
+        "a create from memory notices a restart of Redis",
+        "taskapi/api/lookups.py",
+        " or not session.connection.is_usable():",
+        ":",
+        "faults/test_server_starts.py::test_a_create_from_memory_waits_for_the_check_too",
+    ),
+    Mutant(
         "a refusal from memory does not count",
         "taskapi/api/application.py",
         "except (Stale, TaskApiError):",
