@@ -43,7 +43,7 @@ PAUSE_SECONDS: Final = 0.3
 Check = Callable[[Stores, list[Any]], Iterator[Difference]]
 
 
-def examine(stores: Stores, pause_seconds: float = PAUSE_SECONDS) -> list[Difference]:
+def examine(stores: Stores) -> list[Difference]:
     """Return all differences that two looks have found.
 
     Raises:
@@ -56,7 +56,7 @@ def examine(stores: Stores, pause_seconds: float = PAUSE_SECONDS) -> list[Differ
     examination = _Examination(stores)
     examination.walk()
     if examination.suspicious:
-        time.sleep(pause_seconds)
+        time.sleep(PAUSE_SECONDS)
     confirmed: dict[Any, Difference] = {}
     for check, batch, seen in examination.suspicious:
         before = {each.identity for each in seen}

@@ -6,7 +6,7 @@ from typing import Final
 
 import orjson
 
-from taskapi.doctor.consistency import PAUSE_SECONDS, examine
+from taskapi.doctor.consistency import examine
 from taskapi.doctor.differences import Difference, Duty, EntityRef, Step, Stores, named, references
 from taskapi.errors import Damaged, Stale
 from taskapi.store import changes, consistency, meta
@@ -24,9 +24,7 @@ NAMES: Final = {Kind.USER: "email", Kind.GROUP: "name"}
 """Kind -> the field that no two of them have in common."""
 
 
-def repair(
-    stores: Stores, pause_seconds: float = PAUSE_SECONDS
-) -> tuple[list[Difference], list[Difference]]:
+def repair(stores: Stores) -> tuple[list[Difference], list[Difference]]:
     """Repair what can be repaired; return the differences that were found, and those that remain.
 
     The caller holds the lock for moving data between the stores, so no pass and no restore runs.
@@ -34,14 +32,14 @@ def repair(
     Raises:
         NotReady, Unavailable: a store is not ready, or away.
     """
-    differences = examine(stores, pause_seconds)
+    differences = examine(stores)
     found = {each.identity: each for each in differences}
     reasons: dict[str, str] = {}
     for step in Step:
         todo = [each for each in differences if each.step is step and each.repair]
         if todo:
             reasons |= _apply(stores, todo)
-            differences = examine(stores, pause_seconds)
+            differences = examine(stores)
             found |= {each.identity: each for each in differences}
     meta.publish_status(stores.store, {"damage": changes.find_damage(stores.store)})
     remaining = [
