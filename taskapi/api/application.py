@@ -111,17 +111,17 @@ class TaskApi(Flask):
         view = self.view_functions[request.endpoint or ""]
         if CONTRACTS[view].is_public:
             return call(view, {}, {})
-        if CONTRACTS[view].is_guarded:
-            answer = self._run_from_memory(view)
+        if CONTRACTS[view].can_use_cache:
+            answer = self._run_from_cache(view)
             if answer is not None:
                 return answer
         return self._run_for_caller(view)
 
-    def _run_from_memory(self, view: View) -> ResponseReturnValue | None:
-        """Run a view on what this process remembers; None if nothing was committed."""
+    def _run_from_cache(self, view: View) -> ResponseReturnValue | None:
+        """Run a view on a cached lookup; return None if nothing was committed."""
         request = request_ctx.request
         try:
-            entities = authentication.authenticate(self.authenticator, request, from_memory=True)
+            entities = authentication.authenticate(self.authenticator, request, from_cache=True)
             answer = call(view, entities, request.view_args or {})
         except Unavailable:
             raise

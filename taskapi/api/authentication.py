@@ -20,7 +20,7 @@ from taskapi.api.credentials import (
     VerifiedCredentials,
     credentials_of,
 )
-from taskapi.api.lookups import Entities, EntityRef, LookupMemory
+from taskapi.api.lookups import Entities, EntityRef, LookupCache
 from taskapi.api.throttling import LoginThrottle
 from taskapi.config import Settings
 from taskapi.errors import Damaged, Stale, Unauthenticated, Unavailable
@@ -44,14 +44,14 @@ log = logging.getLogger("taskapi")
 
 
 def authenticate(
-    authenticator: "Authenticator", request: Request, *, from_memory: bool = False
+    authenticator: "Authenticator", request: Request, *, from_cache: bool = False
 ) -> Entities:
     """Set `g.caller` and `g.session`, and return the entities that the path names, by noun.
 
     When Redis does not answer, the owner header still permits /admin, without `g.session`.
 
     Args:
-        from_memory: read nothing; what is remembered is guarded in every commit of the session.
+        from_cache: use a cached lookup, which every commit of the session guards.
 
     Raises:
         The errors of `Authenticator`.
@@ -60,7 +60,7 @@ def authenticate(
     credentials, g = credentials_of(request), app_ctx.g
     try:
         address = request.remote_addr or ""
-        g.session, user, entities = authenticator(credentials, address, refs, from_memory)
+        g.session, user, entities = authenticator(credentials, address, refs, from_cache)
     except Unavailable:
         if request.blueprint != "admin" or not authenticator.is_owner_header(credentials):
             raise
@@ -90,7 +90,7 @@ class Authenticator:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._store = store
         self._owner = hashlib.sha256(settings.owner_password.encode()).digest()
-        self._verified, self._memory = VerifiedCredentials(), LookupMemory()
+        self._verified, self._cache = VerifiedCredentials(), LookupCache()
         self._check_turn = threading.Lock()
         self._ids: dict[str, int] = {}
 
@@ -103,30 +103,30 @@ class Authenticator:
         credentials: Credentials,
         address: str,
         refs: Sequence[EntityRef],
-        from_memory: bool = False,
+        from_cache: bool = False,
     ) -> tuple[Session, StoredEntity, Entities]:
         """Open a session; return it with the caller's user and the entities in the path.
 
         Args:
             address: the client's address.
             refs: the entities that the path names.
-            from_memory: see `authenticate`.
+            from_cache: see `authenticate`.
 
         Raises:
             Unauthenticated: no or wrong credentials; the same error for every reason.
             TooManyFailures: the account or the address is blocked.
             Unavailable: the store is away or not ready, or too many log-ins wait for a check.
             Damaged: the user or the password hash cannot be read.
-            Stale: what is remembered is not enough, or the user remembered for an e-mail address
-                no longer has that address.
+            Stale: there is no usable cached lookup, or the user remembered for an e-mail address no
+                longer has that address.
         """
         session = sessions.begin(self._store)
-        if from_memory and credentials.owner_password is not None:
+        if from_cache and credentials.owner_password is not None:
             raise Stale
         if credentials.owner_password is not None:
             user, entities = self._header_caller(session, credentials, address, refs)
         if credentials.login is not None:
-            user, entities = self._basic_caller(session, credentials, address, refs, from_memory)
+            user, entities = self._basic_caller(session, credentials, address, refs, from_cache)
             if credentials.owner_password is not None and user["id"] != SYSTEM_OWNER:
                 raise Unauthenticated
         return session, user, entities
@@ -154,12 +154,12 @@ class Authenticator:
         credentials: Credentials,
         address: str,
         refs: Sequence[EntityRef],
-        from_memory: bool,
+        from_cache: bool,
     ) -> tuple[StoredEntity, Entities]:
         login, password = credentials.login or "", credentials.password
         user_id = self._user_id(session, login)
         throttle = LoginThrottle(session, str(user_id or login.lower()), address)
-        look_up = self._memory.recall if from_memory else lookups.read
+        look_up = self._cache.get if from_cache else lookups.read
         lookup = look_up(session, user_id, throttle, refs)
         # An unknown login is not logged: it may be a password.
         app_ctx.g.account = user_id if lookup.user else "unknown"
@@ -169,14 +169,14 @@ class Authenticator:
         throttle.require_account_open(lookup.failures)
         digest = self._verified.digest(user_id, lookup.password_hash or b"", password)
         if lookup.password_hash is None or not self._verified.holds(digest):
-            if from_memory:
+            if from_cache:
                 raise Stale
             throttle.require_open(lookup.failures)
             self._verify(throttle, lookup.password_hash, digest, password)
         if lookup.user is None:
             raise Unauthenticated
-        if not from_memory:
-            self._memory.add(user_id, refs, lookup)
+        if not from_cache:
+            self._cache.add(user_id, refs, lookup)
         return lookup.user, lookup.entities
 
     def _verify(

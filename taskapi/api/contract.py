@@ -43,7 +43,7 @@ class Contract:
         is_conditional: If-None-Match is supported; implies `has_etag`.
         codes: the error codes besides the general ones, which the document adds.
         audit: the name of the change in the log.
-        is_guarded: see `guarded`.
+        can_use_cache: see `cached_lookup`.
     """
 
     parameters: tuple[str, ...]
@@ -59,7 +59,7 @@ class Contract:
     is_conditional: bool = False
     codes: tuple[str, ...] = ()
     audit: str = "read"
-    is_guarded: bool = False
+    can_use_cache: bool = False
 
 
 CONTRACTS: Final[dict[View, Contract]] = {}
@@ -109,13 +109,13 @@ def audited(name: str) -> Callable[[V], V]:
     return _record(audit=name)
 
 
-def guarded(view: V) -> V:
-    """Run the view first on what this process remembers of the caller and the path.
+def cached_lookup(view: V) -> V:
+    """Run the view first on a cached lookup of the caller and the path: see `LookupCache`.
 
-    Only for a view that ends with its only commit, which guards all that is remembered. If nothing
-    is committed, the view runs again, on what the store has.
+    Only for a view that ends with its only commit, which guards the cached lookup. If nothing is
+    committed, the view runs again on a lookup in the store.
     """
-    return _record(is_guarded=True)(view)
+    return _record(can_use_cache=True)(view)
 
 
 def call(

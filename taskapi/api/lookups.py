@@ -1,4 +1,4 @@
-"""The first reads of a request: its caller, and what its path names. Some are remembered."""
+"""The first reads of a request: its caller, and what its path names. Some are cached."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from taskapi.store.commit import ABSENT
 from taskapi.store.keys import Kind
 from taskapi.store.session import Session, StoredEntity
 
-REMEMBERED_MOST: Final = 5_000
-"""About 2 kB each."""
+CACHED_MOST: Final = 5_000
+"""Lookups of about 2 kB each."""
 EntityRef = tuple[Kind, int]
 Entities = dict[str, StoredEntity | None]
 
@@ -57,31 +57,31 @@ def read(
     return Lookup(session.epoch, user, password_hash, failures, entities)
 
 
-class LookupMemory:
-    """The last lookups of callers whose path named one user, for views that are `@guarded`.
+class LookupCache:
+    """The last lookups of callers whose path named one user, for views with `@cached_lookup`.
 
-    A password that changes gives its user a new version, so guards of versions are enough.
+    A change of a password gives its user a new version, so it is enough to guard versions.
     """
 
     def __init__(self) -> None:
         self._lookups: dict[tuple[int, EntityRef], Lookup] = {}
 
     def add(self, user_id: int, refs: Sequence[EntityRef], lookup: Lookup) -> None:
-        """Remember a lookup whose credentials are right, if its path names one user."""
+        """Cache a lookup whose credentials are right, if its path names one user."""
         if len(refs) != 1 or lookup.entities.get(Kind.USER.noun) is None:
             return
-        if len(self._lookups) >= REMEMBERED_MOST:
+        if len(self._lookups) >= CACHED_MOST:
             self._lookups.clear()
         self._lookups[user_id, refs[0]] = lookup
 
-    def recall(
+    def get(
         self, session: Session, user_id: int, throttle: LoginThrottle, refs: Sequence[EntityRef]
     ) -> Lookup:
-        """Return the last lookup, and let every commit of the session guard what it says.
+        """Return the cached lookup, and guard it in every commit of the session.
 
         Raises:
-            Stale: there is none, or a commit over this connection could not tell a restart of
-                Redis from a lost reply.
+            Stale: none is cached, or Redis has closed the connection: a commit would be sent twice,
+                and after a restart of Redis nobody could tell whether it was done.
         """
         lookup = self._lookups.get((user_id, refs[0])) if len(refs) == 1 else None
         if lookup is None or not session.connection.is_usable():

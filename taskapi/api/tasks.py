@@ -7,7 +7,7 @@ from flask import Blueprint, Response, g
 from schemas import tasks as schema
 from taskapi import policy
 from taskapi.api import audit, batches, responses
-from taskapi.api.contract import allowed, audited, guarded, refuses, returns, takes
+from taskapi.api.contract import allowed, audited, cached_lookup, refuses, returns, takes
 from taskapi.api.services import services
 from taskapi.errors import Forbidden, Invalid
 from taskapi.policy import Action
@@ -37,7 +37,7 @@ def index(user: StoredEntity, query: dict[str, Any]) -> Response:
 @returns(schema.TaskChanged, status=201, etag=True)
 @refuses("unknown_group")
 @audited("task.create")
-@guarded
+@cached_lookup
 def create(user: StoredEntity, body: dict[str, Any]) -> Response:
     """Create a task of a user."""
     _require_group_assignment(user, body["group_id"])

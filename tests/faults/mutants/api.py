@@ -62,7 +62,7 @@ MUTANTS = [
     Mutant(
         "a password is never verified from memory",
         "taskapi/api/authentication.py",
-        "            if from_memory:\n                raise Stale\n",
+        "            if from_cache:\n                raise Stale\n",
         "",
         "api/test_memory.py::test_a_wrong_password_is_counted_once",
     ),
