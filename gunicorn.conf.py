@@ -43,7 +43,7 @@ _start_turn = get_context("fork").Semaphore(1)
 
 def on_starting(server):
     if server.cfg.preload_app:
-        sys.exit("Do not preload: web processes that share what they loaded lose changes.")
+        sys.exit("Do not preload the application: web processes forked from one copy lose changes.")
     try:
         check_addresses(_settings, server.cfg.address)
         bootstrap.prepare(_settings)

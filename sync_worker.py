@@ -125,7 +125,7 @@ class Worker:
         if self._failures:
             pause = min(2**self._failures, RETRY_SECONDS, pause)
         self._early_at = self._clock() + EARLY_SECONDS
-        self._due_at = self._clock() + pause  # `schedule` goes by a clock that may be set back
+        self._due_at = self._clock() + pause  # `schedule` uses a clock that may be set back
         self._schedule.clear()
         self._schedule.every(pause).seconds.do(self.sync)
 

@@ -103,7 +103,7 @@ class WritesRefused(StoreUnreachable):
 
 
 class CommandFailed(Unavailable):
-    """Redis answered an error that the service does not know; the log has its words."""
+    """Redis answered with an unknown error; the log has its text."""
 
 
 class StoreFull(Unavailable):

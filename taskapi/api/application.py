@@ -133,8 +133,8 @@ class TaskApi(Flask):
         """Authenticate the request and run its view.
 
         If data that the view read changes before its commit, nothing is written. Authentication and
-        view then run again after a random pause, for up to RETRY_SECONDS; also if the commit has to
-        wait for the check of a Redis that was started.
+        view then run again after a random pause, for up to RETRY_SECONDS. They also run again while
+        Redis is checked after a start.
         """
         request = request_ctx.request
         deadline, pause = time.monotonic() + RETRY_SECONDS, PAUSES_SECONDS[0]

@@ -216,7 +216,7 @@ class Authenticator:
             return UNKNOWN
         if len(self._ids) >= REMEMBERED_MOST:
             self._ids.clear()
-        user_id = number(stored, "an e-mail address in the index emails names no user")
+        user_id = number(stored, "the index emails has an entry that is no user id")
         self._ids[email] = user_id
         return user_id
 

@@ -65,7 +65,7 @@ class LoginThrottle:
 
 
 def _failures(count: bytes | None) -> int:
-    """Return the value of a counter; one that cannot be read is empty, and begins anew."""
+    """Return the value of a counter; 0 if it cannot be read, because `count` resets it then."""
     try:
         return number(count or b"0", "a counter of failed log-ins is no number")
     except Damaged:

@@ -44,7 +44,7 @@ Check = Callable[[Stores, list[Any]], Iterator[Difference]]
 
 
 def examine(stores: Stores) -> list[Difference]:
-    """Return all differences that two looks have found.
+    """Return the differences that two looks have found, and those of the store's description.
 
     Raises:
         NotReady: Redis is empty or being restored.

@@ -103,9 +103,9 @@ def _wrong_entries(
 
 
 def _expectations(stores: Stores, ref: EntityRef, entity: Entity) -> Iterator[Expectation]:
-    """Yield what users and groups need besides indexes; `check_types` looks for lost owners."""
+    """Yield what users and groups need besides indexes; `check_owners` looks for lost owners."""
     if ref[0] is Kind.USER:
-        yield _password_hash(stores, ref[1])  # the first, for `_compare`
+        yield _password_hash(stores, ref[1])  # first, because `_compare` uses its reply
         yield from (_existing(stores.keys, ref, other) for other in references(entity))
         held = entity.get("administers", ())
         yield from (_held(stores.keys, ref, group) for group in held)
@@ -191,7 +191,7 @@ def _admin_id(json: bytes) -> int | None:
 
 
 def _fields(ref: EntityRef, reply: list[bytes | None]) -> str:
-    """Return words for the fields because of which an entity cannot be read."""
+    """Return a text that names the wrong and missing fields of an entity; empty if unknown."""
     json, _, *administers = reply
     names = codec.wrong_fields(ref[0], json or b"")
     try:

@@ -14,7 +14,7 @@ from taskapi.doctor.ports import PortError, check_free, health_at, own_address
 from taskapi.environment import DEFAULT_POSTGRES_PASSWORD
 
 PROBE_BYTES: Final = 16 << 10
-"""What must fit on the disk of the backups."""
+"""Size of the file that is written to test the backup folder."""
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -67,11 +67,11 @@ def _port(host: str, port: int) -> Finding:
 
 
 def _backups(folder: Path) -> Finding:
-    """Write a file without a name to the folder, or to the one in which it will be created."""
+    """Write a temporary file to the folder, or to its nearest parent that exists."""
     nearest = next(path for path in (folder, *folder.parents) if os.path.exists(path))
     try:
         with TemporaryFile(dir=nearest) as file:
-            file.write(os.urandom(PROBE_BYTES))  # a file system may store zeros without space
+            file.write(os.urandom(PROBE_BYTES))  # random: zeros may take no space
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Checks of keys: their types, entries of indexes, counters, marks; and rows of PostgreSQL."""
+"""Checks of keys: types, owners, the pin of a backup, entries of indexes, counters."""
 
 from collections.abc import Iterator
 from itertools import chain, islice
@@ -174,7 +174,7 @@ def _gone(stores: Stores, refs: list[EntityRef]) -> Iterator[Difference]:
 
 
 def check_names(stores: Stores, items: list[IndexEntry]) -> Iterator[Difference]:
-    """Name entries whose name is not UTF-8: the service writes no such names."""
+    """Yield a difference for each entry whose name is not UTF-8: the service writes none."""
     for item in items:
         subject, raw = item.key.removeprefix(stores.keys.root), raw_name(item.name)
         is_hash = TYPES[subject.split(":")[0]] == "hash"

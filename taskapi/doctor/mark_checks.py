@@ -1,4 +1,4 @@
-"""Checks of marks and tombstones, and of rows that Redis lacks."""
+"""Checks of marks, tombstones and unfinished deletes, and of rows that Redis lacks."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -79,10 +79,10 @@ def _check_mark(
     elif score and not is_number(score):
         add = ("ZADD", keys.dirty, version.decode(), mark) if version and is_number(version) else ()
         write = add or ("ZREM", keys.dirty, mark)
-        yield difference("is marked with no version", "--repair corrects the mark", *write)
+        yield difference("has a mark without a version", "--repair corrects the mark", *write)
     elif tombstone and (exists or not is_number(tombstone)):
         remove = ("ZREM", keys.tombstones, mark)
-        problem = "is alive and has a tombstone" if exists else "has a tombstone of no version"
+        problem = "is alive and has a tombstone" if exists else "has a tombstone without a version"
         yield difference(problem, "--repair removes the tombstone", *remove)
     elif tombstone and tombstone != score:
         words = "was deleted, and no pass will tell PostgreSQL"

@@ -16,13 +16,13 @@ DERIVED: Final = "--repair derives it from what is in use"
 COMPARED: Final = "--repair resets it, and the next pass compares everything"
 
 VERSION_MOST: Final = 2**53
-"""A score can be no higher version."""
+"""The highest version that a score can hold exactly."""
 
 
 def check_description(stores: Stores, last_ids: dict[Kind, int]) -> Iterator[Difference]:
     """Check that the description can be read, and is not below the last ids and version in use."""
     key, in_use = stores.keys.meta, _in_use(stores, last_ids)
-    described = meta.inspect(stores.store)  # after what it must not be below
+    described = meta.inspect(stores.store)  # read last, because new entities raise it
     names = [*{*described.damaged} | {*in_use}]
     replies = look(stores.store, [("HGET", key, name) for name in names])
     for name, stored in zip(names, replies, strict=True):
@@ -36,7 +36,7 @@ def check_description(stores: Stores, last_ids: dict[Kind, int]) -> Iterator[Dif
 
 
 def _in_use(stores: Stores, last_ids: dict[Kind, int]) -> dict[str, int]:
-    """Return the last ids and the last version in use, by the field that must not be below."""
+    """Return the last ids and version in use, by the field that must not be lower."""
     options = ("BYSCORE", "REV", "LIMIT", "0", "1", "WITHSCORES")
     newest = ("ZRANGE", stores.keys.dirty, str(VERSION_MOST), "0", *options)
     (mark,) = look(stores.store, [newest])
@@ -51,7 +51,7 @@ def _damaged(
 ) -> Difference:
     """Return the difference for a field that cannot be read.
 
-    An id that was issued and is in no store any more may be above those in use: some are skipped.
+    Ids are skipped, because an entity with a higher id may have been deleted from both stores.
     """
     copy = state.find(stores.db)
     derived = {"version": in_use["version"]}

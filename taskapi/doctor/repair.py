@@ -21,7 +21,7 @@ from taskapi.sync import row_versions
 BATCH: Final = 100
 """Repairs done in one call."""
 NAMES: Final = {Kind.USER: "email", Kind.GROUP: "name"}
-"""Kind -> the field that no two of them have in common."""
+"""Kind -> the field whose values are unique."""
 
 
 def repair(stores: Stores) -> tuple[list[Difference], list[Difference]]:
@@ -73,7 +73,7 @@ def _duties(stores: Stores, duties: list[Duty]) -> Iterator[Repair]:
         (held,) = consistency.look(stores.store, [read])
         try:
             before = sessions.ids_of(held or b"[]")
-        except ValueError:  # damaged since: the next look names it
+        except ValueError:  # damaged meanwhile: `examine` reports it
             continue
         mine = [each for each in duties if each.user_id == user_id]
         kept = {*before} - {each.group_id for each in mine}
@@ -115,9 +115,9 @@ def _obstacles(
 
 
 def _holder(stores: Stores, kind: Kind, entity: Entity) -> int:
-    """Return the id of the user or group that has this one's address or name, 0 if none has.
+    """Return the id of the user or group that has the entity's e-mail address or name; 0 for none.
 
-    An index alone is no proof: the same repair removes an entry that does not belong there.
+    The holder is read too, because the entry of the index may be a wrong one that is removed later.
     """
     keys, field = stores.keys, NAMES[kind]
     index, name = keys.emails if kind is Kind.USER else keys.names, fold(entity[field])

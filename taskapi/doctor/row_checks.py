@@ -21,10 +21,10 @@ from taskapi.sync import row_versions
 def compare_rows(stores: Stores, kind: Kind, found: dict[int, Entity]) -> Iterator[Difference]:
     """Compare entities that have no mark with their rows.
 
-    A version has only one content, so entities and rows of one version must be equal.
+    An entity and a row with the same version must have the same values.
 
     Args:
-        found: the entities by id; users with `password_hash` unless that is a difference already.
+        found: the entities by id; users with `password_hash`, unless it cannot be read.
     """
     rows = row_versions.read(stores.db, kind, [*found])
     for entity_id, entity in found.items():
@@ -52,6 +52,6 @@ def _uncopied(stores: Stores, ref: EntityRef, version: int, state: str) -> Diffe
 
 
 def _differing(entity: Entity, row: Entity) -> list[str]:
-    """Return the fields that differ; the groups say what a user administers."""
+    """Return the fields that differ, except `administers`, which is derived from the groups."""
     left_out = {"administers"} | ({"password_hash"} - entity.keys())
     return [name for name in row if name not in left_out and entity[name] != row[name]]

@@ -13,7 +13,7 @@
 --          deletes, marks with neither an entity nor a tombstone of their version,
 --          keys of the wrong type, members of the set whose entity is gone}
 local q = cjson.decode(ARGV[1])
-local HIGHEST = q.kind and '+inf' or 2 ^ 53 -- no version is higher; the score of a damaged mark may be
+local HIGHEST = q.kind and '+inf' or 2 ^ 53 -- marks with a higher score are damaged
 local NOUNS = { u = 'user:', g = 'group:', t = 'task:' }
 local texts = { u = {}, g = {}, t = {} }
 local versions = { u = {}, g = {}, t = {} }

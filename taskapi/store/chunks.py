@@ -137,7 +137,7 @@ def _readable(
 def _with_hashes(
     users: list[Entity], hashed: dict[tuple[int, int], bytes], damaged: list[Damage]
 ) -> list[Entity]:
-    """Add the password hash of each user; a user without one, or with another text, is damaged."""
+    """Add the password hash of each user; a user without a readable one is damaged."""
     for user in users:
         stored = hashed[user["id"], user["version"]]
         user["password_hash"] = stored.decode() if is_hash(stored) else ""

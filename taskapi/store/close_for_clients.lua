@@ -1,4 +1,5 @@
--- Close the store for clients if it is open for another start of the server, or was set back.
+-- Close the store for clients if it was opened for another start of the server, or if the server
+-- was set back to an earlier state.
 --
 -- KEYS[1]  meta
 -- ARGV[1]  run id of the server

@@ -3,8 +3,8 @@
 -- KEYS[1]  meta
 -- ARGV     epoch       the epoch that the request read first
 --          run         run id of the server that the request read
---          seen        the highest version that the process has seen: a server that was set back to
---                      an earlier one is closed, because it has to be checked like a start
+--          seen        the highest version that the process has seen: a server with a lower one was
+--                      set back; the store is closed until it is checked, as after a start
 --          op, number  field of meta with the last operation of this thread; the number of this one
 --          next        field of meta that counts the ids of the created kind, or empty
 --          guards      number of guards, and for each: key, field, condition on that hash field:
@@ -19,7 +19,7 @@
 local meta = KEYS[1]
 local read_epoch, run, seen, op, number, next_field = unpack(ARGV, 1, 6)
 number = tonumber(number)
-local GUARDS = 8 -- where they begin
+local GUARDS = 8 -- index of the first one
 local COMMANDS = GUARDS + 3 * tonumber(ARGV[GUARDS - 1])
 local BUCKET = 2 ^ 50
 
@@ -50,8 +50,8 @@ local function holds(key, field, condition)
 end
 
 local function refusal()
-  -- Return the error that a command will meet, before the first one writes: later, half a commit
-  -- would be left. Keys of the wrong type raise it; guards have read the keys of entities.
+  -- Return the error that a command would meet, or raise it for a key of the wrong type. This comes
+  -- before the first write, because Lua has no rollback. Guards have checked the keys of entities.
   local call, at, permitted = redis.call, COMMANDS, {}
   while at < #ARGV do
     local name, key, field = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]

@@ -16,8 +16,8 @@ PRESENT: Final = "+"
 ABSENT: Final = "-"
 """Conditions on a hash field; `equals` returns a third one."""
 UNKNOWN: Final = (
-    "Redis was replaced before it answered: the change may have been made, look before you send "
-    "it again."
+    "Redis was restarted, restored or replaced before it answered. The change may have been made: "
+    "check that before you send it again."
 )
 CLOSING_SECONDS: Final = 3
 COUNT_SECONDS: Final = 15
@@ -143,8 +143,8 @@ class Commit:
             Unchecked: Redis was started since; nothing was written: wait until it is checked.
             NotReady: the store takes no writes now; nothing was written.
             Damaged: a key has the wrong type; nothing was written.
-            Unavailable: Redis does not answer, or another Redis does; the changes may or may not
-                be written.
+            Unavailable: Redis did not answer, or was restarted before it answered; the changes may
+                have been written.
         """
         self._session.require_match()
         connection = self._session.connection

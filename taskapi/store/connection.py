@@ -24,10 +24,10 @@ Command = tuple[Any, ...]
 CONNECT_SECONDS: Final = 0.4
 REPLY_SECONDS: Final = 0.9
 """There are at most two attempts, so that a request fails within 2 s during an outage."""
-HURRY_SECONDS: Final = 0.05
+SHORT_REPLY_SECONDS: Final = 0.05
+"""Timeout of each request's only attempt while Redis is silent, so that threads stay free."""
 SILENT_SECONDS: Final = 1.0
-"""How long the only attempt of a request lasts while Redis is silent, because others wait for their
-turn, and how often a request may wait as long as usual."""
+"""How often a request waits as long as usual while Redis is silent."""
 WORKER_REPLY_SECONDS: Final = 30.0
 HIDDEN: Final = "hidden"
 """Run id of a server that does not tell its own; its starts are not checked."""
@@ -76,7 +76,7 @@ class Connection:
             self.close()
         self.was_repeated = False
         if self._store.is_silent():
-            replies = self._hurry(commands)
+            replies = self._exchange_once(commands)
         else:
             replies = self._exchange_twice(commands, seconds)
         self._store.silent_until = 0.0
@@ -92,11 +92,11 @@ class Connection:
                 raise refusal(reply) from reply
         return replies
 
-    def _hurry(self, commands: Sequence[Command]) -> list[Any]:
-        """Send the commands once, to a server that did not answer another request."""
-        usual, self._socket.socket_timeout = self._socket.socket_timeout, HURRY_SECONDS
+    def _exchange_once(self, commands: Sequence[Command]) -> list[Any]:
+        """Send the commands to a silent server, with a short timeout."""
+        usual, self._socket.socket_timeout = self._socket.socket_timeout, SHORT_REPLY_SECONDS
         try:
-            return self._exchange(commands, HURRY_SECONDS)
+            return self._exchange(commands, SHORT_REPLY_SECONDS)
         except driver.RedisError as error:
             raise refusal(error) from error
         finally:
@@ -116,7 +116,7 @@ class Connection:
             raise refusal(error) from error
 
     def is_usable(self) -> bool:
-        """Return whether the server has not closed the connection, as its restart does."""
+        """Return False if the server has closed the connection, as it does when it is restarted."""
         with suppress(driver.RedisError):
             return not self._socket.can_read()
         return False
@@ -149,7 +149,7 @@ class Connection:
             raise error
 
     def _check_server(self, connection: Any) -> None:
-        """First of all, close the store for clients if it is open for another start of a server."""
+        """Close the store for clients if it was opened for another start of the server."""
         try:
             info = self._call("INFO", "server").decode()
             self.run_id = value_of(info, "run_id") or HIDDEN
@@ -186,7 +186,7 @@ class Store:
         process: a random name of this process.
         issued: what this process has seen issued.
         generation: grows when all connections have to be opened again.
-        silent_until: until then, requests do not wait long for Redis; 0 if it answers.
+        silent_until: monotonic time until which Redis counts as silent; 0 if it answers.
         run_id: names the start of the server that a thread connected to last.
     """
 

@@ -65,8 +65,8 @@ def text_of(reply: bytes | None) -> str:
 def members(store: Store, keys: Sequence[str], most: int) -> Iterator[tuple[str, str, str]]:
     """Yield key, member and score, or field and value, of hashes and sorted sets.
 
-    Names that are not UTF-8 have surrogates: see `raw_name`. Of sets of tasks, only members are
-    yielded whose task does not seem to belong there. Keys of the wrong type are empty.
+    Names that are not UTF-8 have surrogates: see `raw_name`. Of a set of tasks, yield only members
+    whose task does not seem to belong there. Keys of the wrong type count as empty.
     """
     cursors = dict.fromkeys(keys, "0")
     while cursors:
@@ -141,12 +141,12 @@ def entries(keys: Keys, kind: Kind, entity: Entity) -> list[Entry]:
 
 
 def put_back(session: Session, kind: Kind, entity: Entity) -> None:
-    """Write an entity that is missing or has this version, with a new version.
+    """Write an entity under a new version, if the store lacks it or has it in the given one.
 
     Its indexes are repaired later.
 
     Raises:
-        Stale: it has another version.
+        Stale: the store has the entity in another version.
         Damaged, NotReady, Unavailable: as a commit raises them.
     """
     commit, key = Commit(session), session.keys.entity(kind, entity["id"])

@@ -1,5 +1,5 @@
--- Add to counters of failed log-ins, which expire; allowed when Redis is full. A counter that cannot
--- be read begins anew.
+-- Add to counters of failed log-ins, which expire; allowed when Redis is full. A counter that
+-- cannot be read is reset.
 --
 -- KEYS     the counters
 -- ARGV[1]  what to add

@@ -96,7 +96,8 @@ def mark(kind: Kind, entity_id: int) -> str:
 def unfinished(store: Store) -> dict[str, str]:
     """Return the deletes that are not finished, with the version of the last batch of each.
 
-    Names of neither a user nor a group are left to `python -m taskapi check`.
+    Fields that name neither a user nor a group are left out: `python -m taskapi check` removes them
+    with `--repair`.
     """
     (reply,) = store.connection.execute(("HGETALL", store.keys.deleting))
     words = [word.decode(errors="replace") for word in reply]

@@ -16,23 +16,23 @@ _TYPES: Final[dict[type[Field[Any]], type]] = {
     GroupIds: list,
     WorkTimes: dict,
 }
-"""Field class -> the type of its values; those of all other classes are texts."""
-_IDS: Final = frozenset({int})
-_HOURS: Final = frozenset({int, float})
+"""Field class -> the type of its values; values of all other classes are texts."""
+_ID_TYPES: Final = frozenset({int})
+_HOUR_TYPES: Final = frozenset({int, float})
 
 
 class FieldTypes:
     """The types of the fields of one schema.
 
-    Most entities have exactly the fields of the schema, in its order: for these, one look into a
-    set of names and types is enough, which costs hardly more than to look for missing fields.
+    Most entities have exactly the fields of the schema, in its order. For them, one lookup of all
+    names and types in a set is enough. Other entities are checked field by field.
     """
 
     def __init__(self, schema: Schema) -> None:
         fields = schema.dump_fields
         self._types = {name: _types(field) for name, field in fields.items()}
         self._usual = {(*fields, *types) for types in product(*self._types.values())}
-        self._holders = [n for n, types in self._types.items() if types[0] in (list, dict)]
+        self._containers = [n for n, types in self._types.items() if types[0] in (list, dict)]
 
     def are_right(self, entity: dict[str, Any]) -> bool:
         """Return whether the entity has all fields, and values of the right types.
@@ -42,7 +42,7 @@ class FieldTypes:
         """
         if (*entity, *map(type, entity.values())) not in self._usual:
             return not self.wrong(entity)
-        return not self._holders or all(_holds_right(entity[name]) for name in self._holders)
+        return not self._containers or all(_has_right_items(entity[n]) for n in self._containers)
 
     def wrong(self, entity: dict[str, Any]) -> list[str]:
         """Return the names of the fields that are missing or have a value of a wrong type."""
@@ -57,10 +57,10 @@ def _types(field: Field[Any]) -> tuple[type, ...]:
 def _is_right(entity: dict[str, Any], name: str, types: tuple[type, ...]) -> bool:
     if name not in entity or type(value := entity[name]) not in types:
         return False
-    return types[0] not in (list, dict) or _holds_right(value)
+    return types[0] not in (list, dict) or _has_right_items(value)
 
 
-def _holds_right(value: list[Any] | dict[str, Any]) -> bool:
+def _has_right_items(value: list[Any] | dict[str, Any]) -> bool:
     if isinstance(value, dict):
-        return _HOURS.issuperset(map(type, value.values()))
-    return _IDS.issuperset(map(type, value))
+        return _HOUR_TYPES.issuperset(map(type, value.values()))
+    return _ID_TYPES.issuperset(map(type, value))

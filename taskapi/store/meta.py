@@ -22,7 +22,7 @@ _DECIMAL: Final = re.compile(r"[0-9]{1,11}(\.[0-9]+)?")
 
 SAVED: Final = "yes"
 UNKNOWN: Final = -1
-"""An epoch that cannot be read: the store is not empty."""
+"""The epoch if it cannot be read; not 0, which is the epoch of an empty store."""
 
 
 class State(StrEnum):
@@ -42,7 +42,7 @@ class Meta:
     """A store's description; all fields are empty or zero in an empty store.
 
     Attributes:
-        epoch: counts how often Redis was restored; UNKNOWN if it cannot be read.
+        epoch: counts how often Redis was restored.
         opened: run id of the start of Redis that is served; empty until it is checked.
         confirmed: run id of the start that PostgreSQL knew last.
         version: the last version issued.
@@ -50,7 +50,8 @@ class Meta:
         former: the state before a restore that has changed nothing in Redis yet.
         is_saved: what only Redis had is saved, so that a restore may clear it.
         ids: the last id issued, by kind.
-        damaged: the names of the fields that cannot be read; numbers among them are 0 here.
+        damaged: the names of the fields that cannot be read; `epoch` is then UNKNOWN, and other
+            numbers are 0.
     """
 
     epoch: int
@@ -83,7 +84,7 @@ def unreadable(field: str) -> Damaged:
 
 
 def is_state(stored: str) -> bool:
-    """Return whether this is a state as the store has it."""
+    """Return whether this is a state that is stored: any but CHECKING."""
     return stored in list(State) and stored != State.CHECKING
 
 
@@ -147,13 +148,12 @@ def publish_status(store: Store, fields: Mapping[str, object]) -> None:
 def read_status(store: Store, *others: Command) -> tuple[str, dict[str, str], float, int]:
     """Return the state, the published fields, the time of Redis, and the size of the quarantine.
 
-    Raises what `others` raise, which are sent with it.
-
     The state is empty in an empty store. Times in the fields are by the clock of Redis too, in
     seconds. A published number that cannot be read is left out.
 
     Raises:
-        Damaged: one of these cannot be read, or changes cannot be marked.
+        Damaged: one of these cannot be read, or the key of the marks has the wrong type.
+        Any error of `others`, commands that are sent in the same round trip.
     """
     description, reply, now, refused, *_ = store.connection.execute(
         _read(store),

@@ -11,7 +11,7 @@
 -- ARGV[6…] version and ids that the caller has seen
 -- Result   OK, BLOCKED while clients are blocked, or WAIT
 --
--- What cannot be read in `processes` counts as a process that is not registered.
+-- If an entry of `processes` cannot be read, ids and versions are skipped.
 local meta, run = KEYS[1], ARGV[1]
 local RECENT = 30 -- seconds; processes register every 10
 local FIELDS = { 'version', 'next:u', 'next:g', 'next:t' }

@@ -20,7 +20,7 @@ BATCH: Final = 500
 TAKEN: Final = "Redis lost it, and another entity has its name or e-mail address now"
 UNFIT: Final = "Redis lost it, and it does not fit changes made since"
 ONLY_IN_POSTGRES: Final = {TAKEN, UNFIT}
-"""Reasons for which PostgreSQL keeps an entity that Redis cannot take back."""
+"""Reasons for the quarantine of entities that only PostgreSQL has."""
 NEEDED: Final = "Redis lost its delete, and other entities refer to it now"
 
 EntityRef = tuple[Kind, int]

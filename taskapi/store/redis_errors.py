@@ -1,4 +1,4 @@
-"""The translation of the errors that Redis answers into domain errors."""
+"""Translation of errors of Redis into domain errors."""
 
 import logging
 from typing import Final
@@ -29,31 +29,31 @@ REFUSALS: Final[dict[str, tuple[type[TaskApiError], str]]] = {
     "BUSY": (StoreUnreachable, "Redis is busy with a long script: try again."),
     "NOAUTH": (StoreUnreachable, "Redis refused the service's password."),
     "WRONGPASS": (StoreUnreachable, "Redis refused the service's password."),
-    "NOPERM": (StoreUnreachable, "Redis refused the service's rights."),
+    "NOPERM": (StoreUnreachable, "The Redis user of the service lacks a permission."),
     "WRONGTYPE": (Damaged, "a key has the wrong type"),
 }
 """First word of an error that Redis answers -> the domain error."""
 ELSEWHERE: Final = {"READONLY", "NOREPLICAS", "MASTERDOWN", "MOVED"}
 """Errors that may mean that the primary is another server now."""
-_NOT_NUMBERS: Final = (
+_NUMBER_ERRORS: Final = (
     "is not an integer",
     "is not a valid float",
     "attempt to ",
     "number expected",
 )
-"""In errors of commands about a value, and of Lua that computes with something else."""
-_NO_NUMBER: Final = (Damaged, "a value that must be a number is none")
+"""Parts of error messages of commands and of Lua about a value that is no number."""
+_NO_NUMBER: Final = (Damaged, "a value that must be a number is not one")
 WORDINGS: Final[dict[str, tuple[type[TaskApiError], str]]] = {
-    **dict.fromkeys(_NOT_NUMBERS, _NO_NUMBER),
+    **dict.fromkeys(_NUMBER_ERRORS, _NO_NUMBER),
     "unknown command": (StoreUnreachable, "Redis lacks a command that the service needs."),
 }
-"""What an error whose first word is ERR contains -> the domain error."""
+"""Part of the message of any other error -> the domain error."""
 UNREACHABLE: Final = "Redis does not answer: try again in a moment."
 UNKNOWN: Final = "Redis could not run a command of the service: the log of the service says why."
 
 
 def refusal(error: driver.RedisError) -> TaskApiError:
-    """Return the domain error for what Redis answered; words of Redis go to the log only."""
+    """Return the domain error for what Redis answered; the text of Redis goes to the log only."""
     if word_of(error) in REFUSALS:
         kind, sentence = REFUSALS[word_of(error)]
         return kind(sentence)
@@ -62,7 +62,7 @@ def refusal(error: driver.RedisError) -> TaskApiError:
     for words, (kind, sentence) in WORDINGS.items():
         if words in str(error):
             return kind(sentence)
-    log.error("Error Redis answered an error that is not known: %s", error)
+    log.error("Error Redis answered with an unknown error: %s", error)
     return CommandFailed(UNKNOWN)
 
 

@@ -58,7 +58,10 @@ def check(session: Session, scope: Scope, ids: list[int], text: str) -> Iterator
 
 
 def dirty_tasks(session: Session) -> DirtyTasks | None:
-    """Return the tasks that changed since the last pass; None for too many or an unknown number."""
+    """Return the tasks that changed since the last pass.
+
+    None if there are too many, or if `synced` cannot be read.
+    """
     keys = session.keys
     (reply,) = session.read(("EVALSHA", scripts.DIRTY_TASKS, 1, keys.meta, keys.dirty, DIRTY_MOST))
     if reply is None:

@@ -1,6 +1,6 @@
 """Starts of the Redis server: none is served before it is known what it may have lost.
 
-A connection to a server that was started since closes the store for clients. Each process then
+The first connection to a server that was started closes the store for clients. Each process then
 registers the highest version and ids that it has seen, PostgreSQL is compared, and the store opens
 with higher ones.
 """
@@ -25,8 +25,8 @@ POLL_SECONDS: Final = 0.05
 def needs_check(store: Store) -> bool:
     """Return whether the store waits for the check of a start; note what was issued.
 
-    A server that was set back to an earlier version without a start, as a replica of an older
-    server is, is closed for clients, because it needs the same check.
+    A server can be set back to an earlier version without a start, for example when it becomes a
+    replica of an older one. The store is then closed for clients: it needs the same check.
     """
     seen = store.issued.version
     redis = meta.read(store)
@@ -43,7 +43,7 @@ def register(store: Store, *, is_first: bool = False) -> int:
     """Register this process, with what it has seen issued.
 
     Args:
-        is_first: issue a version, which a server that is set back to before now does not have.
+        is_first: issue a version, so that a server that is set back later has a lower one.
 
     Returns:
         The last version issued; 0 in an empty store.

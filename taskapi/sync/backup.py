@@ -92,7 +92,7 @@ class _Source:
         self._is_complete = is_complete
 
     def describe(self) -> Meta:
-        """Return the store's description."""
+        """Return the store's description, and note its unreadable fields."""
         description = meta.inspect(self.store)
         for field in description.damaged:
             self._note(meta.unreadable(field))

@@ -31,8 +31,8 @@ def prepare(settings: Settings, store: Store | None = None) -> None:
     that belongs to another PostgreSQL is fenced: it refuses changes, and the log says so.
 
     Args:
-        store: by default one that waits for Redis only as long as a request does, so that a web
-            process listens soon although Redis is silent.
+        store: by default one with the timeouts of a request, so that a silent Redis does not delay
+            the start of the web processes for long.
 
     Raises:
         Evicting: Redis would drop data when its memory is full.

@@ -80,9 +80,9 @@ class CallWatch:
             return str(error) == FULL  # it answers others, so it may work for this call
 
     def _break(self) -> None:
-        """End the call as if the server had ended the connection, and then its session.
+        """End the call as if PostgreSQL had closed the connection, and then terminate its backend.
 
-        Over a half-open connection the server does not learn that the client has given up, and the
+        Over a half-open connection PostgreSQL does not notice that the client is gone, and its
         session would keep its locks.
         """
         with socket.socket(fileno=os.dup(self._connection.fileno())) as shared:

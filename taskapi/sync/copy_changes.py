@@ -59,9 +59,8 @@ class Progress:
     """What a pass has copied so far, by table.
 
     Attributes:
-        last: every change up to this version was read; empty before the first one. After a complete
-            pass it is a new one, which an earlier state of PostgreSQL does not have, even if the
-            pass copied only changes that had to wait.
+        last: every change up to this version was read; empty before the first one. A complete pass
+            ends with a new version, which is higher than that of any earlier state of PostgreSQL.
         is_complete: everything that was marked at the beginning was read.
     """
 
@@ -85,26 +84,26 @@ def push(db: Database, store: Store, redis: Meta) -> Progress:
     """Copy all changes, commit, and only then remove their marks; the caller holds the lock.
 
     Raises:
-        NewEpoch: Redis was started or restored meanwhile; a start needs the lock for its check.
+        NewEpoch: Redis was restored, or started: then its check needs the lock.
     """
     progress = copy_all(db, store, redis.opened)
     changes.acknowledge(store, redis, progress.last or str(redis.synced))
     return progress
 
 
-def copy_all(db: Database, store: Store, start: str = "") -> Progress:
+def copy_all(db: Database, store: Store, run_id: str = "") -> Progress:
     """Copy all changes and commit; their marks stay.
 
     Changes that PostgreSQL refuses go into quarantine; the others are copied.
 
     Args:
-        start: raise NewEpoch once Redis runs with another run id than this, unless it is empty.
+        run_id: the expected run id of Redis: raise NewEpoch if it changes. Empty for any.
     """
     quarantine.review(store)
     progress = Progress()
     if changes.size(store):
         version = changes.issue_version(store)
-        progress = _copy_until_valid(db, store, start)
+        progress = _copy_until_valid(db, store, run_id)
         if progress.is_complete:
             progress.last = str(max(version, int(progress.last or 0)))
     if progress.last:
@@ -113,7 +112,7 @@ def copy_all(db: Database, store: Store, start: str = "") -> Progress:
     return progress
 
 
-def _copy_until_valid(db: Database, store: Store, start: str) -> Progress:
+def _copy_until_valid(db: Database, store: Store, run_id: str) -> Progress:
     """Copy all changes, again from the start while PostgreSQL refuses some of them.
 
     To isolate a refused row, the next try copies row by row. A constraint can be broken because the
@@ -124,7 +123,7 @@ def _copy_until_valid(db: Database, store: Store, start: str) -> Progress:
     while True:
         db.execute("SAVEPOINT pass")
         try:
-            progress = copy_changes(db, store, start, is_by_row=is_by_row)
+            progress = copy_changes(db, store, run_id, is_by_row=is_by_row)
             tries += 1
             if check_constraints(db, store, is_last_try=tries >= TRIES):
                 return progress
@@ -136,7 +135,7 @@ def _copy_until_valid(db: Database, store: Store, start: str) -> Progress:
 
 
 def copy_changes(
-    db: Database, store: Store, start: str = "", *, is_by_row: bool = False
+    db: Database, store: Store, run_id: str = "", *, is_by_row: bool = False
 ) -> Progress:
     """Copy the marked changes, up to a bound: a pass must end even while new changes arrive."""
     progress, marked = Progress(), changes.size(store)
@@ -148,7 +147,7 @@ def copy_changes(
         _quarantine(store, [Refusal(mark, "", INCONSISTENT) for mark in chunk.inconsistent])
         _quarantine(store, [Refusal(mark, "", reason) for mark, reason, _ in chunk.damaged])
         progress.last = chunk.last or progress.last
-        if start and store.run_id != start:
+        if run_id and store.run_id != run_id:
             raise NewEpoch
         if number * CHUNK > 2 * marked + EXTRA_CHANGES:
             progress.is_complete = False

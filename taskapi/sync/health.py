@@ -46,7 +46,7 @@ def health(settings: Settings, store: Store, postgres: SharedConnection) -> dict
 
 
 def _damaged(store: Store, error: Damaged) -> dict[str, Any]:
-    """Return the health of a damaged Redis: without its description it serves nobody."""
+    """Return the health of a damaged Redis: unhealthy if its description cannot be read."""
     try:
         meta.read(store)
     except Unavailable:

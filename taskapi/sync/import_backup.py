@@ -30,9 +30,9 @@ _KINDS: Final = {kind.noun: kind for kind in Kind}
 def run(settings: Settings, file: Path, store: Store | None = None) -> dict[str, int]:
     """Restore both stores from a backup file; return its number of entities by table.
 
-    They become another installation, so that a Redis from before is refused. Ids that may have been
-    issued after the backup are skipped. If the process is killed, PostgreSQL has nothing or
-    everything. If it has everything, the next start restores Redis from PostgreSQL.
+    The stores become a new installation, so that Redis servers of the old one are refused. Ids that
+    may have been issued after the backup are skipped. If the process is killed, PostgreSQL has
+    nothing or everything. If it has everything, the next start restores Redis from PostgreSQL.
 
     Raises:
         Invalid: the file is incomplete or was altered; nothing was written.

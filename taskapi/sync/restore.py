@@ -185,7 +185,7 @@ def _require_state(db: Database) -> PostgresState:
 
 
 def _is_known(copy: PostgresState, redis: Meta, store: Store) -> bool:
-    """Return whether Redis knew what was issued; if not, it is checked like a start."""
+    """Return whether Redis knew what was issued; if not, it is checked as after a start."""
     is_served = redis.opened == store.connection.run_id
     return is_served and state.has_same_history(redis, copy) and not redis.damaged
 

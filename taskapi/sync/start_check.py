@@ -35,7 +35,7 @@ UNCOMPARED: Final = (
 def compare(settings: Settings, db: Database, store: Store) -> Meta:
     """Check that Redis belongs to this PostgreSQL, and put back what it lost.
 
-    If Redis was started since, it is served afterwards. The caller holds the lock, commits, and
+    A Redis that was started is then opened for clients. The caller holds the lock, commits, and
     then calls `confirm`. Raises what `state.check` raises, and NewEpoch if Redis was started again.
     """
     redis = state.check(db, store)
@@ -138,9 +138,9 @@ class StartWatch:
             locked.set()
 
     def _look(self) -> None:
-        """Leave a Redis that became a replica; fence it if another one is served.
+        """Leave a Redis that became a replica; fence a Redis that another one has replaced.
 
-        PostgreSQL says which one is; a fence needs two looks.
+        PostgreSQL knows which Redis is served, and is asked twice before this one is fenced.
         """
         if server.is_replica(self._store):
             self._store.reconnect()
@@ -155,7 +155,7 @@ class StartWatch:
             log.error("Error %s", state.SUPERSEDED)
 
     def _record(self) -> None:
-        """Let PostgreSQL know that Redis issued a version when this process was started."""
+        """Record in PostgreSQL the version that Redis issues for the start of this process."""
         version = server_start.register(self._store, is_first=True)
         if version:
             with Database(self._settings) as db:
@@ -163,8 +163,8 @@ class StartWatch:
             self._is_recorded = True
 
     def _superseded(self) -> str:
-        """Return which Redis is served instead of this one; empty if none is."""
+        """Return text that identifies the Redis served instead of this one; empty if none is."""
         redis = meta.read(self._store)
         if redis.state != State.READY or redis.opened != self._store.connection.run_id:
             return ""
-        return state.ask_successor(self._settings, redis)
+        return state.find_successor(self._settings, redis)

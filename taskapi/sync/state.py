@@ -24,8 +24,8 @@ _COLUMNS: Final = (
 )
 
 NO_SCHEMA: Final = (
-    "PostgreSQL's user may use no schema of its search_path: grant USAGE on the schema that has "
-    "the tables, and set search_path."
+    "The PostgreSQL user cannot use any schema in its search_path: grant USAGE on the schema that "
+    "has the tables, and set search_path."
 )
 FOREIGN: Final = (
     "Redis and PostgreSQL have different histories, so changes are refused. Check which stores are "
@@ -155,12 +155,12 @@ def difference(redis: Meta, copy: PostgresState | None) -> str:
 
 
 def is_superseded(redis: Meta, run_id: str) -> bool:
-    """Return whether another start of Redis is served; one that is not open yet takes over."""
+    """Return whether another start of Redis is served; False for a Redis that is not open yet."""
     return bool(redis.opened) and run_id not in ("", redis.opened, redis.confirmed)
 
 
-def ask_successor(settings: Settings, redis: Meta) -> str:
-    """Return a name of the Redis that PostgreSQL knows instead of this one; empty if none.
+def find_successor(settings: Settings, redis: Meta) -> str:
+    """Return text that identifies the Redis that PostgreSQL knows instead; empty if none.
 
     Raises Silent after a second.
     """
@@ -193,7 +193,7 @@ def advance(db: Database, version: int, ids: dict[Kind, int]) -> None:
 
 
 def record_start(db: Database, run_id: str, ids: dict[Kind, int]) -> None:
-    """Record which start of Redis is served, and the ids that it goes on from."""
+    """Record which start of Redis is served, and the last ids issued."""
     if db.execute("UPDATE sync_state SET run_id = %s WHERE run_id <> %s", (run_id, run_id)):
         advance(db, 0, ids)
 
@@ -206,7 +206,7 @@ def record_registration(db: Database, version: int) -> None:
 
 
 def read_issued(db: Database) -> tuple[int, dict[Kind, int]]:
-    """Return the version when a process was started last, and the last ids as far as known."""
+    """Return the last registered version, and the last ids issued as far as known."""
     columns = f"{_REGISTERED}, last_user, last_group, last_task"
     ((version, *ids),) = db.rows(f"SELECT {columns} FROM sync_state")
     return version, dict(zip(Kind, ids, strict=True))

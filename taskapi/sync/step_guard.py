@@ -18,15 +18,16 @@ class StepGuard:
     def run(self, step: Callable[[], None]) -> bool:
         """Run a step; return whether it ended without an unexpected error.
 
-        An unexpected error is logged with its traceback, and one that is repeated only once.
+        An unexpected error is logged with its traceback; if the next step fails in the same way,
+        that is not logged again.
         """
         try:
             step()
         except (TaskApiError, Stale):
             pass  # a store is away or has changed: the next step tries again
-        except Exception as error:  # the process would go on without this loop, and nobody notice
+        except Exception as error:  # without the loop, the process would only seem to work
             if repr(error) != self._reported:
-                log.error("Error in %s, which goes on: %s", self._loop, error, exc_info=error)
+                log.error("Error in %s, trying again: %s", self._loop, error, exc_info=error)
             self._reported = repr(error)
             return False
         self._reported = ""

@@ -18,7 +18,7 @@ log = logging.getLogger("taskapi")
 
 LOST: Final = "PostgreSQL has changes that Redis does not have: restore from it, or empty it first."
 NO_FAILURE: Final = dict.fromkeys(("last_error", "failures", "problem", "uncompared"))
-"""Fields that a pass that succeeds removes."""
+"""Status fields that a successful pass removes."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,10 @@ def _reseed(settings: Settings, store: Store) -> SyncReport:
 
 
 def _heal(db: Database, store: Store, redis: Meta) -> None:
-    """Put back what Redis lost and PostgreSQL has, which a reseed would remove there.
+    """Put back what Redis lost and PostgreSQL has, because a reseed would delete it there.
 
     Raises:
-        Conflict: it does not fit.
+        Conflict: some of it cannot be put back.
     """
     copy = state.find(db)
     if copy and state.has_same_history(redis, copy):

@@ -52,7 +52,7 @@ def without_primary(server: Any) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("fault", "sentence"),
     [
-        (without_rights, "Redis refused the service's rights."),
+        (without_rights, "The Redis user of the service lacks a permission."),
         (busy, "Redis is busy with a long script: try again."),
         (without_primary, "Redis lost its primary and refuses to serve."),
     ],

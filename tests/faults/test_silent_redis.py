@@ -57,7 +57,7 @@ def test_a_redis_that_was_silent_and_is_slow_serves_again(
     new_user(api)
     with frozen(site.valkey):
         seconds_of(api, "/users/2")
-    site.to_valkey.delay_seconds = 0.15  # twice for each reply: longer than HURRY_SECONDS
+    site.to_valkey.delay_seconds = 0.15  # twice for each reply: longer than SHORT_REPLY_SECONDS
     eventually(lambda: api("GET", "/users/2", by="owner").status == 200)
     assert ok(api("GET", "/users/2", by="owner"))
 

@@ -422,7 +422,7 @@ MUTANTS = [
     Mutant(
         "log-ins: an index that names no user is damage",
         "taskapi/api/authentication.py",
-        'number(stored, "an e-mail address in the index emails names no user")',
+        'number(stored, "the index emails has an entry that is no user id")',
         "int(stored)",
         "faults/test_damaged_values.py::test_an_email_that_names_no_user_is_told",
     ),
@@ -537,7 +537,7 @@ MUTANTS = [
     Mutant(
         "types: ids that are no numbers are damage",
         "taskapi/store/field_types.py",
-        "return not self._holders or all(",
+        "return not self._containers or all(",
         "return True or all(",
         "operations/test_check.py::test_each_damage_is_named_and_repaired[group ids]",
     ),
@@ -559,7 +559,7 @@ MUTANTS = [
     Mutant(
         "repair: goes on beside duties that are damaged meanwhile",
         "taskapi/doctor/repair.py",
-        "        except ValueError:  # damaged since",
+        "        except ValueError:  # damaged meanwhile",
         "        except KeyError:  # damaged since",
         "operations/test_check.py::test_duties_that_are_damaged_during_a_repair_end_no_repair",
     ),

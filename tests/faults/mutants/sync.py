@@ -79,7 +79,7 @@ MUTANTS = [
     Mutant(
         "start of Redis: a pass that is running ends",
         "taskapi/sync/copy_changes.py",
-        "        if start and store.run_id != start:\n            raise NewEpoch\n",
+        "        if run_id and store.run_id != run_id:\n            raise NewEpoch\n",
         "",
         "faults/test_server_starts.py::"
         "test_a_start_during_a_long_pass_ends_the_pass_and_is_compared",
