@@ -1,4 +1,4 @@
-"""A create decided on what the process remembers: what another process has changed counts at once.
+"""Creates by a remembered caller: a change made by another process counts at once.
 
 Each test lets one process remember a caller, changes something through another process, and then
 sends a task to the first one.
@@ -57,8 +57,8 @@ def create(
 
 
 @pytest.fixture
-def trips(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Command, ...]]:
-    """The round trips to Redis from now on."""
+def round_trips(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Command, ...]]:
+    """The commands of each round trip to Redis from now on."""
     sent: list[tuple[Command, ...]] = []
     exchange = Connection._exchange
 
@@ -71,10 +71,10 @@ def trips(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Command, ...]]:
 
 
 def test_a_remembered_caller_creates_a_task_in_one_round_trip(
-    api: Api, group: dict[str, Any], member: dict[str, Any], trips: list[tuple[Command, ...]]
+    api: Api, group: dict[str, Any], member: dict[str, Any], round_trips: list[tuple[Command, ...]]
 ) -> None:
     task = made(create(api, member, group, login(member)))["task"]
-    assert len(trips) == 1
+    assert len(round_trips) == 1
     assert ok(api("GET", f"/users/{member['id']}/tasks/{task['id']}", by=login(member)))
 
 
@@ -177,17 +177,17 @@ def test_if_match_is_compared_with_what_the_store_has(
     refused(create(api, member, group, login(member), headers=old), 412)
 
 
-def test_a_restore_in_between_goes_unnoticed(
+def test_a_create_succeeds_after_a_restore_by_another_process(
     api: Api, other: Api, group: dict[str, Any], member: dict[str, Any]
 ) -> None:
     ok(other("POST", "/admin/sync?action=restore", by="owner"))
     made(create(api, member, group, login(member)))
 
 
-def test_a_commit_without_a_reply_is_not_decided_again(
+def test_a_create_whose_outcome_is_unknown_is_not_retried(
     api: Api, group: dict[str, Any], member: dict[str, Any]
 ) -> None:
-    exchange, lost = Connection._exchange, iter(range(2))  # the commit, and its repetition
+    exchange, lost = Connection._exchange, iter(range(2))  # the commit, which is sent twice
 
     def losing(self: Connection, commands: Any, *rest: Any) -> list[Any]:
         replies = exchange(self, commands, *rest)

@@ -100,7 +100,7 @@ class Chaos:
         } | takeovers.faults
 
     def add_pgbouncer(self, folder: Path, stack: ExitStack) -> None:
-        """Let everything go through PgBouncer from now on, and kill and stop it too."""
+        """Connect the service through PgBouncer, and add faults that kill and freeze PgBouncer."""
         bouncer = PgBouncer(folder / "pgbouncer", self._site.postgres)
         process = stack.enter_context(bouncer.running())
         self._site.to_postgres.redirect(bouncer.port)

@@ -23,7 +23,8 @@ class Proxy:
     """Forwards everything to a port of this machine, except for the faults that a test sets.
 
     Attributes:
-        keeps_servers: the server does not learn that a client has gone, as after a power cut.
+        keeps_server_open: the connection to the server stays open when the client has gone, as
+            after a power cut of the client's machine.
     """
 
     def __init__(self, target: int) -> None:
@@ -31,7 +32,7 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.delay_seconds = 0.0
-        self.is_cut = self.keeps_servers = False
+        self.is_cut = self.keeps_server_open = False
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._losses: list[tuple[bytes, Loss]] = []
@@ -113,7 +114,7 @@ class Proxy:
                     continue
                 sink.sendall(data)
         self._drop(source)
-        if not (is_request and self.keeps_servers):
+        if not (is_request and self.keeps_server_open):
             self._drop(sink)
 
     def _is_lost(self, data: bytes, lost: list[Loss]) -> bool:

@@ -107,13 +107,13 @@ class Takeovers:
             old.stop()
 
     def set_clock_ahead(self) -> None:
-        """Leave what a clock leaves that was an hour ahead: the last version is ahead of it."""
+        """Set the last version an hour ahead, as a clock that was an hour ahead would leave it."""
         prefix = self._site.installation.settings.key_prefix
         with self._redis() as connection:
             connection.hincrby(f"{{{prefix}}}:meta", "version", 3600 * 1_000_000)
 
     def follow_older(self) -> None:
-        """Let Redis follow a former replica for a moment; PostgreSQL has what that one lacks."""
+        """Let Redis follow, for a moment, a former replica that lacks changes PostgreSQL has."""
         with self._replica() as older:
             with self._held():
                 self._copy_all()

@@ -39,7 +39,7 @@ def without_field(connection: Any, key: str) -> None:
 
 
 def with_value(name: str, value: Any) -> Damage:
-    """Return what gives a field of an entity this value."""
+    """Return damage that sets a field of an entity to this value."""
 
     def change(connection: Any, key: str) -> None:
         stored = json.loads(connection.hget(key, "json")) | {name: value}
@@ -210,7 +210,9 @@ def test_a_log_in_with_a_damaged_password_hash_is_refused(
 
 
 @pytest.mark.parametrize("stored", HASHES[:4])
-def test_a_lost_password_hash_does_not_reach_postgresql(world: World, stored: str | bytes) -> None:
+def test_a_damaged_password_hash_does_not_reach_postgresql(
+    world: World, stored: str | bytes
+) -> None:
     world.installation.sync()
     ok(world.owner("PUT", f"/users/{world.user['id']}", json={"full_name": "New Name"}))
     world.damage(f"secret:{world.user['id']}", lambda connection, key: connection.set(key, stored))

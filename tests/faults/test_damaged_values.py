@@ -1,4 +1,4 @@
-"""Values in Redis that cannot be read: no request is a 500, and no process ends."""
+"""Values in Redis that cannot be read: no request gets a 500, and no process ends."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ READS = (
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-def test_an_entry_that_cannot_be_read_is_no_internal_error(world: World, name: str) -> None:
+def test_an_entry_that_cannot_be_read_causes_no_internal_error(world: World, name: str) -> None:
     key, change = ENTRIES[name]
     if key == "group:1":
         world.installation.sync()  # PostgreSQL takes no task whose group it lacks
@@ -103,7 +103,7 @@ def test_a_failure_counter_that_cannot_be_read_begins_anew(world: World, value: 
         assert all(connection.ttl(key) > 0 for key in keys)
 
 
-def test_an_email_that_names_no_user_is_told(world: World) -> None:
+def test_an_email_entry_that_names_no_user_is_reported_as_damage(world: World) -> None:
     email = world.user["email"]
     world.damage("emails", put(email, "garb"))
     refusal = refused(world.api("GET", "/users", by=(email, PASSWORD)), 503)
@@ -124,7 +124,7 @@ def test_a_published_status_that_cannot_be_read_is_unknown(world: World) -> None
     assert world.status()["last_sync"]
 
 
-def test_an_unfinished_delete_of_nothing_stops_no_other(world: World) -> None:
+def test_an_unfinished_delete_that_names_no_entity_stops_no_other(world: World) -> None:
     for name in ("weird", b"\xff", "t:1"):
         world.damage("deleting", put(name, "5"))
     world.damage("deleting", put(f"g:{world.group['id']}", "5"))
@@ -151,7 +151,9 @@ DESCRIPTION = {
 
 
 @pytest.mark.parametrize("name", DESCRIPTION)
-def test_a_description_that_cannot_be_read_is_told_and_restored(world: World, name: str) -> None:
+def test_a_description_that_cannot_be_read_is_reported_and_restored(
+    world: World, name: str
+) -> None:
     world.installation.sync()
     ok(world.owner("PUT", path_of(world.tasks[3]), json={"title": "not copied"}))
     world.damage("meta", put(name, DESCRIPTION[name]))
@@ -197,7 +199,7 @@ def test_processes_survive_a_description_that_cannot_be_read(install: Install) -
         assert "trace" not in (log.read_text() + api.log()).lower()
 
 
-def test_a_file_without_the_last_ids_lets_none_be_issued_twice(
+def test_a_backup_file_without_the_last_ids_lets_no_id_be_issued_twice(
     world: World, valkey: Valkey, postgres: Postgres
 ) -> None:
     world.damage("meta", put("next:t", "x"))

@@ -1,4 +1,4 @@
-"""Redis is full: everybody is told, and backups and restores are done nevertheless."""
+"""A full Redis: `/health` and `/admin/status` say so, and backups and restores still work."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SENTENCE = "Redis has no memory left: free some or raise maxmemory, then try aga
 
 @contextlib.contextmanager
 def full(installation: Installation) -> Iterator[None]:
-    """Let Redis have less memory than it uses."""
+    """Set the limit of Redis' memory below what it uses."""
     with connect(installation) as connection:
         connection.config_set("maxmemory", "1")
         try:

@@ -120,23 +120,23 @@ def test_a_pass_that_a_half_open_connection_holds_up_fails_and_loses_nothing(
 
 
 @pytest.mark.usefixtures("quick_watch")
-def test_a_session_that_does_not_know_that_its_client_has_gone_gives_its_locks_back(
+def test_a_session_whose_client_is_gone_is_ended_and_releases_its_lock(
     half_open: Installation, proxy: Proxy
 ) -> None:
-    proxy.keeps_servers = True
+    proxy.keeps_server_open = True
     with pytest.raises(DatabaseUnreachable):
-        hold_lock(half_open, proxy)
-    eventually(lambda: has_lock(half_open), 5)
+        lock_and_lose_connection(half_open, proxy)
+    eventually(lambda: can_lock(half_open), 5)
 
 
-def hold_lock(half_open: Installation, proxy: Proxy) -> None:
+def lock_and_lose_connection(half_open: Installation, proxy: Proxy) -> None:
     with Database(half_open.settings) as database:
         database.lock()
         proxy.lose(b"SELECT 42", Loss.SILENCE)
         database.rows("SELECT 42")
 
 
-def has_lock(installation: Installation) -> bool:
+def can_lock(installation: Installation) -> bool:
     with Database(installation.settings) as database, contextlib.suppress(AlreadyRunning):
         database.lock()
         return True

@@ -47,7 +47,7 @@ def test_a_pass_that_waited_for_another_one_sees_what_that_one_wrote(
             db.lock()
             second = do.submit(sync_pass.run, installation.settings, None, 20.0)
             eventually(lambda: sql(installation, WAITING)[0][0])
-            before(monkeypatch, state, "advance", lambda: new_group(api))  # then it commits
+            before(monkeypatch, state, "advance", lambda: new_group(api))  # just before COMMIT
             push(db, store, meta.read(store))
         assert second.result().written["groups"] == 1
         seen = everything(api)

@@ -24,7 +24,7 @@ SMALL_BATCHES = {"store__loading__BATCH": 2, "store__server_start__SETTLE_SECOND
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No other process has to connect to a Redis that is checked."""
+    """The check of a start waits for no other process: there is none."""
     monkeypatch.setattr(server_start, "SETTLE_SECONDS", 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Redis answers errors that the service does not know: nothing is a 500, and no process ends."""
+"""Errors of Redis that the service does not know: no request gets a 500, and no process ends."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from tests.stores import connect, dirty, root
 from tests.support import Installation, eventually
 
 UNKNOWN = "ACL failure in script"
-"""Words of Valkey when a script runs a command that its user may not run."""
+"""Part of Valkey's error when a script runs a command that the user may not run."""
 
 
 @dataclass
 class Limited:
-    """An installation whose user of Redis has only the rights that a test leaves it."""
+    """An installation whose Redis user loses rights in a test."""
 
     installation: Installation
     admin: Any
 
     @contextmanager
     def without(self, command: str) -> Iterator[None]:
-        """Forbid a command."""
+        """Forbid a command in this block."""
         self.admin.execute_command("ACL", "SETUSER", "service", f"-{command}")
         yield
         self.admin.execute_command("ACL", "SETUSER", "service", f"+{command}")
@@ -58,7 +58,7 @@ def limited(valkey: Valkey, postgres: Postgres, tmp_path: Path) -> Iterator[Limi
         admin.execute_command("ACL", "DELUSER", "service")
 
 
-def test_an_unknown_error_is_a_503_whose_words_only_the_log_has(
+def test_an_unknown_error_gets_503_and_only_the_log_has_its_text(
     limited: Limited, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api = limited.installation.client()

@@ -1,4 +1,4 @@
-"""Redis answers, but refuses to serve: the reason is said."""
+"""Redis answers, but refuses to serve: `/health` and `/admin/status` say why."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def without_primary(server: Any) -> Iterator[None]:
         (without_primary, "Redis lost its primary and refuses to serve."),
     ],
 )
-def test_why_redis_refuses_to_serve_is_said(
+def test_health_and_status_say_why_redis_refuses_to_serve(
     tmp_path: Path,
     postgres: Postgres,
     fault: Callable[[Any], contextlib.AbstractContextManager[None]],

@@ -39,7 +39,7 @@ def victim() -> Iterator[Victim]:
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No other process has to connect to a Redis that is checked."""
+    """The check of a start waits for no other process: there is none."""
     monkeypatch.setattr(server_start, "SETTLE_SECONDS", 0.0)
 
 

@@ -114,7 +114,7 @@ def registered(site: LossySite) -> int:
     return int(sql(site.installation, "SELECT registered_version FROM sync_state")[0][0])
 
 
-def test_a_file_from_before_a_process_was_started_skips_ids(safe: LossySite) -> None:
+def test_ids_are_skipped_after_a_file_from_before_the_start_of_a_process(safe: LossySite) -> None:
     new_group(safe.api)
     with safe.lost(), safe.installation.serve(1) as api:
         eventually(lambda: registered(safe))
@@ -127,7 +127,7 @@ def test_a_file_from_before_a_process_was_started_skips_ids(safe: LossySite) -> 
 
 
 def test_ids_that_were_skipped_are_not_issued_after_the_next_crash(safe: LossySite) -> None:
-    server_start.register(sync_pass.open_store(safe.installation.settings))  # and is silent
+    server_start.register(sync_pass.open_store(safe.installation.settings))  # never reports
     with safe.lost():
         safe.restart()
         first = new_group(safe.installation.client())["id"]
@@ -135,7 +135,7 @@ def test_ids_that_were_skipped_are_not_issued_after_the_next_crash(safe: LossySi
     assert new_group(new_process)["id"] >= first + SKIPPED_IDS
 
 
-def test_what_a_running_process_has_seen_is_known_after_redis_was_emptied(
+def test_after_redis_was_emptied_ids_continue_above_what_a_process_has_seen(
     safe: LossySite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (restore, server_start):

@@ -1,4 +1,4 @@
-"""A silent Redis: requests do not queue behind each other, and a slow one is served again."""
+"""A silent Redis: requests do not queue, and a Redis that is only slow serves them again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def seconds_of(api: Api, path: str) -> float:
-    """Return how long a request takes that is refused."""
+    """Return the seconds until a request gets 503."""
     begin = time.monotonic()
     refused(api("GET", path, by=(2, "plain-canary-4410")), 503)
     return time.monotonic() - begin
@@ -57,7 +57,9 @@ def test_a_redis_that_was_silent_and_is_slow_serves_again(
     new_user(api)
     with frozen(site.valkey):
         seconds_of(api, "/users/2")
-    site.to_valkey.delay_seconds = 0.15  # twice for each reply: longer than SHORT_REPLY_SECONDS
+    site.to_valkey.delay_seconds = (
+        0.15  # for the request and the reply: longer than SHORT_REPLY_SECONDS
+    )
     eventually(lambda: api("GET", "/users/2", by="owner").status == 200)
     assert ok(api("GET", "/users/2", by="owner"))
 

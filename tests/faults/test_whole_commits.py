@@ -1,4 +1,4 @@
-"""A commit happens whole or not at all, and once: also without rights, and on a server set back."""
+"""A commit writes all or nothing, and only once: also without rights, or on a Redis set back."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def everything(installation: Installation) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("key", ["counts", "counts:1"])
 @pytest.mark.parametrize("count", ["many", "", "1.5"])
-def test_a_counter_that_is_no_number_refuses_a_change_before_it_begins(
+def test_a_change_that_needs_a_damaged_counter_writes_nothing(
     installation: Installation, api: Api, key: str, count: str
 ) -> None:
     user = new_user(api, new_group(api)["id"])
@@ -47,7 +47,7 @@ def test_a_counter_that_is_no_number_refuses_a_change_before_it_begins(
         server.hset(root(installation) + key, user["id"], count)
     before = everything(installation)
     body = {"title": "Next", "group_id": 1}
-    for _ in range(2):  # read first, and from memory
+    for _ in range(2):  # the first reads the caller, the second remembers the caller
         answer = api("POST", f"/users/{user['id']}/tasks", by=login(user), json=body)
         assert refused(answer, 503)["code"] == "damaged"
     assert refused(api("DELETE", path_of(task), by=login(user)), 503)["code"] == "damaged"
@@ -56,7 +56,7 @@ def test_a_counter_that_is_no_number_refuses_a_change_before_it_begins(
 
 @contextmanager
 def without(site: Site, command: str) -> Iterator[None]:
-    """In this block Redis does not permit a command to the service."""
+    """Forbid the service a command of Redis in this block."""
     with redis.Redis.from_url(site.valkey.url) as server:
         server.execute_command("ACL", "SETUSER", "default", f"-{command}")
         try:
@@ -65,7 +65,7 @@ def without(site: Site, command: str) -> Iterator[None]:
             server.execute_command("ACL", "SETUSER", "default", "+@all")
 
 
-def test_a_command_that_redis_does_not_permit_refuses_a_change_before_it_begins(
+def test_a_change_that_needs_a_forbidden_command_writes_nothing(
     site: Site,
 ) -> None:
     installation, api = site.installation, site.installation.client()
@@ -134,7 +134,7 @@ def created(api: Api, group_id: int) -> dict[str, Any] | None:
     return answer.data["task"] if answer.status == 201 else None
 
 
-def test_a_create_whose_reply_a_lost_redis_kept_is_not_repeated_on_another(
+def test_a_create_whose_reply_is_lost_with_its_redis_is_not_done_on_another(
     site: Site, tmp_path: Path
 ) -> None:
     installation, folder = site.installation, tmp_path / "older"
@@ -157,7 +157,7 @@ def test_a_create_whose_reply_a_lost_redis_kept_is_not_repeated_on_another(
             assert server.zcard(root(installation) + "tasks") == 1
 
 
-def test_a_file_that_ends_inside_of_a_delete_leaves_nothing_closed(
+def test_a_file_cut_while_a_user_is_closed_leaves_the_user_open(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     with closing(LossySite(tmp_path, postgres.url, "always")) as site:

@@ -47,7 +47,7 @@ def test_the_default_password_is_refused_where_others_can_reach_it(bind: str) ->
     assert "reachable from other machines" in refused.stderr
 
 
-def test_it_is_not_preloaded() -> None:
+def test_preloading_is_refused() -> None:
     refused = _gunicorn("--preload", SERVER_PORT=str(free_port()))
     assert refused.returncode == 1
     assert "Do not preload" in refused.stderr

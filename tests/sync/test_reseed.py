@@ -65,7 +65,7 @@ def seen(installation: Installation, api: Api) -> Any:
     return everything(api)
 
 
-def test_a_postgresql_set_back_to_before_a_late_copy_is_refused(
+def test_a_postgresql_from_before_a_row_left_quarantine_is_refused(
     installation: Installation, api: Api
 ) -> None:
     group = new_group(api)

@@ -53,11 +53,11 @@ MUTANTS = [
         "api/test_memory.py::test_if_match_is_compared_with_what_the_store_has",
     ),
     Mutant(
-        "an unknown outcome is not decided again",
+        "a create whose outcome is unknown is not retried",
         "taskapi/api/application.py",
         "        except Unavailable:\n            raise\n",
         "",
-        "api/test_memory.py::test_a_commit_without_a_reply_is_not_decided_again",
+        "api/test_memory.py::test_a_create_whose_outcome_is_unknown_is_not_retried",
     ),
     Mutant(
         "a password is never verified from memory",

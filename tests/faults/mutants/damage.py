@@ -4,7 +4,7 @@ from tests.faults.mutants import Mutant
 
 MUTANTS = [
     Mutant(
-        "doctor: a full disk of backups",
+        "doctor: a full disk in the backup folder",
         "taskapi/doctor/host_checks.py",
         "            file.write(os.urandom(PROBE_BYTES))",
         "            file.write(b'')",
@@ -96,7 +96,7 @@ MUTANTS = [
         "taskapi/store/chunks.py",
         '    return [user for user in users if user["password_hash"]]\n',
         "    return users\n",
-        "faults/test_damage.py::test_a_lost_password_hash_does_not_reach_postgresql",
+        "faults/test_damage.py::test_a_damaged_password_hash_does_not_reach_postgresql",
     ),
     Mutant(
         "damage: no backup without a lost index",
@@ -276,28 +276,31 @@ MUTANTS = [
         "    if description.damaged:\n",
         "    if False:\n",
         "faults/test_damaged_values.py::"
-        "test_a_description_that_cannot_be_read_is_told_and_restored[version]",
+        "test_a_description_that_cannot_be_read_is_reported_and_restored[version]",
     ),
     Mutant(
         "description: an unknown state is damage",
         "taskapi/store/meta.py",
         '        damaged.append("state")\n',
         "        pass\n",
-        "faults/test_damaged_values.py::test_a_description_that_cannot_be_read_is_told_and_restored[state]",
+        "faults/test_damaged_values.py::"
+        "test_a_description_that_cannot_be_read_is_reported_and_restored[state]",
     ),
     Mutant(
         "description: a Redis whose epoch cannot be read is saved before a restore",
         "taskapi/store/meta.py",
         'UNKNOWN if "epoch" in damaged else int',
         "int",
-        "faults/test_damaged_values.py::test_a_description_that_cannot_be_read_is_told_and_restored[epoch]",
+        "faults/test_damaged_values.py::"
+        "test_a_description_that_cannot_be_read_is_reported_and_restored[epoch]",
     ),
     Mutant(
         "description: searches that do not know what PostgreSQL has scan Redis",
         "taskapi/store/search.py",
         "    if not is_number(synced):\n",
         "    if False:\n",
-        "faults/test_damaged_values.py::test_a_description_that_cannot_be_read_is_told_and_restored[synced]",
+        "faults/test_damaged_values.py::"
+        "test_a_description_that_cannot_be_read_is_reported_and_restored[synced]",
     ),
     Mutant(
         "check: names a description that cannot be read, and derives it",
@@ -322,60 +325,68 @@ MUTANTS = [
         "test_an_entity_that_was_written_without_a_mark_is_repaired_at_once",
     ),
     Mutant(
-        "import: the file of a damaged Redis lets no id be issued twice",
+        "import: a file of a damaged Redis lets no id be issued twice",
         "taskapi/sync/import_backup.py",
         "    _advance_to_rows(db)\n\n",
         "\n",
-        "faults/test_damaged_values.py::test_a_file_without_the_last_ids_lets_none_be_issued_twice",
+        "faults/test_damaged_values.py::"
+        "test_a_backup_file_without_the_last_ids_lets_no_id_be_issued_twice",
     ),
     Mutant(
         "entries: lists go on beside members that are no numbers",
         "taskapi/store/page.lua",
         "lowest.id = follower and (tonumber(follower) or 0) or math.huge",
         "lowest.id = tonumber(follower) or math.huge",
-        "faults/test_damaged_values.py::test_an_entry_that_cannot_be_read_is_no_internal_error[user]",
+        "faults/test_damaged_values.py::"
+        "test_an_entry_that_cannot_be_read_causes_no_internal_error[user]",
     ),
     Mutant(
         "entries: a backup goes on beside members that are no numbers",
         "taskapi/store/changes.lua",
         "not string.find(id, '^%d+$')",
         "not tonumber(id)",
-        "faults/test_damaged_values.py::test_an_entry_that_cannot_be_read_is_no_internal_error[hex]",
+        "faults/test_damaged_values.py::"
+        "test_an_entry_that_cannot_be_read_causes_no_internal_error[hex]",
     ),
     Mutant(
         "entries: searches go on beside marks that are no numbers",
         "taskapi/store/dirty_tasks.lua",
         "'^t:(%d+)$'",
         "'^t:(.+)$'",
-        "faults/test_damaged_values.py::test_an_entry_that_cannot_be_read_is_no_internal_error[mark]",
+        "faults/test_damaged_values.py::"
+        "test_an_entry_that_cannot_be_read_causes_no_internal_error[mark]",
     ),
     Mutant(
         "entries: counters that are no numbers are damage",
         "taskapi/store/numbers.py",
         "    if not _SIGNED.fullmatch(stored):\n",
         "    if False:\n",
-        "faults/test_damaged_values.py::test_an_entry_that_cannot_be_read_is_no_internal_error[counter]",
+        "faults/test_damaged_values.py::"
+        "test_an_entry_that_cannot_be_read_causes_no_internal_error[counter]",
     ),
     Mutant(
         "entries: names that are not UTF-8 are damage",
         "taskapi/store/statistics.py",
         "    except UnicodeDecodeError as error:\n",
         "    except KeyError as error:\n",
-        "faults/test_damaged_values.py::test_an_entry_that_cannot_be_read_is_no_internal_error[name]",
+        "faults/test_damaged_values.py::"
+        "test_an_entry_that_cannot_be_read_causes_no_internal_error[name]",
     ),
     Mutant(
         "entries: duties that are no list are damage",
         "taskapi/store/session.py",
         "    if not isinstance(ids, list) or",
         "    if False and",
-        "faults/test_damaged_values.py::test_an_entry_that_cannot_be_read_is_no_internal_error[duties]",
+        "faults/test_damaged_values.py::"
+        "test_an_entry_that_cannot_be_read_causes_no_internal_error[duties]",
     ),
     Mutant(
         "entries: a search goes on beside JSON that is not UTF-8",
         "taskapi/store/search.py",
         'json.decode(errors="replace")',
         "json.decode()",
-        "faults/test_damaged_values.py::test_an_entry_that_cannot_be_read_is_no_internal_error[JSON]",
+        "faults/test_damaged_values.py::"
+        "test_an_entry_that_cannot_be_read_causes_no_internal_error[JSON]",
     ),
     Mutant(
         "check: names and removes entries whose name is not UTF-8",
@@ -424,7 +435,8 @@ MUTANTS = [
         "taskapi/api/authentication.py",
         'number(stored, "the index emails has an entry that is no user id")',
         "int(stored)",
-        "faults/test_damaged_values.py::test_an_email_that_names_no_user_is_told",
+        "faults/test_damaged_values.py::"
+        "test_an_email_entry_that_names_no_user_is_reported_as_damage",
     ),
     Mutant(
         "status: published numbers that cannot be read are unknown",
@@ -445,7 +457,8 @@ MUTANTS = [
         "taskapi/store/deletions.py",
         " if _MARK.fullmatch(name)}",
         "}",
-        "faults/test_damaged_values.py::test_an_unfinished_delete_of_nothing_stops_no_other",
+        "faults/test_damaged_values.py::"
+        "test_an_unfinished_delete_that_names_no_entity_stops_no_other",
     ),
     Mutant(
         "pin: one that is no number stops no pass",
@@ -469,12 +482,12 @@ MUTANTS = [
         "operations/test_check.py::test_each_damage_is_named_and_repaired[pin no number]",
     ),
     Mutant(
-        "marks: one of a fraction of a version stops no pass",
+        "marks: one with a fractional version stops no pass",
         "taskapi/store/changes.lua",
         "  elseif string.find(score, '^%d+$') and not is_skipped",
         "  elseif not is_skipped",
         "faults/test_damaged_values.py::"
-        "test_an_entry_that_cannot_be_read_is_no_internal_error[fractional mark]",
+        "test_an_entry_that_cannot_be_read_causes_no_internal_error[fractional mark]",
     ),
     Mutant(
         "marks: one above all versions stops no pass",
@@ -482,7 +495,7 @@ MUTANTS = [
         "q.kind and '+inf' or 2 ^ 53",
         "'+inf'",
         "faults/test_damaged_values.py::"
-        "test_an_entry_that_cannot_be_read_is_no_internal_error[endless mark]",
+        "test_an_entry_that_cannot_be_read_causes_no_internal_error[endless mark]",
     ),
     Mutant(
         "check: names marks of no version",
@@ -496,10 +509,10 @@ MUTANTS = [
         "taskapi/store/redis_errors.py",
         "    return CommandFailed(UNKNOWN)\n",
         "    return error\n",
-        "faults/test_redis_errors.py::test_an_unknown_error_is_a_503_whose_words_only_the_log_has",
+        "faults/test_redis_errors.py::test_an_unknown_error_gets_503_and_only_the_log_has_its_text",
     ),
     Mutant(
-        "redis errors: a script that meets no number tells of damage",
+        "redis errors: a script that needs a number and finds none reports damage",
         "taskapi/store/redis_errors.py",
         "        if words in str(error):\n",
         "        if False:\n",
@@ -532,7 +545,8 @@ MUTANTS = [
         "taskapi/store/codec.py",
         "all(map(are_right, entities))",
         "all(TYPES[kind]._types.keys() <= entity.keys() for entity in entities)",
-        "faults/test_damage.py::test_an_entry_that_cannot_be_read_is_no_internal_error[priority]",
+        "faults/test_damaged_values.py::"
+        "test_an_entry_that_cannot_be_read_causes_no_internal_error[priority]",
     ),
     Mutant(
         "types: ids that are no numbers are damage",
@@ -564,14 +578,14 @@ MUTANTS = [
         "operations/test_check.py::test_duties_that_are_damaged_during_a_repair_end_no_repair",
     ),
     Mutant(
-        "hashes: one that cannot be read is no 500",
+        "hashes: one that cannot be read causes no 500",
         "taskapi/api/authentication.py",
         "        if password_hash and not is_hash(password_hash):\n",
         "        if False:\n",
         "faults/test_damage.py::test_a_log_in_with_a_damaged_password_hash_is_refused",
     ),
     Mutant(
-        "hashes: parameters that cannot be used are no 500",
+        "hashes: parameters that cannot be used cause no 500",
         "taskapi/store/passwords.py",
         "    except ValueError:  # its parameters",
         "    except KeyError:  # its parameters",
@@ -582,7 +596,7 @@ MUTANTS = [
         "taskapi/store/chunks.py",
         'stored.decode() if is_hash(stored) else ""',
         'stored.decode(errors="replace")',
-        "faults/test_damage.py::test_a_lost_password_hash_does_not_reach_postgresql",
+        "faults/test_damage.py::test_a_damaged_password_hash_does_not_reach_postgresql",
     ),
     Mutant(
         "check: fields are compared with PostgreSQL",
@@ -613,14 +627,14 @@ MUTANTS = [
         "operations/test_check.py::test_a_change_during_a_repair_wins_over_postgresql",
     ),
     Mutant(
-        "repair: a stray entry takes no name",
+        "repair: a stray entry of an index does not reserve a name",
         "taskapi/doctor/repair.py",
         "return int(stored) if other and fold(other[field]) == name else 0",
         "return int(stored)",
         "operations/test_check.py::test_a_stray_entry_for_a_name_does_not_need_a_second_repair",
     ),
     Mutant(
-        "repair: a name of what cannot be read is not given twice",
+        "repair: the name of an entity that cannot be read is not given twice",
         "taskapi/doctor/repair.py",
         "            return int(stored) if other and fold(other[field]) == name else 0\n"
         "    return int(stored)\n",

@@ -13,8 +13,7 @@ MUTANTS = [
         "taskapi/sync/call_watch.py",
         "            ask_once(self._settings, _TERMINATE, (self.pid,))\n",
         "            pass\n",
-        f"{HALF_OPEN}::"
-        "test_a_session_that_does_not_know_that_its_client_has_gone_gives_its_locks_back",
+        f"{HALF_OPEN}::test_a_session_whose_client_is_gone_is_ended_and_releases_its_lock",
     ),
     Mutant(
         "PostgreSQL looks for clients that have vanished",

@@ -18,14 +18,14 @@ MUTANTS = [
         "taskapi/sync/health.py",
         '_health("unhealthy", [str(error)])\n    if state',
         '_health("unhealthy", ["It is away."])\n    if state',
-        f"{REFUSING}::test_why_redis_refuses_to_serve_is_said",
+        f"{REFUSING}::test_health_and_status_say_why_redis_refuses_to_serve",
     ),
     Mutant(
         "why Redis refuses to serve: in /admin/status",
         "taskapi/sync/status.py",
         '        data["warnings"] = [str(error)]\n',
         "        pass\n",
-        f"{REFUSING}::test_why_redis_refuses_to_serve_is_said",
+        f"{REFUSING}::test_health_and_status_say_why_redis_refuses_to_serve",
     ),
     Mutant(
         "a full Redis: in /health",
@@ -49,14 +49,14 @@ MUTANTS = [
         f"{FULL}::test_a_full_redis_is_shown_by_health_and_status",
     ),
     Mutant(
-        "a full Redis: backups",
+        "a full Redis: backups still work",
         "taskapi/store/scripts.py",
         '_load("set_pin.lua", " flags=allow-oom")',
         '_load("set_pin.lua")',
         f"{FULL}::test_a_backup_is_made_while_redis_is_full",
     ),
     Mutant(
-        "a full Redis: restores",
+        "a full Redis: restores still work",
         "taskapi/store/loading.py",
         "scripts.LOAD_WHEN_FULL if before.epoch else scripts.LOAD",
         "scripts.LOAD",

@@ -51,16 +51,14 @@ MUTANTS = [
         "taskapi/store/commit.lua",
         "if not redis.acl_check_cmd(name, key) then return 'NOPERM ' .. name end",
         "",
-        "faults/test_whole_commits.py::"
-        "test_a_command_that_redis_does_not_permit_refuses_a_change_before_it_begins",
+        "faults/test_whole_commits.py::test_a_change_that_needs_a_forbidden_command_writes_nothing",
     ),
     Mutant(
         "whole commits: a counter that is no number",
         "taskapi/store/commit.lua",
         "if count and not string.find(count, '^-?%d+$') then",
         "if false then",
-        "faults/test_whole_commits.py::"
-        "test_a_counter_that_is_no_number_refuses_a_change_before_it_begins",
+        "faults/test_whole_commits.py::test_a_change_that_needs_a_damaged_counter_writes_nothing",
     ),
     Mutant(
         "a server that was set back: changes",
@@ -79,20 +77,19 @@ MUTANTS = [
         "test_a_server_that_was_set_back_without_a_start_is_checked[read]",
     ),
     Mutant(
-        "an unknown outcome is not decided again on another Redis",
+        "a commit whose outcome is unknown is not done again on another Redis",
         "taskapi/store/commit.py",
         "if connection.was_repeated and refusal in (NewEpoch, Unchecked):",
         "if False:",
         "faults/test_whole_commits.py::"
-        "test_a_create_whose_reply_a_lost_redis_kept_is_not_repeated_on_another",
+        "test_a_create_whose_reply_is_lost_with_its_redis_is_not_done_on_another",
     ),
     Mutant(
         "a user or group is closed with its expiry or not at all",
         "taskapi/store/commit.py",
         'execute(("EVALSHA", scripts.SET_CLOSING, 1, key, seconds))',
         'execute(("HSET", key, "until", "gone"), ("EXPIRE", key, seconds))',
-        "faults/test_whole_commits.py::"
-        "test_a_file_that_ends_inside_of_a_delete_leaves_nothing_closed",
+        "faults/test_whole_commits.py::test_a_file_cut_while_a_user_is_closed_leaves_the_user_open",
     ),
     Mutant(
         "silent Redis: requests do not queue",

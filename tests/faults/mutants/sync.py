@@ -11,11 +11,11 @@ MUTANTS = [
         "sync/test_reseed.py::test_a_reseed_is_refused_while_only_postgresql_has_what_redis_lost",
     ),
     Mutant(
-        "fence: PostgreSQL set back to before a late copy",
+        "fence: PostgreSQL set back to before a row left quarantine",
         "taskapi/sync/copy_changes.py",
         "            progress.last = str(max(version, int(progress.last or 0)))\n",
         "            pass\n",
-        "sync/test_reseed.py::test_a_postgresql_set_back_to_before_a_late_copy_is_refused",
+        "sync/test_reseed.py::test_a_postgresql_from_before_a_row_left_quarantine_is_refused",
     ),
     Mutant(
         "start of Redis: skipped ids are recorded",
@@ -33,7 +33,7 @@ MUTANTS = [
         "sync/test_worker.py::test_it_syncs_though_its_clock_was_set_back",
     ),
     Mutant(
-        "worker: a fence is looked at soon",
+        "worker: a fence is checked again soon",
         "sync_worker.py",
         "            if redis.state == State.FENCED:\n                return True\n",
         "",
@@ -44,7 +44,8 @@ MUTANTS = [
         "taskapi/sync/start_check.py",
         "is_compared=redis.version >= registered",
         "is_compared=True",
-        "faults/test_server_starts.py::test_a_file_from_before_a_process_was_started_skips_ids",
+        "faults/test_server_starts.py::"
+        "test_ids_are_skipped_after_a_file_from_before_the_start_of_a_process",
     ),
     Mutant(
         "a restore of an empty Redis is checked like a start",
@@ -52,7 +53,7 @@ MUTANTS = [
         'opened=run_id if is_known else "",',
         "opened=run_id,",
         "faults/test_server_starts.py::"
-        "test_what_a_running_process_has_seen_is_known_after_redis_was_emptied",
+        "test_after_redis_was_emptied_ids_continue_above_what_a_process_has_seen",
     ),
     Mutant(
         "two primaries: another installation or epoch",
