@@ -64,3 +64,4 @@ def uncompared(site: LossySite) -> Iterator[None]:
         patch.setattr(start_check, "LOCK_SECONDS", 0.2)
         connection.cursor().execute("SELECT pg_advisory_lock(%s)", (LOCK,))
         yield
+        connection.cursor().execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
