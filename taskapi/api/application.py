@@ -10,6 +10,7 @@ from flask import Flask, Response
 from flask.globals import app_ctx, request_ctx
 from flask.typing import ResponseReturnValue
 from flask_cors import CORS
+from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from taskapi import logs
@@ -125,7 +126,7 @@ class TaskApi(Flask):
             answer = call(view, entities, request.view_args or {})
         except Unavailable:
             raise
-        except (Stale, TaskApiError):
+        except (Stale, TaskApiError, HTTPException):
             return None
         return answer if app_ctx.g.session.has_committed else None
 
@@ -163,5 +164,4 @@ def _begin() -> None:
     g, given = app_ctx.g, request_ctx.request.environ.get("HTTP_X_REQUEST_ID", "")
     g.request_id = given if REQUEST_ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
     g.began = time.perf_counter()
-    g.caller = g.account = None
-    g.log_fields = {}
+    authentication.forget_caller()

@@ -58,6 +58,7 @@ def authenticate(
     """
     refs = [(KINDS[word], id_) for word, id_ in (request.view_args or {}).items()]
     credentials, g = credentials_of(request), app_ctx.g
+    forget_caller()
     try:
         address = request.remote_addr or ""
         g.session, user, entities = authenticator(credentials, address, refs, from_cache)
@@ -70,6 +71,13 @@ def authenticate(
     if "HTTP_IF_MATCH" in request.environ:
         _set_expected_version(request.if_match, g.session, refs, entities)
     return entities
+
+
+def forget_caller() -> None:
+    """Remove what the log line of this request would say of its caller and of its action."""
+    g = app_ctx.g
+    g.caller = g.account = None
+    g.log_fields = {}
 
 
 def _set_expected_version(

@@ -8,6 +8,7 @@ from typing import Any, Final, NoReturn
 import orjson
 from flask.globals import request_ctx
 from marshmallow import Schema, ValidationError
+from werkzeug.exceptions import UnsupportedMediaType
 from werkzeug.routing import BaseConverter
 from werkzeug.routing import ValidationError as NoSuchRoute
 
@@ -31,10 +32,6 @@ class EntityId(BaseConverter):
         return int(value)
 
 
-class UnsupportedBody(Exception):
-    """The body is not declared as JSON."""
-
-
 def query(schema: Schema = NOTHING) -> dict[str, Any]:
     """Return the request's query string, validated.
 
@@ -54,7 +51,7 @@ def body(schema: Schema) -> dict[str, Any]:
     """Return the request's JSON body, validated; a request with a body takes no query.
 
     Raises:
-        UnsupportedBody: the body is not declared as JSON.
+        UnsupportedMediaType: the body is not declared as JSON.
         Invalid: the body is not strict JSON, or a field is unknown, missing or not usable.
     """
     request = request_ctx.request
@@ -62,7 +59,7 @@ def body(schema: Schema) -> dict[str, Any]:
     if request.content_length is None:
         request.stream.read(1)  # werkzeug refuses a chunked body only when read past the limit
     if raw and request.mimetype != "application/json":
-        raise UnsupportedBody
+        raise UnsupportedMediaType
     query()
     return _load(schema, parse(raw), "body")
 

@@ -13,7 +13,6 @@ from werkzeug.exceptions import HTTPException
 from taskapi import errors
 from taskapi.api import audit
 from taskapi.api.error_codes import CODES
-from taskapi.api.requests import UnsupportedBody
 from taskapi.store.codec import fragment, version
 from taskapi.store.queries import Page
 from taskapi.store.session import StoredEntity
@@ -137,5 +136,4 @@ def install(app: Flask) -> None:
     """Register the error handlers of an application."""
     app.register_error_handler(errors.TaskApiError, _domain_error)
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(UnsupportedBody, lambda _: _error(415, *HTTP_ERRORS[415]))
     app.register_error_handler(Exception, _internal_error)

@@ -79,9 +79,7 @@ local sizes = {}
 for i, name in ipairs({ 'users', 'groups', 'tasks' }) do
   sizes[i] = pcall_value('ZCARD', q.root .. name) or -1
 end
-local last = entries[#entries] or ''
-if not q.kind then last = string.match(last, '^%d*') end
-local result = { last, follows, sizes }
+local result = { entries[#entries] or '', follows, sizes }
 for _, kind in ipairs({ 'u', 'g', 't' }) do
   table.insert(result, texts[kind])
   table.insert(result, table.concat(versions[kind], ','))

@@ -13,6 +13,7 @@ from taskapi.store.chunks import Chunk, Mark, parse
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.meta import Meta
+from taskapi.store.numbers import number
 from taskapi.store.prefetch import prefetch
 
 CHUNK: Final = 2000
@@ -85,8 +86,8 @@ def mark_everything(store: Store) -> None:
 
 def size(store: Store) -> int:
     """Return how many entities are marked."""
-    (number,) = store.connection.execute(("ZCARD", store.keys.dirty))
-    return int(number)
+    (marks,) = store.connection.execute(("ZCARD", store.keys.dirty))
+    return int(marks)
 
 
 def issue_version(store: Store) -> int:
@@ -99,13 +100,17 @@ def marked(store: Store, *marks: Mark) -> list[Mark]:
     """Return those of the marks that exist, with their present versions."""
     (scores,) = store.connection.execute(("ZMSCORE", store.keys.dirty, *map(str, marks)))
     pairs = zip(marks, scores, strict=True)
-    return [mark._replace(version=int(score)) for mark, score in pairs if score is not None]
+    return [
+        mark._replace(version=number(score, f"the version of the mark {mark} is no number"))
+        for mark, score in pairs
+        if score is not None
+    ]
 
 
 def size_above(store: Store, version: int) -> int:
     """Return how many entities have a mark above a version."""
-    (number,) = store.connection.execute(("ZCOUNT", store.keys.dirty, f"({version}", "+inf"))
-    return int(number)
+    (marks,) = store.connection.execute(("ZCOUNT", store.keys.dirty, f"({version}", "+inf"))
+    return int(marks)
 
 
 def oldest_seconds(store: Store) -> float | None:

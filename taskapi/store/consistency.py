@@ -20,9 +20,6 @@ DAMAGED: Final = "damaged:"
 """Prefix of the keys to which damaged values are moved."""
 
 
-_Page = tuple[bytes, list[bytes]]
-
-
 class Entry(NamedTuple):
     """One value that an index must have for an entity: how to read it, its text, its write."""
 

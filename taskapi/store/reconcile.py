@@ -39,7 +39,10 @@ def newer(store: Store, kind: Kind, entities: Iterable[Entity]) -> Iterator[Enti
         *versions, deletes = store.connection.execute(*reads, ("ZMSCORE", keys.tombstones, *marks))
         for each, version, delete in zip(batch, versions, deletes, strict=True):
             known = number(version or b"0", f"the version of a {kind.noun} is no number")
-            if each["version"] > max(known, int(delete or 0)):
+            deleted = number(
+                delete or b"0", f"the version of a {kind.noun}'s tombstone is no number"
+            )
+            if each["version"] > max(known, deleted):
                 yield each
 
 

@@ -146,7 +146,8 @@ def copy_changes(
             progress.add(copied)
         _quarantine(store, [Refusal(mark, "", INCONSISTENT) for mark in chunk.inconsistent])
         _quarantine(store, [Refusal(mark, "", reason) for mark, reason, _ in chunk.damaged])
-        progress.last = chunk.last or progress.last
+        if chunk.last:
+            progress.last = str(int(float(chunk.last)))  # a damaged mark may have a fraction
         if run_id and store.run_id != run_id:
             raise NewEpoch
         if number * CHUNK > 2 * marked + EXTRA_CHANGES:

@@ -63,13 +63,13 @@ def verify(file: Path) -> dict[str, Any]:
     """
     digest, last = hashlib.sha256(), b""
     try:
-        _require_known(file, next(_read(file)))
+        _require_known(file, next(_read(file), None))
         with gzip.open(file) as lines:
             for line in lines:
                 digest.update(last)
                 last = line
         end = orjson.loads(last)
-    except (OSError, EOFError, zlib.error, ValueError, StopIteration) as error:
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise Invalid(f"{file} cannot be read as a backup: {error}.") from error
     if not isinstance(end, dict) or end.get("sha256") != digest.hexdigest():
         raise Invalid(f"{file} is a backup that is incomplete or was altered.")

@@ -89,6 +89,32 @@ def test_a_password_that_was_changed_elsewhere_is_refused(
     refused(create(api, member, group, login(member)), 401)
 
 
+def test_the_log_names_no_caller_whose_password_was_changed_elsewhere(
+    api: Api,
+    other: Api,
+    group: dict[str, Any],
+    member: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = f"/users/{member['id']}"
+    ok(other("PUT", path, by=login(member), json={"password": "another-canary"}))
+    capsys.readouterr()
+    refused(create(api, member, group, login(member)), 401)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if " 401 " in line]
+    assert " caller=- " in line
+    assert f" account={member['id']} address=127.0.0.1" in line
+
+
+def test_a_body_of_a_wrong_type_is_not_looked_at_before_the_password(
+    api: Api, other: Api, member: dict[str, Any]
+) -> None:
+    path, body = f"/users/{member['id']}", {"password": "another-canary"}
+    text = {"data": b"title", "headers": {"Content-Type": "text/plain"}}
+    refused(api("POST", f"{path}/tasks", by=login(member), **text), 415)
+    ok(other("PUT", path, by=login(member), json=body))
+    refused(api("POST", f"{path}/tasks", by=login(member), **text), 401)
+
+
 def test_a_wrong_password_is_refused_after_the_right_one(
     api: Api, group: dict[str, Any], member: dict[str, Any]
 ) -> None:

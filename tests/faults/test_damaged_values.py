@@ -10,7 +10,9 @@ import pytest
 
 from devserver.servers import Postgres, Valkey
 from taskapi.doctor.store_checks import examine
-from taskapi.store import unfinished
+from taskapi.errors import Damaged
+from taskapi.store import changes, reconcile, unfinished
+from taskapi.store.keys import Kind
 from taskapi.sync import import_backup, sync_pass
 from tests.api.factories import PASSWORD, login, ok, path_of, refused
 from tests.conftest import Install
@@ -84,6 +86,27 @@ def test_an_entry_that_cannot_be_read_causes_no_internal_error(world: World, nam
     world.is_unharmed()
     if name.endswith("mark"):
         assert len(dirty(world.installation)) <= 1
+
+
+def test_a_whole_chunk_of_damaged_marks_stops_no_pass(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "CHUNK", 2)
+    marked = {*dirty(world.installation)}
+    assert marked
+    for task_id, version in enumerate([-5, -5, -4, -3, 1e-300, 5.5, 5.5, 5.7, 5.7], 90):
+        world.damage("dirty", zadd(f"t:{task_id}", version))
+    world.installation.sync()
+    assert not marked & {*dirty(world.installation)}
+
+
+def test_a_tombstone_that_cannot_be_read_is_named(world: World) -> None:
+    world.installation.sync()
+    world.damage("tombs", zadd("t:1", 5.5))
+    entities = [world.tasks[0]]
+    store = sync_pass.open_store(world.installation.settings)
+    with pytest.raises(Damaged, match="tombstone is no number"):
+        list(reconcile.newer(store, Kind.TASK, entities))
 
 
 @pytest.mark.parametrize("value", ["garb", b"\xff", "-", "9" * 30])

@@ -48,9 +48,23 @@ MUTANTS = [
     Mutant(
         "a refusal from memory does not count",
         "taskapi/api/application.py",
-        "except (Stale, TaskApiError):",
-        "except Stale:",
+        "except (Stale, TaskApiError, HTTPException):",
+        "except (Stale, HTTPException):",
         "api/test_memory.py::test_if_match_is_compared_with_what_the_store_has",
+    ),
+    Mutant(
+        "a body that cannot be read on a cached lookup does not count",
+        "taskapi/api/application.py",
+        "except (Stale, TaskApiError, HTTPException):",
+        "except (Stale, TaskApiError):",
+        "api/test_memory.py::test_a_body_of_a_wrong_type_is_not_looked_at_before_the_password",
+    ),
+    Mutant(
+        "the log names no caller of a try that did not count",
+        "taskapi/api/authentication.py",
+        "    forget_caller()\n    try:",
+        "    try:",
+        "api/test_memory.py::test_the_log_names_no_caller_whose_password_was_changed_elsewhere",
     ),
     Mutant(
         "a create whose outcome is unknown is not retried",

@@ -490,6 +490,13 @@ MUTANTS = [
         "test_an_entry_that_cannot_be_read_causes_no_internal_error[fractional mark]",
     ),
     Mutant(
+        "marks: many with a fractional version stop no pass",
+        "taskapi/sync/copy_changes.py",
+        "str(int(float(chunk.last)))",
+        "chunk.last",
+        "faults/test_damaged_values.py::test_a_whole_chunk_of_damaged_marks_stops_no_pass",
+    ),
+    Mutant(
         "marks: one above all versions stops no pass",
         "taskapi/store/changes.lua",
         "q.kind and '+inf' or 2 ^ 53",
