@@ -17,7 +17,7 @@ def check_marks(stores: Stores, marks: list[str]) -> Iterator[Difference]:
     reads = [read for mark in marks for read in _reads(stores, mark)]
     replies = iter(look(stores.store, reads))
     for mark in marks:
-        state = [*islice(replies, 6)]
+        state = [*islice(replies, 7)]
         if WRONG_TYPE not in state:
             yield from _check_mark(stores, mark, *state)
 
@@ -50,6 +50,7 @@ def _reads(stores: Stores, mark: str) -> list[tuple[str, ...]]:
         ("HGET", keys.entity(*ref), "version"),
         ("ZSCORE", keys.index(ref[0]), str(ref[1])),
         ("ZCARD", keys.index(ref[0])),
+        ("HGET", keys.meta, "version"),
     ]
 
 
@@ -62,6 +63,7 @@ def _check_mark(
     version: bytes | None,
     listed: bytes | None,
     size: int,
+    last_version: bytes | None,
 ) -> Iterator[Difference]:
     keys, ref = stores.keys, ref_of_mark(mark)
     dirty = ("ZSCORE", keys.dirty, mark), (score or b"").decode()
@@ -76,7 +78,7 @@ def _check_mark(
     if ref is None:
         remove = ("ZREM", keys.dirty if score else keys.tombstones, mark)
         yield difference("names nothing", "--repair removes it", *remove)
-    elif score and not is_number(score):
+    elif score and not _is_version(score, last_version):
         add = ("ZADD", keys.dirty, version.decode(), mark) if version and is_number(version) else ()
         write = add or ("ZREM", keys.dirty, mark)
         yield difference("has a mark without a version", "--repair corrects the mark", *write)
@@ -93,6 +95,12 @@ def _check_mark(
         yield difference("is marked with an older version", "--repair marks it again", *add)
     elif score and not exists and not tombstone:
         yield _lost(stores, ref, dirty, difference, is_listed=bool(listed) or size == 0)
+
+
+def _is_version(score: bytes, last: bytes | None) -> bool:
+    """Return whether a mark's score can be a version; `last` is the last one, if it can be read."""
+    has_last = last is not None and is_number(last)
+    return is_number(score) and (not has_last or int(score) <= int(last or 0))
 
 
 def _lost(

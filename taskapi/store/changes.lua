@@ -13,7 +13,8 @@
 --          deletes, marks with neither an entity nor a tombstone of their version,
 --          keys of the wrong type, members of the set whose entity is gone}
 local q = cjson.decode(ARGV[1])
-local HIGHEST = q.kind and '+inf' or 2 ^ 53 -- marks with a higher score are damaged
+-- Marks above the last version are damaged. To read them would let a pass acknowledge later changes.
+local HIGHEST = not q.kind and tonumber(redis.call('HGET', KEYS[1], 'version')) or '+inf'
 local NOUNS = { u = 'user:', g = 'group:', t = 'task:' }
 local texts = { u = {}, g = {}, t = {} }
 local versions = { u = {}, g = {}, t = {} }

@@ -17,7 +17,7 @@ from taskapi.sync import import_backup, sync_pass
 from tests.api.factories import PASSWORD, login, ok, path_of, refused
 from tests.conftest import Install
 from tests.faults.test_damage import World, broken, build, put, with_value, zadd
-from tests.stores import connect, dirty, root, sql
+from tests.stores import before, connect, dirty, root, sql
 from tests.support import Installation, eventually
 
 
@@ -37,7 +37,7 @@ ENTRIES = {
     "hex": ("tasks", zadd("0x5", 2)),
     "user's task": ("tasks:u:2", zadd("x", 1)),
     "mark": ("dirty", zadd("t:x", 5)),
-    "fractional mark": ("dirty", zadd("t:1", 5.5)),
+    "fractional mark": ("dirty", zadd("t:99", 5.5)),
     "huge mark": ("dirty", zadd("t:99", 1e300)),
     "endless mark": ("dirty", zadd("t:99", float("inf"))),
     "duties": ("user:2", put("administers", "5")),
@@ -92,12 +92,26 @@ def test_a_whole_chunk_of_damaged_marks_stops_no_pass(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "CHUNK", 2)
-    marked = {*dirty(world.installation)}
-    assert marked
-    for task_id, version in enumerate([-5, -5, -4, -3, 1e-300, 5.5, 5.5, 5.7, 5.7], 90):
+    marked = dirty(world.installation)
+    last = max(marked.values()) + 0.5
+    for task_id, version in enumerate([-5, -5, -4, -3, 1e-300, 5.5, 5.5, 5.7, 5.7, last], 90):
         world.damage("dirty", zadd(f"t:{task_id}", version))
     world.installation.sync()
-    assert not marked & {*dirty(world.installation)}
+    assert not {*marked} & {*dirty(world.installation)}
+
+
+def test_a_mark_above_all_versions_hides_no_later_change(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.damage("dirty", zadd("t:99", 2**52))
+    path = path_of(world.tasks[0])
+    before(
+        monkeypatch, changes, "acknowledge", lambda: world.owner("PUT", path, json={"title": "x"})
+    )
+    world.installation.sync()
+    assert "t:1" in dirty(world.installation)
+    world.installation.sync()
+    assert sql(world.installation, "SELECT title FROM tasks WHERE id = 1") == [("x",)]
 
 
 def test_a_tombstone_that_cannot_be_read_is_named(world: World) -> None:

@@ -195,6 +195,8 @@ DAMAGE: dict[str, tuple[str, Damage, str]] = {
     "older mark": ("dirty", zadd("t:1", 5), "task 1: is marked with an older version"),
     "fractional mark": ("dirty", zadd("t:1", 5.5), "task 1: has a mark without a version"),
     "endless mark": ("dirty", zadd("t:1", float("inf")), "task 1: has a mark without a version"),
+    "mark ahead": ("dirty", zadd("t:1", 2**52), "task 1: has a mark without a version"),
+    "mark of nothing ahead": ("dirty", zadd("t:99", 2**52), "task 99: has a mark without a"),
     "huge mark": ("dirty", zadd("t:99", 1e300), "task 99: has a mark without a version"),
     "huge tombstone": ("tombs", zadd("t:99", 1e300), "task 99: has a tombstone without a version"),
     "buried alive": ("tombs", zadd("t:1", 5), "task 1: is alive and has a tombstone"),

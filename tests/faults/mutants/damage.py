@@ -497,9 +497,23 @@ MUTANTS = [
         "faults/test_damaged_values.py::test_a_whole_chunk_of_damaged_marks_stops_no_pass",
     ),
     Mutant(
+        "marks: one above all versions hides no later change",
+        "taskapi/store/changes.lua",
+        "not q.kind and tonumber(redis.call('HGET', KEYS[1], 'version')) or '+inf'",
+        "q.kind and '+inf' or 2 ^ 53",
+        "faults/test_damaged_values.py::test_a_mark_above_all_versions_hides_no_later_change",
+    ),
+    Mutant(
+        "check: names a mark above the last version",
+        "taskapi/doctor/mark_checks.py",
+        "(not has_last or int(score) <= int(last or 0))",
+        "True",
+        "operations/test_check.py::test_each_damage_is_named_and_repaired[mark ahead]",
+    ),
+    Mutant(
         "marks: one above all versions stops no pass",
         "taskapi/store/changes.lua",
-        "q.kind and '+inf' or 2 ^ 53",
+        "not q.kind and tonumber(redis.call('HGET', KEYS[1], 'version')) or '+inf'",
         "'+inf'",
         "faults/test_damaged_values.py::"
         "test_an_entry_that_cannot_be_read_causes_no_internal_error[endless mark]",
