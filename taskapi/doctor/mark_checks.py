@@ -66,10 +66,10 @@ def _check_mark(
     last_version: bytes | None,
 ) -> Iterator[Difference]:
     keys, ref = stores.keys, ref_of_mark(mark)
+    subject = named(ref) if ref else f"mark {mark}"
     dirty = ("ZSCORE", keys.dirty, mark), (score or b"").decode()
     buried = ("ZSCORE", keys.tombstones, mark), (tombstone or b"").decode()
     alive = ("EXISTS", keys.entity(*(ref or (Kind.TASK, 0)))), str(exists)
-    subject = named(ref) if ref else f"mark {mark}"
 
     def difference(problem: str, remedy: str, *write: str) -> Difference:
         repair = Repair([dirty, buried, alive], [write]) if write else None
@@ -79,22 +79,26 @@ def _check_mark(
         remove = ("ZREM", keys.dirty if score else keys.tombstones, mark)
         yield difference("names nothing", "--repair removes it", *remove)
     elif score and not _is_version(score, last_version):
-        add = ("ZADD", keys.dirty, version.decode(), mark) if version and is_number(version) else ()
-        write = add or ("ZREM", keys.dirty, mark)
+        write = _set(keys.dirty, mark, version) or ("ZREM", keys.dirty, mark)
         yield difference("has a mark without a version", "--repair corrects the mark", *write)
     elif tombstone and (exists or not is_number(tombstone)):
         remove = ("ZREM", keys.tombstones, mark)
-        problem = "is alive and has a tombstone" if exists else "has a tombstone without a version"
-        yield difference(problem, "--repair removes the tombstone", *remove)
+        words = "is alive and has a tombstone" if exists else "has a tombstone without a version"
+        yield difference(words, "--repair removes the tombstone", *remove)
     elif tombstone and tombstone != score:
         words = "was deleted, and no pass will tell PostgreSQL"
-        add = ("ZADD", keys.dirty, tombstone.decode(), mark)
-        yield difference(words, "--repair marks the delete for the next pass", *add)
+        write = _set(keys.dirty, mark, tombstone)
+        yield difference(words, "--repair marks the delete for the next pass", *write)
     elif score and version and is_number(version) and float(version) > float(score):
-        add = ("ZADD", keys.dirty, version.decode(), mark)
-        yield difference("is marked with an older version", "--repair marks it again", *add)
+        words = "is marked with an older version"
+        yield difference(words, "--repair marks it again", *_set(keys.dirty, mark, version))
     elif score and not exists and not tombstone:
         yield _lost(stores, ref, dirty, difference, is_listed=bool(listed) or size == 0)
+
+
+def _set(key: str, mark: str, version: bytes | None) -> tuple[str, ...]:
+    """Return the command that sets the version of a mark; nothing if the version is no number."""
+    return ("ZADD", key, version.decode(), mark) if version and is_number(version) else ()
 
 
 def _is_version(score: bytes, last: bytes | None) -> bool:

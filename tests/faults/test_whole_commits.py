@@ -87,7 +87,7 @@ def test_a_change_that_needs_a_forbidden_command_writes_nothing(
         extra = {} if sent is None else {"json": sent}
         with without(site, command):
             answer = api(method, target, by="owner", **extra)
-            assert "rights" in refused(answer, 503)["error"], command
+            assert "permission" in refused(answer, 503)["error"], command
         assert everything(installation) == before, command
     settle(installation)
 
