@@ -42,8 +42,7 @@ def installation(install: Install) -> Installation:
     return install()
 
 
-@pytest.mark.parametrize("style", ["text", "json"])
-@pytest.mark.parametrize("whose", ["readme", "guide"])
+@pytest.mark.parametrize(("whose", "style"), [("readme", "json"), ("guide", "text")])
 def test_no_password_is_in_anything_that_leaves(
     install: Install, tmp_path: Path, whose: str, style: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""A connection to PostgreSQL that never answers again: it is broken, and SIGTERM is obeyed."""
+"""A connection to a store that never answers again: it is broken, and SIGTERM is obeyed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 
 import pytest
 
 from devserver.servers import Postgres, Valkey
 from taskapi.errors import AlreadyRunning, DatabaseUnreachable
-from taskapi.sync import call_watch, shared_connection
+from taskapi.store import meta, scripts
+from taskapi.sync import call_watch, shared_connection, status, sync_pass
 from taskapi.sync.postgres import Database
 from tests.api.factories import new_group, refused
+from tests.conftest import Install
 from tests.faults.checks import settle
 from tests.faults.postgres_faults import crowded, frozen, locked
 from tests.faults.proxy import Loss, Proxy
@@ -197,6 +200,53 @@ def test_the_worker_obeys_sigterm_though_its_connection_is_half_open(
         check_it_obeys(process)
     settle(half_open)
     assert not dirty(half_open)
+
+
+@pytest.fixture
+def to_redis(valkey: Valkey) -> Iterator[Proxy]:
+    with contextlib.closing(Proxy(valkey.port)) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def behind_proxy(install: Install, to_redis: Proxy) -> tuple[Installation, Installation]:
+    """An installation, and the same one with a proxy before Redis."""
+    direct = install(SYNC_INTERVAL="1s")
+    indirect = copy(direct)
+    indirect.env = direct.env | {"REDIS_URL": through(to_redis.port, direct.env["REDIS_URL"])}
+    return direct, indirect
+
+
+def test_the_worker_obeys_sigterm_though_redis_never_answers_a_pass(
+    behind_proxy: tuple[Installation, Installation], to_redis: Proxy
+) -> None:
+    direct, indirect = behind_proxy
+    new_group(direct.client())
+    with worker(indirect) as process:
+        to_redis.lose(scripts.CHANGES.encode(), Loss.SILENCE)
+        new_group(direct.client())
+        eventually(lambda: to_redis.has_lost)
+        check_it_obeys(process)
+    settle(direct)
+    assert not dirty(direct)
+
+
+def test_a_worker_is_running_though_redis_never_answers_its_heartbeat(
+    behind_proxy: tuple[Installation, Installation], to_redis: Proxy
+) -> None:
+    direct, indirect = behind_proxy
+    with worker(indirect):
+        eventually(lambda: beat_of(direct))
+        to_redis.lose(b"beat", Loss.SILENCE)
+        eventually(lambda: to_redis.has_lost)
+        lost = beat_of(direct)
+        eventually(lambda: beat_of(direct) > lost, status.FRESH_SECONDS)
+
+
+def beat_of(installation: Installation) -> float:
+    """Return when the worker last published a heartbeat, 0 if it did not yet."""
+    _, published, *_ = meta.read_status(sync_pass.open_store(installation.settings))
+    return float(published.get("beat", 0))
 
 
 def test_the_worker_notices_silence_within_30_seconds(

@@ -136,6 +136,13 @@ MUTANTS = [
         f"{HALF_OPEN}::test_a_call_that_postgresql_works_on_is_not_broken",
     ),
     Mutant(
+        "a look of the worker at Redis does not wait as long as a pass",
+        "sync_worker.py",
+        "self._store = Store(settings.redis_url, settings.key_prefix)",
+        "self._store = sync_pass.open_store(settings)",
+        f"{HALF_OPEN}::test_a_worker_is_running_though_redis_never_answers_its_heartbeat",
+    ),
+    Mutant(
         "SIGTERM ends the worker in time",
         "sync_worker.py",
         "        os._exit(0)\n",
