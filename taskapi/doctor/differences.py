@@ -1,12 +1,13 @@
 """Differences between what must be the same, and how each is repaired."""
 
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
-from itertools import groupby
-from typing import Final, NamedTuple
+from itertools import chain, groupby, islice
+from typing import Any, Final, NamedTuple, TypeVar
 
 from taskapi.store.codec import Entity
 from taskapi.store.connection import Command, Store
-from taskapi.store.consistency import Removal, Repair
+from taskapi.store.consistency import Removal, Repair, look
 from taskapi.store.keys import Keys, Kind
 from taskapi.sync.postgres import Database
 
@@ -15,6 +16,7 @@ SHOWN_MOST: Final = 5
 """The maximum number of entities named in one line."""
 
 EntityRef = tuple[Kind, int]
+Item = TypeVar("Item")
 
 
 class Stores(NamedTuple):
@@ -26,6 +28,14 @@ class Stores(NamedTuple):
     @property
     def keys(self) -> Keys:
         return self.store.keys
+
+    def look(
+        self, items: Iterable[Item], reads_of: Callable[[Item], Sequence[Command]]
+    ) -> list[tuple[Item, list[Any]]]:
+        """Return each item with the replies to its reads; all are read at one instant."""
+        reads = [(item, reads_of(item)) for item in items]
+        replies = iter(look(self.store, [*chain.from_iterable(each for _, each in reads)]))
+        return [(item, [*islice(replies, len(each))]) for item, each in reads]
 
 
 class Step(IntEnum):

@@ -1,7 +1,6 @@
 """Checks of entities: that they can be read, and that everything else agrees with them."""
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
 from taskapi.doctor.differences import (
@@ -68,18 +67,17 @@ def _compare(
     keys = stores.keys
     derived = {ref: entries(keys, ref[0], entity) for ref, entity in found.items()}
     others = {ref: [*_expectations(stores, ref, entity)] for ref, entity in found.items()}
-    reads: list[list[Command]] = [
-        [
+
+    def reads(ref: EntityRef) -> list[Command]:
+        return [
             ("HGET", keys.entity(*ref), "version"),
             ("ZSCORE", keys.dirty, f"{ref[0]}:{ref[1]}"),
             *(entry.read for entry in derived[ref]),
             *(each.read for each in others[ref]),
         ]
-        for ref in found
-    ]
-    values = iter(look(stores.store, [*chain.from_iterable(reads)]))
-    for (ref, entity), part in zip(found.items(), reads, strict=True):
-        version, mark, *rest = islice(values, len(part))
+
+    for ref, (version, mark, *rest) in stores.look(found, reads):
+        entity = found[ref]
         if version == str(entity["version"]).encode():
             at = len(derived[ref])
             wrong = [*_wrong_entries(keys, ref, entity, zip(derived[ref], rest[:at], strict=True))]

@@ -1,12 +1,12 @@
 """Checks of keys: types, owners, the pin of a backup, entries of indexes, counters."""
 
 from collections.abc import Iterator
-from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
 from taskapi.doctor.differences import Difference, EntityRef, Step, Stores, guard_of, named
 from taskapi.errors import Damaged
 from taskapi.store import session
+from taskapi.store.connection import Command
 from taskapi.store.consistency import (
     DAMAGED,
     WRONG_TYPE,
@@ -75,14 +75,14 @@ def check_types(stores: Stores, names: list[str]) -> Iterator[Difference]:
 
 def check_owners(stores: Stores, names: list[str]) -> Iterator[Difference]:
     """Check that the user or group of each key exists."""
-    keys, owners = stores.keys, {name: owner for name in names if (owner := owner_of(name))}
-    pairs = [
-        (("EXISTS", keys.root + name), ("EXISTS", keys.entity(*owner)))
-        for name, owner in owners.items()
-    ]
-    replies = iter(look(stores.store, [*chain.from_iterable(pairs)]))
-    for name, owner in owners.items():
-        if [*islice(replies, 2)] == [1, 0]:
+    keys, owned = stores.keys, [(name, owner) for name in names if (owner := owner_of(name))]
+
+    def reads(pair: tuple[str, EntityRef]) -> list[Command]:
+        name, owner = pair
+        return [("EXISTS", keys.root + name), ("EXISTS", keys.entity(*owner))]
+
+    for (name, owner), found in stores.look(owned, reads):
+        if found == [1, 0]:
             repair = None
             if not name.startswith("tasks"):
                 alive = (("EXISTS", keys.entity(*owner)), "0")
@@ -120,13 +120,13 @@ def ref_of(name: str) -> EntityRef | None:
 
 def check_index(stores: Stores, items: list[IndexEntry]) -> Iterator[Difference]:
     """Check that each entry of an index belongs to an entity that has it."""
-    keys, reads = stores.keys, []
-    for item in items:
-        reads += [_read(keys, item), session.fetch(keys, *_named_by(keys, item))]
-    replies = iter(look(stores.store, reads))
-    lost: list[EntityRef] = []
-    for item in items:
-        (current, stored), ref = islice(replies, 2), _named_by(keys, item)
+    keys, lost = stores.keys, list[EntityRef]()
+
+    def reads(item: IndexEntry) -> list[Command]:
+        return [_read(keys, item), session.fetch(keys, *_named_by(keys, item))]
+
+    for item, (current, stored) in stores.look(items, reads):
+        ref = _named_by(keys, item)
         if current is None or WRONG_TYPE in (current, stored):
             continue
         try:
@@ -142,7 +142,7 @@ def check_index(stores: Stores, items: list[IndexEntry]) -> Iterator[Difference]
         elif _read(keys, item) not in (entry.read for entry in entries(keys, ref[0], entity)):
             guards.append(guard_of(keys, ref, entity["version"]))
             yield _stray(keys, item, "names what does not belong there", guards)
-    yield from _gone(stores, lost)
+    yield from gone(stores, lost)
 
 
 def _named_by(keys: Keys, item: IndexEntry) -> EntityRef:
@@ -164,8 +164,8 @@ def _stray(keys: Keys, item: IndexEntry, problem: str, guards: list[Any]) -> Dif
     return Difference(subject, problem, REMOVED, Step.INDEXES, detail, Repair(guards, [write]))
 
 
-def _gone(stores: Stores, refs: list[EntityRef]) -> Iterator[Difference]:
-    """Yield a difference for each of these entities that PostgreSQL has."""
+def gone(stores: Stores, refs: list[EntityRef]) -> Iterator[Difference]:
+    """Yield a difference for each of these entities, which Redis lacks, that PostgreSQL has."""
     for kind in Kind:
         ids = [entity_id for each, entity_id in refs if each is kind]
         for entity_id in row_versions.of(stores.db, kind, ids) if ids else ():
@@ -188,19 +188,17 @@ def check_names(stores: Stores, items: list[IndexEntry]) -> Iterator[Difference]
 def check_counters(stores: Stores, items: list[Counter]) -> Iterator[Difference]:
     """Compare counters with the sizes of the indexes."""
     keys = stores.keys
-    reads = []
-    for key, user_id in items:
-        group = key.removeprefix(keys.counts).removeprefix(":")
-        sets = [keys.user_tasks(user_id)] + ([keys.group_tasks(group)] if group else [])
-        size = ("ZINTERCARD", "2", *sets) if group else ("ZCARD", *sets)
-        reads.append((("HGET", key, user_id), size))
-    replies = iter(look(stores.store, [*chain.from_iterable(reads)]))
-    for item, pair in zip(items, reads, strict=True):
-        counted, size = islice(replies, 2)
+
+    def reads(item: Counter) -> list[Command]:
+        group, own = item.key.removeprefix(keys.counts)[1:], keys.user_tasks(item.user_id)
+        size = ("ZINTERCARD", "2", own, keys.group_tasks(group)) if group else ("ZCARD", own)
+        return [("HGET", *item), size]
+
+    for item, (counted, size) in stores.look(items, reads):
         wanted = (str(size).encode(),) if size else (b"0", None)
         if WRONG_TYPE in (counted, size) or counted in wanted:
             continue
-        guards = [(pair[0], text_of(counted)), (pair[1], str(size))]
+        guards = [*zip(reads(item), (text_of(counted), str(size)), strict=True)]
         change = ("HSET", *item, str(size)) if size else ("HDEL", *item)
         subject = item.key.removeprefix(keys.root)
         problem, remedy = "has a wrong number of tasks for", "--repair counts them"

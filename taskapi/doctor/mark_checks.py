@@ -1,11 +1,11 @@
 """Checks of marks, tombstones and unfinished deletes, and of rows that Redis lacks."""
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from taskapi.doctor.differences import Difference, EntityRef, Step, Stores, named
-from taskapi.doctor.key_checks import GONE, TAKEN
+from taskapi.doctor.key_checks import GONE, TAKEN, gone
+from taskapi.store.connection import Command
 from taskapi.store.consistency import WRONG_TYPE, Repair, look, text_of
 from taskapi.store.keys import Kind
 from taskapi.store.numbers import is_number
@@ -14,10 +14,7 @@ from taskapi.sync import row_versions
 
 def check_marks(stores: Stores, marks: list[str]) -> Iterator[Difference]:
     """Check that each mark has an entity or a tombstone of its version."""
-    reads = [read for mark in marks for read in _reads(stores, mark)]
-    replies = iter(look(stores.store, reads))
-    for mark in marks:
-        state = [*islice(replies, 7)]
+    for mark, state in stores.look(marks, lambda mark: _reads(stores, mark)):
         if WRONG_TYPE not in state:
             yield from _check_mark(stores, mark, *state)
 
@@ -108,7 +105,12 @@ def _is_version(score: bytes, last: bytes | None) -> bool:
 
 
 def _lost(
-    stores: Stores, ref: EntityRef, dirty: tuple[Any, str], difference: Any, *, is_listed: bool
+    stores: Stores,
+    ref: EntityRef,
+    dirty: tuple[Any, str],
+    difference: Callable[..., Difference],
+    *,
+    is_listed: bool,
 ) -> Difference:
     """Return the difference for a mark with neither an entity nor a tombstone.
 
@@ -124,27 +126,15 @@ def _lost(
     if is_listed or row >= float(dirty[1]):
         return Difference(named(ref), GONE, TAKEN, Step.ENTITIES, repair=ref)
     add = ("ZADD", keys.tombstones, dirty[1], mark)
-    found: Difference = difference(
-        "was deleted, and its tombstone is gone", "--repair adds it", *add
-    )
-    return found
+    return difference("was deleted, and its tombstone is gone", "--repair adds it", *add)
 
 
 def check_rows(stores: Stores, refs: list[EntityRef]) -> Iterator[Difference]:
     """Check that Redis has each row's entity, or a mark for it."""
     keys = stores.keys
-    reads = [
-        read
-        for ref in refs
-        for read in (
-            ("EXISTS", keys.entity(*ref)),
-            ("ZSCORE", keys.dirty, f"{ref[0]}:{ref[1]}"),
-        )
-    ]
-    replies = iter(look(stores.store, reads))
-    lost = [ref for ref in refs if [*islice(replies, 2)] == [0, None]]
-    for kind in Kind:
-        ids = [entity_id for each, entity_id in lost if each is kind]
-        for entity_id in row_versions.of(stores.db, kind, ids) if ids else ():
-            ref = (kind, entity_id)
-            yield Difference(named(ref), GONE, TAKEN, Step.ENTITIES, repair=ref)
+
+    def reads(ref: EntityRef) -> list[Command]:
+        return [("EXISTS", keys.entity(*ref)), ("ZSCORE", keys.dirty, f"{ref[0]}:{ref[1]}")]
+
+    lost = [ref for ref, found in stores.look(refs, reads) if found == [0, None]]
+    yield from gone(stores, lost)

@@ -195,8 +195,8 @@ MUTANTS = [
     Mutant(
         "check: PostgreSQL's rows are looked for in Redis",
         "taskapi/doctor/mark_checks.py",
-        "    lost = [ref for ref in refs if [*islice(replies, 2)] == [0, None]]\n",
-        "    lost = [ref for ref in refs if [*islice(replies, 2)] == [2, None]]\n",
+        "if found == [0, None]]\n",
+        "if found == [2, None]]\n",
         "operations/test_check.py::test_what_only_postgresql_has_is_taken_back",
     ),
     Mutant(
