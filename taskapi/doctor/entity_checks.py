@@ -31,11 +31,10 @@ BY_HAND: Final = "no repair: change or delete one of them"
 
 
 class Expectation(NamedTuple):
-    """A read, whether its reply is right, and the difference for a wrong reply."""
+    """A read, and the function that returns the difference for its reply; None for a right one."""
 
     read: Command
-    is_right: Callable[[Any], bool]
-    difference: Callable[[Any], Difference]
+    find: Callable[[Any], Difference | None]
 
 
 def check_entities(stores: Stores, refs: list[EntityRef]) -> Iterator[Difference]:
@@ -82,7 +81,7 @@ def _compare(
             at = len(derived[ref])
             wrong = [*_wrong_entries(keys, ref, entity, zip(derived[ref], rest[:at], strict=True))]
             pairs = zip(others[ref], rest[at:], strict=True)
-            wrong += [each.difference(value) for each, value in pairs if not each.is_right(value)]
+            wrong += [problem for each, value in pairs if (problem := each.find(value))]
             if ref[0] is Kind.USER and is_hash(rest[at]):
                 entity["password_hash"] = rest[at].decode()
             yield ref, mark is not None, wrong
@@ -116,11 +115,16 @@ def _existing(keys: Keys, ref: EntityRef, other: EntityRef) -> Expectation:
     """Expect that what an entity refers to exists."""
     problem = f"refers to {named(other)}, which does not exist"
     difference = Difference(named(ref), problem, BY_HAND, Step.INDEXES)
-    return Expectation(("EXISTS", keys.entity(*other)), bool, lambda _: difference)
+    read = ("EXISTS", keys.entity(*other))
+    return Expectation(read, lambda exists: None if exists else difference)
 
 
 def _password_hash(stores: Stores, user_id: int) -> Expectation:
-    def difference(stored: bytes | None) -> Difference:
+    read = ("GET", stores.keys.password_hash(user_id))
+
+    def find(stored: bytes | None) -> Difference | None:
+        if stored == WRONG_TYPE or is_hash(stored):
+            return None
         row = row_versions.find(stores.db, Kind.USER, user_id)
         taken = row["password_hash"] if row and is_hash(row["password_hash"].encode()) else ""
         writes: list[Write] = [("SET", read[1], taken)]
@@ -129,54 +133,43 @@ def _password_hash(stores: Stores, user_id: int) -> Expectation:
         repair = Repair([(read, text_of(stored))], writes) if taken else None
         return Difference(named((Kind.USER, user_id)), problem, remedy, Step.ENTITIES, "", repair)
 
-    def is_right(stored: bytes | None) -> bool:
-        return stored == WRONG_TYPE or is_hash(stored)
-
-    read = ("GET", stores.keys.password_hash(user_id))
-    return Expectation(read, is_right, difference)
+    return Expectation(read, find)
 
 
 def _held(keys: Keys, ref: EntityRef, group_id: int) -> Expectation:
     """Expect that a group which the user administers says so."""
 
-    def is_right(json: bytes | None) -> bool:
-        return json is not None and (json == WRONG_TYPE or _admin_id(json) in (ref[1], None))
-
-    def difference(_: Any) -> Difference:
+    def find(json: bytes | None) -> Difference | None:
+        if json is not None and (json == WRONG_TYPE or _admin_id(json) in (ref[1], None)):
+            return None
         problem = f"administers group {group_id}, which does not name this admin"
         repair = Duty(ref[1], group_id, is_held=False)
         return Difference(named(ref), problem, "--repair removes that", Step.INDEXES, "", repair)
 
-    return Expectation(("HGET", keys.entity(Kind.GROUP, group_id), "json"), is_right, difference)
+    return Expectation(("HGET", keys.entity(Kind.GROUP, group_id), "json"), find)
 
 
 def _admin(keys: Keys, ref: EntityRef, group: Entity) -> Expectation:
     """Expect that the admin of a group is a suitable member, and knows the group."""
     user_id = group["admin_id"]
 
-    def admin(reply: Any) -> Entity | None:
+    def find(reply: Any) -> Difference | None:
         try:
-            return None if reply == WRONG_TYPE else session.entity(Kind.USER, user_id, reply)
+            user = None if reply == WRONG_TYPE else session.entity(Kind.USER, user_id, reply)
         except Damaged:
+            user = None
+        if user is None:  # a difference of its own
             return None
-
-    def is_suitable(user: Entity) -> bool:
-        return ref[1] in user["group_ids"] and user["role"] != "user"
-
-    def is_right(reply: Any) -> bool:
-        user = admin(reply)  # a user who is damaged or gone is a difference of its own
-        return user is None or (is_suitable(user) and ref[1] in user.get("administers", ()))
-
-    def difference(reply: Any) -> Difference:
-        user = admin(reply) or {}
-        if not is_suitable(user):
+        if ref[1] not in user["group_ids"] or user["role"] == "user":
             problem = f"its admin, user {user_id}, is no member or has role user"
             return Difference(named(ref), problem, BY_HAND, Step.INDEXES)
+        if ref[1] in user.get("administers", ()):
+            return None
         problem = f"its admin, user {user_id}, does not administer it"
         repair = Duty(user_id, ref[1], is_held=True)
         return Difference(named(ref), problem, "--repair adds that", Step.INDEXES, "", repair)
 
-    return Expectation(session.fetch(keys, Kind.USER, user_id), is_right, difference)
+    return Expectation(session.fetch(keys, Kind.USER, user_id), find)
 
 
 def _admin_id(json: bytes) -> int | None:

@@ -636,8 +636,8 @@ MUTANTS = [
     Mutant(
         "check: password hashes can be read",
         "taskapi/doctor/entity_checks.py",
-        "        return stored == WRONG_TYPE or is_hash(stored)\n",
-        "        return bool(stored)\n",
+        "        if stored == WRONG_TYPE or is_hash(stored):\n",
+        "        if stored:\n",
         "operations/test_check_damage.py::test_each_damage_is_named_and_repaired[hash garbage]",
     ),
     Mutant(
