@@ -8,11 +8,13 @@ an `example`, and a `change`: the example for a body that changes only some fiel
 import datetime
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, ClassVar, Final
 
 from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, validate
 
 INT64_MOST: Final = 2**63 - 1
+_FORBIDDEN = re.compile("[\0\ud800-\udfff]")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -62,7 +64,7 @@ class Text(fields.String):
         if not isinstance(value, str):
             raise ValidationError("Must be a string.")
         text = value.strip() if self.is_trimmed else value
-        if "\0" in text or not is_unicode(text):
+        if _FORBIDDEN.search(text):
             raise ValidationError("Must be Unicode text without NUL or lone surrogates.")
         if not self.low <= len(text) <= self.high:
             raise ValidationError(f"Must have {self.low} to {self.high} characters.")
@@ -120,8 +122,9 @@ class Day(fields.Field[str]):
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
         day = value.strip() if isinstance(value, str) else ""
-        if _DAY.fullmatch(day) and _is_date(day):
-            return day
+        with suppress(ValueError):
+            if _DAY.fullmatch(day):
+                return datetime.date.fromisoformat(day).isoformat()
         raise ValidationError("Must be a real date, YYYY-MM-DD, or null.")
 
 
@@ -201,20 +204,3 @@ class Nothing(Query):
 
 NOTHING: Final = Nothing()
 PAGED: Final = Paged()
-
-
-def is_unicode(text: str) -> bool:
-    """Return whether the text can be encoded as UTF-8: it has no lone surrogates."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _is_date(text: str) -> bool:
-    try:
-        datetime.date.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
