@@ -18,7 +18,7 @@ from honcho.printer import Message, Printer
 
 from devserver.servers import Postgres, Server, ServerError, Valkey
 from taskapi.config import ConfigError, Settings, load
-from taskapi.doctor.ports import PortError, check_free, health_at, own_address
+from taskapi.doctor.ports import PortError, check_free, health_at
 from taskapi.environment import POSTGRES_PARTS, REDIS_PARTS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,9 +100,8 @@ def _run(settings: Settings, env: dict[str, str]) -> int:
 
 def print_first_command(settings: Settings) -> None:
     """Once the service is healthy, print a command to try; after 30 s, print its status instead."""
-    host = own_address(settings.server_host)
     deadline = time.monotonic() + HEALTHY_SECONDS
-    while (health := health_at(host, settings.server_port)) != "healthy":
+    while (health := health_at(settings.server_host, settings.server_port)) != "healthy":
         if time.monotonic() > deadline:
             text = f"After {HEALTHY_SECONDS} s /health is {health!r}: see the lines above."
             break

@@ -73,7 +73,7 @@ class Settings:
     @property
     def url(self) -> str:
         """The URL of the service on this machine."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.server_host, self.server_host)
+        host = own_address(self.server_host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.server_port}"
 
 
@@ -83,6 +83,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def own_address(host: str) -> str:
+    """Return the address under which this machine reaches a service that listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
 
 def load(environ: Mapping[str, str]) -> Settings:
@@ -144,7 +149,7 @@ def _read(env: Any) -> dict[str, Any]:
         "deletes_kept_seconds": _duration(env, "DELETES_KEPT", "720h"),
         "web_concurrency": whole(env, "WEB_CONCURRENCY", cores, 1, 256),
         "cors_origins": _origins(env),
-        "secret_files": tuple(secret_files().values()),
+        "secret_files": secret_files(),
         "log_format": env.str("LOG_FORMAT", "text", validate=styles),
         "has_docs": env.bool("DOCS_ENABLED", True, error_messages=not_a_flag),
     }

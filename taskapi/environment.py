@@ -72,10 +72,10 @@ def unusable_files() -> Iterator[str]:
         yield f"{name}_FILE {problem}"
 
 
-def secret_files() -> dict[str, Path]:
-    """Return the files that secrets are read from, by variable."""
-    names = [name for name in SECRETS if f"{name}_FILE" in os.environ]
-    return {name: Path(os.environ[f"{name}_FILE"]) for name in names}
+def secret_files() -> tuple[Path, ...]:
+    """Return the files that secrets are read from."""
+    paths = [os.environ.get(f"{name}_FILE") for name in SECRETS]
+    return tuple(Path(path) for path in paths if path)
 
 
 def whole(env: Any, name: str, default: int, low: int, high: int) -> Any:

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from taskapi.config import Settings, is_loopback
 from taskapi.doctor.finding import Finding, finding
-from taskapi.doctor.ports import PortError, check_free, health_at, own_address
+from taskapi.doctor.ports import PortError, check_free, health_at
 from taskapi.environment import DEFAULT_POSTGRES_PASSWORD
 
 PROBE_BYTES: Final = 16 << 10
@@ -54,7 +54,7 @@ def _secret_file(path: Path, mode: int) -> Finding:
 
 
 def _port(host: str, port: int) -> Finding:
-    where, health = f"{host}:{port}", health_at(own_address(host), port)
+    where, health = f"{host}:{port}", health_at(host, port)
     if health in ("healthy", "degraded", "unhealthy"):
         remedy = "" if health == "healthy" else "see its /health and /admin/status"
         fail = remedy if health == "unhealthy" else ""

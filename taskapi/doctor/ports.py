@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from taskapi.config import Settings, is_loopback
+from taskapi.config import Settings, is_loopback, own_address
 
 log = logging.getLogger("taskapi")
 
@@ -59,14 +59,9 @@ def check_free(host: str, port: int) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def own_address(host: str) -> str:
-    """Return the address under which this machine reaches a service that listens on `host`."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-
-
 def health_at(host: str, port: int) -> str:
-    """Return the status in the answer of /health, or `no answer: …`."""
-    connection = http.client.HTTPConnection(host, port, timeout=5)
+    """Return what /health of a service that listens there says, or `no answer: …`."""
+    connection = http.client.HTTPConnection(own_address(host), port, timeout=5)
     try:
         connection.request("GET", "/health")
         return str(json.load(connection.getresponse())["status"])
