@@ -52,9 +52,9 @@ def _apply(stores: Stores, differences: list[Difference]) -> dict[str, str]:
     """Repair; return why an entity cannot be taken from PostgreSQL, by subject."""
     repairs = [each.repair for each in differences]
     writes = [each for each in repairs if isinstance(each, Repair)]
-    writes += _duties(stores, [each for each in repairs if isinstance(each, Duty)])
     for start in range(0, len(writes), BATCH):
         consistency.mend(stores.store, writes[start : start + BATCH])
+    _duties(stores, [each for each in repairs if isinstance(each, Duty)])
     consistency.remove(stores.store, [each for each in repairs if isinstance(each, Removal)])
     refs = {each for each in repairs if each and not isinstance(each, Repair | Removal | Duty)}
     reasons = {}
@@ -65,22 +65,20 @@ def _apply(stores: Stores, differences: list[Difference]) -> dict[str, str]:
     return reasons
 
 
-def _duties(stores: Stores, duties: list[Duty]) -> Iterator[Repair]:
-    """Yield one repair for each user, who must have the same duties as before."""
-    for user_id in {each.user_id for each in duties}:
-        key = stores.keys.entity(Kind.USER, user_id)
+def _duties(stores: Stores, duties: list[Duty]) -> None:
+    """Repair duties one by one: a user may have several that are wrong."""
+    for duty in duties:
+        key, group = stores.keys.entity(Kind.USER, duty.user_id), {duty.group_id}
         read = ("HGET", key, "administers")
         (held,) = consistency.look(stores.store, [read])
         try:
-            before = sessions.ids_of(held or b"[]")
+            before = {*sessions.ids_of(held or b"[]")}
         except ValueError:  # damaged meanwhile: `examine` reports it
             continue
-        mine = [each for each in duties if each.user_id == user_id]
-        kept = {*before} - {each.group_id for each in mine}
-        kept |= {each.group_id for each in mine if each.is_held}
+        kept = before | group if duty.is_held else before - group
         text = orjson.dumps(sorted(kept)).decode()
         write = ("HSET", key, "administers", text) if kept else ("HDEL", key, "administers")
-        yield Repair([(read, consistency.text_of(held))], [write])
+        consistency.mend(stores.store, [Repair([(read, consistency.text_of(held))], [write])])
 
 
 def _put_back(stores: Stores, ref: EntityRef, refs: set[EntityRef]) -> str:
