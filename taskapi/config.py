@@ -3,7 +3,7 @@
 import ipaddress
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,11 @@ from taskapi.environment import (
 )
 
 DEFAULT_OWNER_PASSWORD = "admin1234"
+EXPOSED = (
+    "OWNER_PASSWORD is the default, and {} is reachable from other machines: "
+    "set a password of your own, or listen on 127.0.0.1."
+)
+"""What is wrong with an address to listen on, if other machines can reach it."""
 _ORIGIN = r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
 ORIGINS = rf"{_ORIGIN}(?:\s*,\s*{_ORIGIN})*\Z"
 DURATION = re.compile(r"(?=.)(?:([0-9]{1,4})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,6})s)?")
@@ -107,18 +112,12 @@ def load(environ: Mapping[str, str]) -> Settings:
         for name in messages:
             shown = name if name in SECRETS else f"{name}={environ[name]!r}"
             mistakes.append(f"{shown} is not usable: {' '.join(messages[name])}")
-    mistakes += _exposed_password(values["owner_password"], values["server_host"])
+    password, host = values["owner_password"], values["server_host"]
+    if password == DEFAULT_OWNER_PASSWORD and not is_loopback(host):
+        mistakes.append(EXPOSED.format(f"SERVER_HOST={host!r}"))
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     return Settings(**values)
-
-
-def _exposed_password(password: str, host: str) -> Iterator[str]:
-    if password == DEFAULT_OWNER_PASSWORD and not is_loopback(host):
-        yield (
-            f"OWNER_PASSWORD is the default, and SERVER_HOST={host!r} is reachable from other "
-            "machines: set a password of your own, or listen on 127.0.0.1."
-        )
 
 
 def _read(env: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from taskapi.config import Settings, is_loopback, own_address
+from taskapi.config import EXPOSED, Settings, is_loopback, own_address
 
 log = logging.getLogger("taskapi")
 
@@ -35,10 +35,7 @@ def check_addresses(settings: Settings, addresses: Iterable[Any]) -> None:
         log.warning("OWNER_PASSWORD is the default of the public guide: set your own.")
     for host, port in (address for address in addresses if isinstance(address, tuple)):
         if settings.is_default_password and not is_loopback(host):
-            raise PortError(
-                f"OWNER_PASSWORD is the default, and {host}:{port} is reachable from other "
-                "machines: set a password of your own, or listen on 127.0.0.1."
-            )
+            raise PortError(EXPOSED.format(f"{host}:{port}"))
         check_free(host, port)
 
 
