@@ -160,11 +160,9 @@ def _duration(env: Any, name: str, default: str) -> float:
 
 
 def _origins(env: Any) -> tuple[str, ...]:
-    if "CORS_ORIGINS" not in os.environ:
-        return ()
     remedy = "set origins such as https://app.example.com, no *."
-    listed = env.str("CORS_ORIGINS", validate=validate.Regexp(ORIGINS, error=remedy))
-    return tuple(re.split(r"\s*,\s*", listed or ""))
+    listed = env.str("CORS_ORIGINS", "", validate=validate.Regexp(ORIGINS, error=remedy))
+    return tuple(re.findall(_ORIGIN, listed or ""))
 
 
 def _check_length(value: str) -> None:

@@ -33,7 +33,7 @@ def run(session: Session, caller: Caller, body: dict[str, Any]) -> tuple[dict[st
         errors |= refused
         updated = store.update(session, pairs, changes)
         changed = [task["id"] for task, _ in pairs]
-    data = {
+    data: dict[str, Any] = {
         "message": f"Batch {body['action']}: {len(updated) + len(deleted)} of {len(ids)} done.",
         "action": body["action"],
         "total_requested": len(ids),
@@ -41,8 +41,9 @@ def run(session: Session, caller: Caller, body: dict[str, Any]) -> tuple[dict[st
         "updated_tasks": [fragment(json) for json in updated],
         "deleted_count": len(deleted),
         "deleted_ids": deleted,
-        **_error_fields(errors),
     }
+    if errors:
+        data |= {"errors": [errors[i] for i in sorted(errors)], "error_count": len(errors)}
     return data, changed
 
 
@@ -83,9 +84,3 @@ def _movable(
 def _task_users(session: Session, tasks: list[StoredEntity]) -> dict[int, Entity]:
     ids = sorted({task["user_id"] for task in tasks})
     return {user["id"]: user for user in session.find(Kind.USER, *ids) if user}
-
-
-def _error_fields(errors: dict[int, str]) -> dict[str, Any]:
-    if not errors:
-        return {}
-    return {"errors": [errors[i] for i in sorted(errors)], "error_count": len(errors)}
