@@ -45,10 +45,9 @@ def compare(settings: Settings, db: Database, store: Store) -> Meta:
         log.error("Sync restores Redis, which lost more than %d changes", rollback.HEALED_MOST)
         restore.fill(settings, store)
         redis = meta.read(store)
-    if redis.opened != store.connection.run_id:
-        registered, ids = state.read_issued(db)
-        store.issued.note(registered, ids)
-        server_start.open_for_clients(store, is_compared=redis.version >= registered)
+    if redis.opened != store.connection.run_id and (copy := state.find(db)):
+        store.issued.note(copy.registered, copy.ids)
+        server_start.open_for_clients(store, is_compared=redis.version >= copy.registered)
         log.info("Redis was started: its data has been compared with PostgreSQL.")
     redis = meta.read(store)
     state.record_start(db, store.connection.run_id, redis.ids)

@@ -1,7 +1,7 @@
 """PostgreSQL's description of the installation, and whether Redis belongs to it."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from taskapi.config import Settings
 from taskapi.errors import Conflict, DatabaseUnreachable, NotReady
@@ -12,16 +12,8 @@ from taskapi.store.meta import Meta, State
 from taskapi.sync import migrations, shared_connection
 from taskapi.sync.postgres import Database
 
-_PRUNED: Final = "coalesce((to_jsonb(sync_state) ->> 'pruned_version')::bigint, 0)"
-"""0 in a database whose migration is still to come."""
-_RUN_ID: Final = "coalesce(to_jsonb(sync_state) ->> 'run_id', '')"
-"""Empty in a database whose migration is still to come."""
-_REGISTERED: Final = "coalesce((to_jsonb(sync_state) ->> 'registered_version')::bigint, 0)"
-"""0 in a database whose migration is still to come."""
-_COLUMNS: Final = (
-    f"installation::text, epoch, {_RUN_ID}, last_version, {_PRUNED},"
-    " last_user, last_group, last_task"
-)
+_SELECT: Final = "SELECT to_jsonb(sync_state) FROM sync_state"
+"""As JSON, because columns are missing in a database whose migration is still to come."""
 
 NO_SCHEMA: Final = (
     "The PostgreSQL user cannot use any schema in its search_path: grant USAGE on the schema that "
@@ -70,6 +62,7 @@ class PostgresState:
         run_id: the start of Redis that was served last, as far as known; empty if none.
         version: every change up to this version is here.
         pruned: deletes up to this version may have no tombstone any more.
+        registered: the highest version that Redis had when a process was started.
         ids: the last ids issued, as far as known, by kind.
     """
 
@@ -78,6 +71,7 @@ class PostgresState:
     run_id: str
     version: int
     pruned: int
+    registered: int
     ids: dict[Kind, int]
 
 
@@ -94,11 +88,20 @@ def find(db: Database) -> PostgresState | None:
     )
     if schema in (None, "pg_catalog"):
         raise DatabaseUnreachable(NO_SCHEMA)
-    rows = db.rows(f"SELECT {_COLUMNS} FROM sync_state") if has_tables else []
-    for installation, epoch, run_id, version, pruned, *ids in rows:
-        ids_by_kind = dict(zip(Kind, ids, strict=True))
-        return PostgresState(installation, epoch, run_id, version, pruned, ids_by_kind)
-    return None
+    rows = db.rows(_SELECT) if has_tables else []
+    return _parse(rows[0][0]) if rows else None
+
+
+def _parse(row: dict[str, Any]) -> PostgresState:
+    return PostgresState(
+        installation=row["installation"],
+        epoch=row["epoch"],
+        run_id=row.get("run_id", ""),
+        version=row["last_version"],
+        pruned=row.get("pruned_version", 0),
+        registered=row.get("registered_version", 0),
+        ids={kind: row[f"last_{kind.noun}"] for kind in Kind},
+    )
 
 
 def check(db: Database, store: Store) -> Meta:
@@ -164,12 +167,11 @@ def find_successor(settings: Settings, redis: Meta) -> str:
 
     Raises Silent after a second.
     """
-    columns = f"{_RUN_ID}, installation::text, epoch"
-    for row in shared_connection.ask_once(settings, f"SELECT {columns} FROM sync_state"):
-        run_id, installation, epoch = row
-        is_other = installation != redis.installation or epoch > redis.epoch
-        if is_other or is_superseded(redis, run_id):
-            return str(row)
+    for (row,) in shared_connection.ask_once(settings, _SELECT):
+        copy = _parse(row)
+        is_other = copy.installation != redis.installation or copy.epoch > redis.epoch
+        if is_other or is_superseded(redis, copy.run_id):
+            return f"{copy.run_id} {copy.installation} {copy.epoch}"
     return ""
 
 
@@ -203,13 +205,6 @@ def record_registration(db: Database, version: int) -> None:
     db.execute(
         "UPDATE sync_state SET registered_version = greatest(registered_version, %s)", (version,)
     )
-
-
-def read_issued(db: Database) -> tuple[int, dict[Kind, int]]:
-    """Return the last registered version, and the last ids issued as far as known."""
-    columns = f"{_REGISTERED}, last_user, last_group, last_task"
-    ((version, *ids),) = db.rows(f"SELECT {columns} FROM sync_state")
-    return version, dict(zip(Kind, ids, strict=True))
 
 
 def prune(db: Database, kept_seconds: float) -> None:

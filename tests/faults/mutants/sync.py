@@ -42,7 +42,7 @@ MUTANTS = [
     Mutant(
         "start of Redis: a file from before a process was started",
         "taskapi/sync/start_check.py",
-        "is_compared=redis.version >= registered",
+        "is_compared=redis.version >= copy.registered",
         "is_compared=True",
         "faults/test_server_starts.py::"
         "test_ids_are_skipped_after_a_file_from_before_the_start_of_a_process",
@@ -58,8 +58,8 @@ MUTANTS = [
     Mutant(
         "two primaries: another installation or epoch",
         "taskapi/sync/state.py",
-        "if is_other or is_superseded(redis, run_id):",
-        "if is_superseded(redis, run_id):",
+        "if is_other or is_superseded(redis, copy.run_id):",
+        "if is_superseded(redis, copy.run_id):",
         "faults/test_server_starts.py::"
         "test_a_process_with_other_keys_than_the_worker_refuses_changes",
     ),
