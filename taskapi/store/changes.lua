@@ -8,8 +8,9 @@
 --                limit  about how many; marks of one version are never split
 --                skip   whether to skip marks in quarantine
 -- Result   {last score or nothing, 1 if more follows, the sizes of the sets of users, groups and tasks,
---          for each kind: the JSON of its entities, and their [<id>,<version>] joined by commas,
---          the users' password hashes, and then as <k>:<id>:<version> joined by commas:
+--          for users, groups and tasks the JSON of the entities, the same for their
+--          [<id>,<version>] joined by commas, the users' password hashes, and then as
+--          <k>:<id>:<version> joined by commas:
 --          deletes, marks with neither an entity nor a tombstone of their version,
 --          keys of the wrong type, members of the set whose entity is gone}
 local q = cjson.decode(ARGV[1])
@@ -76,17 +77,14 @@ for i = 1, #entries, 2 do
     read(string.sub(member, 1, 1), string.sub(member, 3), member, score)
   end
 end
+local function joined(words) return table.concat(words, ',') end
+
 local sizes = {}
 for i, name in ipairs({ 'users', 'groups', 'tasks' }) do
   sizes[i] = pcall_value('ZCARD', q.root .. name) or -1
 end
-local result = { entries[#entries] or '', follows, sizes }
-for _, kind in ipairs({ 'u', 'g', 't' }) do
-  table.insert(result, texts[kind])
-  table.insert(result, table.concat(versions[kind], ','))
-end
-table.insert(result, hashes)
-for _, marks in ipairs({ deleted, inconsistent, unreadable, missing }) do
-  table.insert(result, table.concat(marks, ','))
-end
-return result
+return {
+  entries[#entries] or '', follows, sizes, { texts.u, texts.g, texts.t },
+  { joined(versions.u), joined(versions.g), joined(versions.t) }, hashes,
+  joined(deleted), joined(inconsistent), joined(unreadable), joined(missing),
+}

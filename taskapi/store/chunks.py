@@ -42,7 +42,7 @@ class Chunk:
     """Entities as they were at one instant.
 
     Attributes:
-        users: each with its `password_hash`.
+        entities: by kind; users with their `password_hash`.
         inconsistent: marks with neither an entity nor a tombstone of their version.
         damaged: entities that cannot be read; they are in none of the other lists.
         last: the score up to which everything was read; empty if there was nothing.
@@ -50,42 +50,37 @@ class Chunk:
         sizes: the number of entities of each kind at that instant.
     """
 
-    users: list[Entity]
-    groups: list[Entity]
-    tasks: list[Entity]
-    deleted: list[Mark]
-    inconsistent: list[Mark]
+    entities: dict[Kind, list[Entity]] = field(default_factory=lambda: {kind: [] for kind in Kind})
+    deleted: list[Mark] = field(default_factory=list)
+    inconsistent: list[Mark] = field(default_factory=list)
+    damaged: list[Damage] = field(default_factory=list)
     last: str = ""
     is_last: bool = True
     sizes: dict[Kind, int] = field(default_factory=dict)
-    damaged: list[Damage] = field(default_factory=list)
 
     @property
     def marks(self) -> list[Mark]:
         """The marks of all entities and deletes."""
-        parts = zip(Kind, (self.users, self.groups, self.tasks), strict=True)
-        alive = [Mark(kind, e["id"], e["version"]) for kind, part in parts for e in part]
-        return alive + self.deleted
+        pairs = ((kind, entity) for kind, part in self.entities.items() for entity in part)
+        return [Mark(kind, each["id"], each["version"]) for kind, each in pairs] + self.deleted
 
     def rows(self) -> "Iterator[Chunk]":
         """Yield a chunk for each entity and each delete."""
-        for name in ("users", "groups", "tasks", "deleted"):
-            for each in getattr(self, name):
-                row = Chunk([], [], [], [], [])
-                getattr(row, name).append(each)
+        for kind, part in self.entities.items():
+            for entity in part:
+                row = Chunk()
+                row.entities[kind].append(entity)
                 yield row
+        for mark in self.deleted:
+            yield Chunk(deleted=[mark])
 
 
 def parse(  # in the order of the result of changes.lua
     last: bytes,
     follows: int,
     sizes: list[int],
-    users: list[bytes],
-    user_versions: bytes,
-    groups: list[bytes],
-    group_versions: bytes,
-    tasks: list[bytes],
-    task_versions: bytes,
+    texts: list[list[bytes]],
+    versions: list[bytes],
     password_hashes: list[bytes],
     *marks: bytes,
 ) -> Chunk:
@@ -93,17 +88,18 @@ def parse(  # in the order of the result of changes.lua
     deleted, inconsistent, unreadable, missing = map(_marks, marks)
     damaged = [Damage(mark, WRONG_TYPE) for mark in unreadable]
     damaged += [Damage(mark, MISSING) for mark in missing]
-    hashed = dict(zip(_pairs(user_versions), password_hashes, strict=True))
+    stored = zip(Kind, texts, versions, strict=True)
+    entities = {kind: _entities(kind, each, pairs, damaged) for kind, each, pairs in stored}
+    hashed = dict(zip(_pairs(versions[0]), password_hashes, strict=True))
+    entities[Kind.USER] = _with_hashes(entities[Kind.USER], hashed, damaged)
     return Chunk(
-        users=_with_hashes(_entities(Kind.USER, users, user_versions, damaged), hashed, damaged),
-        groups=_entities(Kind.GROUP, groups, group_versions, damaged),
-        tasks=_entities(Kind.TASK, tasks, task_versions, damaged),
+        entities=entities,
         deleted=deleted,
         inconsistent=inconsistent,
+        damaged=damaged,
         last=last.decode(),
         is_last=not follows,
         sizes=dict(zip(Kind, sizes, strict=True)),
-        damaged=damaged,
     )
 
 

@@ -176,12 +176,10 @@ def _fill(raw: IO[bytes], source: _Source, pin: Pin, before: Meta) -> dict[str, 
 
 
 def _lines(chunk: Chunk) -> Iterator[bytes]:
-    for user in chunk.users:
-        yield _line(user=user)
-    for group in chunk.groups:
-        yield _line(group=group)
-    for task in chunk.tasks:
-        yield _line(task=task)
+    for kind, entities in chunk.entities.items():
+        noun = kind.noun
+        for entity in entities:
+            yield _line(**{noun: entity})
     for mark in chunk.deleted:
         yield _line(deleted=mark._asdict())
     for mark, reason, json in chunk.damaged:

@@ -90,6 +90,6 @@ def _create_installation(db: Database, settings: Settings) -> None:
         "password_hash": hash_password(settings.owner_password),
     }
     rows.prepare(db)
-    rows.copy(db, Chunk([complete(Kind.USER, owner)], [], [], [], []))
+    rows.copy(db, Chunk({Kind.USER: [complete(Kind.USER, owner)]}))
     state.create(db)
     state.advance(db, owner["version"], {Kind.USER: 1, Kind.GROUP: 0, Kind.TASK: 0})

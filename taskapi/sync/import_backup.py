@@ -136,7 +136,7 @@ def _entity(kind: Kind, content: dict[str, Any]) -> Entity:
 
 def _chunks(file: Path) -> Iterator[Chunk]:
     """Yield the entities of a file; two versions of one entity are in different chunks."""
-    chunk, seen = Chunk([], [], [], [], []), set[tuple[str, int]]()
+    chunk, seen = Chunk(), set[tuple[str, int]]()
     for line in _read(file):
         ((noun, content), *others) = line.items()
         if others or noun not in {*_KINDS, "deleted"}:
@@ -144,10 +144,10 @@ def _chunks(file: Path) -> Iterator[Chunk]:
         kind = content["kind"] if noun == "deleted" else _KINDS[noun]
         if len(seen) == CHUNK or (kind, content["id"]) in seen:
             yield chunk
-            chunk, seen = Chunk([], [], [], [], []), set()
+            chunk, seen = Chunk(), set()
         seen.add((kind, content["id"]))
         if noun == "deleted":
             chunk.deleted.append(Mark(**content))
         else:
-            getattr(chunk, kind.plural).append(_entity(kind, content))
+            chunk.entities[kind].append(_entity(kind, content))
     yield chunk

@@ -94,12 +94,12 @@ def copy(db: Database, chunk: Chunk, staged: Lines | None = None) -> Copied:
     done, staged = Copied({}, {}, []), staged or lines(chunk)
     for stage in staged:
         db.copy(*stage)
-    for kind, entities in _parts(chunk):
+    for kind, entities in chunk.entities.items():
         plan = _PLANS[kind]
         done.written[plan.table] = db.execute(plan.upsert) if entities else 0
         if done.written[plan.table] < len(entities):
             done.refused.extend(Mark(*row) for row in db.rows(plan.refused))
-    if chunk.users:
+    if chunk.entities[Kind.USER]:
         db.execute(_MEMBERSHIPS)
     if chunk.deleted:
         db.execute(_TOMBSTONES)
@@ -116,10 +116,11 @@ def lines(chunk: Chunk) -> Lines:
     Raises:
         RowsRefused: an entity cannot be written as a row.
     """
-    plans = [(_PLANS[kind], entities) for kind, entities in _parts(chunk)]
+    plans = [(_PLANS[kind], entities) for kind, entities in chunk.entities.items()]
     deletes = (f"{mark.kind}\t{mark.id}\t{mark.version}\n" for mark in chunk.deleted)
     try:
-        pairs = (f"{u['id']}\t{group}\n" for u in chunk.users for group in u["group_ids"])
+        users = chunk.entities[Kind.USER]
+        pairs = (f"{user['id']}\t{group}\n" for user in users for group in user["group_ids"])
         parts = [(f"new_{p.table}", p.columns, "".join(map(p.line, part))) for p, part in plans]
         parts.append(("new_memberships", "user_id, group_id", "".join(pairs)))
         parts.append(("new_tombstones", "kind, id, version", "".join(deletes)))
@@ -163,10 +164,6 @@ def count(db: Database | SharedConnection) -> dict[Kind, int]:
     counts = ", ".join(f"(SELECT count(*) FROM {kind.plural})" for kind in Kind)
     (numbers,) = db.rows(f"SELECT {counts}")
     return dict(zip(Kind, numbers, strict=True))
-
-
-def _parts(chunk: Chunk) -> tuple[tuple[Kind, list[Entity]], ...]:
-    return (Kind.USER, chunk.users), (Kind.GROUP, chunk.groups), (Kind.TASK, chunk.tasks)
 
 
 _TEXT: Final = "".__add__
