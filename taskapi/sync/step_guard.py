@@ -15,8 +15,8 @@ class StepGuard:
         """Make the guard of a loop; `loop` names it in the log."""
         self._loop, self._reported = loop, ""
 
-    def run(self, step: Callable[[], None]) -> bool:
-        """Run a step; return whether it ended without an unexpected error.
+    def run(self, step: Callable[[], None]) -> None:
+        """Run a step.
 
         An unexpected error is logged with its traceback; if the next step fails in the same way,
         that is not logged again.
@@ -29,6 +29,5 @@ class StepGuard:
             if repr(error) != self._reported:
                 log.error("Error in %s, trying again: %s", self._loop, error, exc_info=error)
             self._reported = repr(error)
-            return False
+            return
         self._reported = ""
-        return True
