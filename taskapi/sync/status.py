@@ -1,5 +1,6 @@
 """The state of the stores and the sync, for the owner."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from math import ceil
 from typing import Any, Final
@@ -112,15 +113,15 @@ def _warnings(facts: server.RedisServer, state: str, published: dict[str, str]) 
 
 def stats(settings: Settings, store: Store, postgres: SharedConnection) -> dict[str, Any]:
     """Return the number of rows in each store; None for a store that does not answer in time."""
-    counts = _count_rows(postgres)
+    copied = stored = None
+    with suppress(Unavailable):
+        copied = rows.count(postgres)
     shown = status(settings, store, postgres)
-    try:
-        redis = meta.sizes(store)
-    except Unavailable:
-        redis = None
+    with suppress(Unavailable):
+        stored = meta.sizes(store)
     return {
-        "postgresql": _by_table(counts),
-        "redis": _by_table(redis),
+        "postgresql": _by_table(copied),
+        "redis": _by_table(stored),
         "sync": {name: shown[name] for name in ("running", "healthy", "pending_changes")},
     }
 
@@ -137,9 +138,11 @@ def duration(seconds: float) -> str:
 
 def publish_heartbeat(settings: Settings, store: Store) -> None:
     """Publish that the worker runs, and whether PostgreSQL takes a new connection and answers."""
-    problem = _problem(settings)
-    postgres = "error" if problem else "connected"
-    fields = {"postgres": postgres, "postgres_problem": problem or None}
+    fields: dict[str, object] = {"postgres": "connected", "postgres_problem": None}
+    try:
+        ask_once(settings, "SELECT 1")
+    except DatabaseUnreachable as error:
+        fields = {"postgres": "error", "postgres_problem": error}
     meta.publish_status(store, {"beat": meta.now(store), **fields})
 
 
@@ -149,14 +152,6 @@ def is_running(published: dict[str, str], now: float) -> bool:
     A heartbeat far ahead of that clock is from before the clock was set back.
     """
     return abs(now - float(published.get("beat", 0))) < FRESH_SECONDS
-
-
-def _problem(settings: Settings) -> str:
-    try:
-        ask_once(settings, "SELECT 1")
-    except DatabaseUnreachable as error:
-        return str(error)
-    return ""
 
 
 def is_late(settings: Settings, published: dict[str, str], now: float) -> bool:
@@ -171,13 +166,6 @@ def _age(now: float, then: str | None) -> float | None:
     """Return the seconds since then; None if the clock of Redis was set back to before then."""
     age = now - float(then) if then else -1.0
     return age if age >= 0 else None
-
-
-def _count_rows(postgres: SharedConnection) -> dict[Kind, int] | None:
-    try:
-        return rows.count(postgres)
-    except DatabaseUnreachable:
-        return None
 
 
 def _by_table(counts: dict[Kind, int] | None) -> dict[str, int | None]:
