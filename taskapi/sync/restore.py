@@ -25,8 +25,6 @@ log = logging.getLogger("taskapi")
 
 PROGRESS_SECONDS: Final = 1.0
 """How often a restore publishes its progress."""
-CLOCK_EVERY: Final = 1000
-"""Entities between two readings of the clock."""
 _LOCK_TABLES: Final = f"LOCK TABLE {', '.join(TABLES)} IN ROW EXCLUSIVE MODE"
 """Waits for locks of others before clients are blocked."""
 
@@ -121,10 +119,7 @@ class _Progress:
         for entity in entities:
             yield entity
             self._done += 1
-            if (
-                not self._done % CLOCK_EVERY
-                and time.monotonic() > self._published + PROGRESS_SECONDS
-            ):
+            if time.monotonic() > self._published + PROGRESS_SECONDS:
                 self._published = time.monotonic()
                 meta.publish_status(self._store, {"restored": f"{self._done} of {self.total}"})
                 log.info("Sync in progress restored %d of %d", self._done, self.total)

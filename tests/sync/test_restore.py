@@ -254,7 +254,6 @@ def test_a_long_restore_publishes_its_progress(
     api: Api, task: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(restore, "PROGRESS_SECONDS", 0.0)
-    monkeypatch.setattr(restore, "CLOCK_EVERY", 1)
     monkeypatch.setattr(loading, "BATCH", 1)
     seen = []
 
