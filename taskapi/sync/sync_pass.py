@@ -126,12 +126,8 @@ def _require_older(db: Database, redis: Meta) -> None:
     has_rows = any(rows.count(db).values())
     if copy is None and has_rows:
         raise Conflict("PostgreSQL has data of unknown origin: empty it first.", code="not_empty")
-    if copy and not (
-        copy.installation == redis.installation
-        and copy.epoch <= redis.epoch
-        and copy.version <= redis.version
-        and (copy.epoch < redis.epoch or copy.pruned <= redis.synced)
-    ):
+    foreign = (state.FOREIGN, state.OLDER)
+    if copy and (state.difference(redis, copy) in foreign or copy.version > redis.version):
         raise Conflict(LOST, code="not_empty")
 
 

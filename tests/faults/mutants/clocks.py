@@ -49,8 +49,8 @@ MUTANTS = [
     Mutant(
         "no reseed from a Redis older than the tombstones",
         "taskapi/sync/sync_pass.py",
-        "        and (copy.epoch < redis.epoch or copy.pruned <= redis.synced)\n",
-        "",
+        "foreign = (state.FOREIGN, state.OLDER)",
+        "foreign = (state.FOREIGN,)",
         "faults/test_growth.py::test_a_redis_older_than_the_tombstones_brings_nothing_back",
     ),
     Mutant(
