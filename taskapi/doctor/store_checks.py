@@ -21,7 +21,6 @@ from taskapi.sync import migrations, state, status
 from taskapi.sync import server as postgres_server
 from taskapi.sync.migrations import NewerSchema
 from taskapi.sync.postgres import Database
-from taskapi.sync.server import PostgresServer
 from taskapi.sync.state import PostgresState
 
 OLDEST_REDIS: Final = (7, 2)
@@ -140,7 +139,7 @@ def _postgres(settings: Settings, db: Database, clock: Clock) -> Iterator[Findin
         fail="use PostgreSQL 15 or newer" if is_old else "",
     )
     yield _clock("postgresql clock", facts.clock_seconds, clock)
-    yield _schema(facts, migrations.applied(db))
+    yield _schema(db)
     yield finding(
         "pg_trgm",
         "installed" if facts.has_trigrams else "not installed: searches go without an index",
@@ -148,11 +147,12 @@ def _postgres(settings: Settings, db: Database, clock: Clock) -> Iterator[Findin
     )
 
 
-def _schema(facts: PostgresServer, number: int) -> Finding:
+def _schema(db: Database) -> Finding:
     remedy = "start web or sync, which migrate it"
-    if facts.missing:
-        detail = f"without {', '.join(facts.missing)}"
-        return finding("schema", detail, fail=remedy if facts.tables else "", warn=remedy)
+    if missing := migrations.missing_tables(db):
+        fail = remedy if len(missing) < len(migrations.TABLES) else ""
+        return finding("schema", f"without {', '.join(missing)}", fail=fail, warn=remedy)
+    number = migrations.applied(db)
     newer = "a newer program migrated it: upgrade this program"
     return finding(
         "schema",
