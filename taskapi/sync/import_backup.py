@@ -27,7 +27,7 @@ FORMATS: Final = (1, backup.FORMAT)
 _KINDS: Final = {kind.noun: kind for kind in Kind}
 
 
-def run(settings: Settings, file: Path, store: Store | None = None) -> dict[str, int]:
+def run(settings: Settings, file: Path) -> dict[str, int]:
     """Restore both stores from a backup file; return its number of entities by table.
 
     The stores become a new installation, so that Redis servers of the old one are refused. Ids that
@@ -41,7 +41,7 @@ def run(settings: Settings, file: Path, store: Store | None = None) -> dict[str,
         Unavailable: a store is away.
     """
     end = verify(file)
-    store = store or sync_pass.open_store(settings)
+    store = sync_pass.open_store(settings)
     server.require_keeping(store)
     with Database(settings) as db:
         db.lock(FORCE_SECONDS)

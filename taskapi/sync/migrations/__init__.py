@@ -34,6 +34,7 @@ _LACKS_INDEX: Final = """
 SELECT to_regclass('tasks_search') IS NULL
    AND EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pg_trgm')
 """
+"""Whether the index of searches does not exist but may be created."""
 log = logging.getLogger("taskapi")
 
 
@@ -68,7 +69,8 @@ def migrate(db: Database) -> None:
 
 def index_searches(db: Database) -> None:
     """Create the index of searches; if PostgreSQL or the role cannot, log that."""
-    if not _lacks_index(db):
+    ((lacks_index,),) = db.rows(_LACKS_INDEX)
+    if not lacks_index:
         return
     db.execute(f"SAVEPOINT search; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     try:
@@ -77,12 +79,6 @@ def index_searches(db: Database) -> None:
         db.execute("ROLLBACK TO search")
         log.info("Searches use no index: %s", error)
     db.execute(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'")
-
-
-def _lacks_index(db: Database) -> bool:
-    """Return whether the index of searches does not exist but may be created."""
-    ((lacks_index,),) = db.rows(_LACKS_INDEX)
-    return bool(lacks_index)
 
 
 def require_known(db: Database) -> None:
