@@ -42,7 +42,7 @@ def finish(
     kind: Kind,
     entity_id: int,
     scope: Scope,
-    delete: Callable[[Session, Entity], object],
+    delete: Callable[[Session, Commit, Entity], object],
 ) -> None:
     """Delete the tasks in scope in batches, and then the entity itself by calling `delete`.
 
@@ -60,7 +60,9 @@ def finish(
             if entity is None:
                 return
             if not _delete_batch(session, kind, entity_id, scope):
-                delete(session, entity)
+                commit = Commit(session)
+                commit.add("UNLINK", session.keys.closing(kind, entity_id))
+                delete(session, commit, entity)
                 return
             tries = 0
         except NewEpoch:

@@ -93,11 +93,9 @@ def finish_delete(session: Session, group_id: int) -> None:
     """Finish a delete in batches; raises what `deletions.finish` raises."""
     keys = session.keys
 
-    def delete(session: Session, group: Entity) -> None:
+    def delete(session: Session, commit: Commit, group: Entity) -> None:
         users = queries.entities(session, queries.members(keys, group_id))
         _require_member(session, group, users)
-        commit = Commit(session)
-        commit.add("UNLINK", keys.closing(Kind.GROUP, group_id))
         _delete(session, commit, group, users, [])
 
     deletions.finish(session, Kind.GROUP, group_id, _tasks(keys, group_id), delete)

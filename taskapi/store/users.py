@@ -1,5 +1,6 @@
 """Creating, changing and deleting users."""
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from taskapi.errors import Conflict, Invalid
@@ -95,17 +96,10 @@ def delete(session: Session, user: Entity) -> DeletedUser:
 
 def finish_delete(session: Session, user_id: int) -> None:
     """Finish a delete in batches; raises what `deletions.finish` raises."""
-    keys = session.keys
-
-    def delete(session: Session, user: Entity) -> None:
-        commit = Commit(session)
-        commit.add("UNLINK", keys.closing(Kind.USER, user_id))
-        _delete(session, commit, user, [])
-
-    deletions.finish(session, Kind.USER, user_id, _tasks(keys, user_id), delete)
+    deletions.finish(session, Kind.USER, user_id, _tasks(session.keys, user_id), _delete)
 
 
-def _delete(session: Session, commit: Commit, user: Entity, tasks: list[Entity]) -> None:
+def _delete(session: Session, commit: Commit, user: Entity, tasks: Sequence[Entity] = ()) -> None:
     """Delete a user who has these tasks and no others."""
     keys = session.keys
     commit.guard_size(keys.user_tasks(user["id"]), len(tasks))
