@@ -1,5 +1,6 @@
 """Members and admins of groups, and what changes for their tasks."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import orjson
@@ -96,9 +97,7 @@ def administered(user: Entity) -> list[int]:
 
 def appoint(session: Session, commit: Commit, user: Entity, group_ids: list[int | str]) -> None:
     """Make a user admin and member of groups; NEW_ID stands for the group being created."""
-    known = sorted({*user["group_ids"], *(i for i in group_ids if i != NEW_ID)})
-    if NEW_ID in group_ids:
-        known.append(NEW_ID)
+    known = _ordered([*user["group_ids"], *group_ids])
     if known == user["group_ids"]:
         commit.guard_unchanged(Kind.USER, user)
     else:
@@ -123,14 +122,16 @@ def _set_administered(
 ) -> None:
     key = keys.entity(Kind.USER, user["id"])
     commit.guard(key, *administers_field(user))
-    numbers = sorted(i for i in group_ids if i != NEW_ID)
-    listed = [*numbers, NEW_ID] if NEW_ID in group_ids else numbers
-    if listed:
-        commit.add(
-            "HSET", key, "administers", codec.with_placeholders(orjson.dumps(listed).decode())
-        )
+    if group_ids:
+        listed = orjson.dumps(_ordered(group_ids)).decode()
+        commit.add("HSET", key, "administers", codec.with_placeholders(listed))
     else:
         commit.add("HDEL", key, "administers")
+
+
+def _ordered(group_ids: Iterable[int | str]) -> list[int | str]:
+    """Return the ids ascending, without repetition; NEW_ID is higher than all others."""
+    return sorted({*group_ids}, key=lambda group_id: (group_id == NEW_ID, group_id))
 
 
 def administers_field(user: Entity) -> tuple[str, str]:
