@@ -10,12 +10,12 @@
 --                last        the version up to which PostgreSQL has everything
 --                skip        how many marks the batches before this one kept
 --                limit       how many marks to look at, at most
--- Result   {1 if more follows, how many marks were kept}, or {-1} if the store was restored or
+-- Result   {1 if more follows, how many marks were kept}, or {-1, 0} if the store was restored or
 --          restarted since the pass read it
 local q = cjson.decode(ARGV[1])
 local epoch, opened, version, synced =
   unpack(redis.call('HMGET', KEYS[1], 'epoch', 'opened', 'version', 'synced'))
-if epoch ~= q.epoch or opened ~= q.opened then return { -1 } end
+if epoch ~= q.epoch or opened ~= q.opened then return { -1, 0 } end
 local dirty, tombstones, quarantine = q.root .. 'dirty', q.root .. 'tombs', q.root .. 'quarantine'
 local pin = redis.call('GET', q.root .. 'pin')
 local has_pin = pin and string.find(pin, '^%d+$') -- the key may be damaged

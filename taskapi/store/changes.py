@@ -33,14 +33,8 @@ def changed(store: Store, *, with_quarantine: bool = False) -> Iterator[Chunk]:
     yield from _walk(store, store.keys.dirty, None, skips=not with_quarantine)
 
 
-def everything(store: Store) -> Iterator[Chunk]:
-    """Yield all entities; those that change meanwhile may be missing, old or new."""
-    for kind in Kind:
-        yield from everything_of(store, kind)
-
-
-def everything_of(store: Store, kind: Kind) -> Iterator[Chunk]:
-    """Yield all entities of a kind, as `everything` does."""
+def everything(store: Store, kind: Kind) -> Iterator[Chunk]:
+    """Yield all entities of a kind; those that change meanwhile may be missing, old or new."""
     yield from _walk(store, store.keys.index(kind), kind)
 
 
@@ -78,7 +72,8 @@ def count(store: Store) -> dict[Kind, int]:
 
 def mark_everything(store: Store) -> None:
     """Mark every entity, so that the next pass copies everything."""
-    for chunk in prefetch(everything(store)):
+    walks = (everything(store, kind) for kind in Kind)
+    for chunk in prefetch(itertools.chain.from_iterable(walks)):
         words = [word for mark in chunk.marks for word in (mark.version, str(mark))]
         if words:
             store.connection.execute(("ZADD", store.keys.dirty, "NX", *words))
@@ -139,15 +134,13 @@ def acknowledge(store: Store, redis: Meta, last: str) -> None:
         "epoch": str(redis.epoch),
         "opened": redis.opened,
         "last": last,
+        "limit": CHUNK,
     }
     follows, kept = 1, 0
     while follows:
-        step = {**query, "skip": kept, "limit": CHUNK}
-        (reply,) = _call(store, scripts.ACKNOWLEDGE, step)
-        follows, *rest = reply
+        ((follows, kept),) = _call(store, scripts.ACKNOWLEDGE, {**query, "skip": kept})
         if follows < 0:
             raise NewEpoch
-        (kept,) = rest
 
 
 class Pin:

@@ -100,7 +100,7 @@ class _Source:
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield all entities, and then those that changed meanwhile."""
-        walks = [changes.everything_of(self.store, kind) for kind in Kind]
+        walks = [changes.everything(self.store, kind) for kind in Kind]
         for walk in (*walks, changes.changed(self.store, with_quarantine=True)):
             try:
                 for chunk in walk:

@@ -185,7 +185,7 @@ MUTANTS = [
     Mutant(
         "epoch on acknowledge",
         "taskapi/store/acknowledge.lua",
-        "if epoch ~= q.epoch or opened ~= q.opened then return { -1 } end",
+        "if epoch ~= q.epoch or opened ~= q.opened then return { -1, 0 } end",
         "",
         "sync/test_sync.py::test_a_pass_of_another_epoch_forgets_no_marks",
     ),
