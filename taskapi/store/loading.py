@@ -117,18 +117,14 @@ class Loader:
 
 def commands(keys: Keys, kind: Kind, old: Entity | None, new: Entity) -> Iterator[Write]:
     """Yield the commands that replace `old` by `new`, which keeps its version."""
-    yield _stored(keys, kind, new)
+    key, json = keys.entity(kind, new["id"]), codec.template(kind, new)
+    yield ("HSET", key, "json", json, "version", str(new["version"]))
     yield from reindex(keys, kind, old, new)
     if kind is Kind.USER:
         yield ("SET", keys.password_hash(new["id"]), new["password_hash"])
         if new["administers"]:
             group_ids = orjson.dumps(new["administers"]).decode()
-            yield ("HSET", keys.entity(kind, new["id"]), "administers", group_ids)
-
-
-def _stored(keys: Keys, kind: Kind, new: Entity) -> Write:
-    key, json = keys.entity(kind, new["id"]), codec.template(kind, new)
-    return ("HSET", key, "json", json, "version", str(new["version"]))
+            yield ("HSET", key, "administers", group_ids)
 
 
 def escaped(text: str) -> str:

@@ -130,10 +130,7 @@ def write(store: Store, **fields: str) -> None:
 
 def sizes(store: Store) -> dict[Kind, int]:
     """Return how many entities of each kind there are."""
-    keys = store.keys
-    numbers = store.connection.execute(
-        ("ZCARD", keys.users), ("ZCARD", keys.groups), ("ZCARD", keys.tasks)
-    )
+    numbers = store.connection.execute(*(("ZCARD", store.keys.index(kind)) for kind in Kind))
     return dict(zip(Kind, numbers, strict=True))
 
 

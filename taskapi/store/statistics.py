@@ -1,13 +1,11 @@
 """Statistics about tasks, from counters and set sizes; their cost does not grow with the tasks."""
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 from taskapi.errors import Damaged
 from taskapi.store.codec import BUCKET, bucket
 from taskapi.store.connection import Command
-from taskapi.store.keys import Keys
 from taskapi.store.numbers import is_number, number
 from taskapi.store.session import Session
 
@@ -120,8 +118,6 @@ def _label(name: str, user_id: bytes, is_shared: bool) -> str:
     return f"{name} (#{user_id.decode()})" if is_shared else name
 
 
-def _group_counts(session: Session, group_ids: Iterable[int]) -> dict[str, int]:
-    keys: Keys = session.keys
-    wanted = list(group_ids)
-    sizes = session.read(*(("ZCARD", keys.group_tasks(i)) for i in wanted))
-    return {str(i): size for i, size in zip(wanted, sizes, strict=True) if size}
+def _group_counts(session: Session, group_ids: list[int]) -> dict[str, int]:
+    sizes = session.read(*(("ZCARD", session.keys.group_tasks(i)) for i in group_ids))
+    return {str(i): size for i, size in zip(group_ids, sizes, strict=True) if size}
