@@ -14,7 +14,7 @@ from taskapi.store import queries, search
 from taskapi.store.codec import Entity
 from taskapi.store.indexes import fold
 from taskapi.store.queries import Reach, Scope
-from taskapi.store.search import Results
+from taskapi.store.search import DirtyTasks, Results
 from taskapi.store.session import Session
 from taskapi.sync.postgres_errors import Silent
 from taskapi.sync.shared_connection import ANSWER_SECONDS, SharedConnection
@@ -46,17 +46,9 @@ class Question(NamedTuple):
 
     reach: Reach
     text: str
-    installation: str
+    dirty: DirtyTasks
     epoch: str
-    synced: int
     deadline: float
-
-
-class Candidates(NamedTuple):
-    """Ids that may match, ascending; complete up to `horizon`, or all of them if it is None."""
-
-    ids: list[int]
-    horizon: int | None
 
 
 class Index:
@@ -66,8 +58,10 @@ class Index:
         self._postgres = postgres
         self._away_until = 0.0
 
-    def ask(self, question: Question, after: int, size: int) -> Candidates | None:
-        """Return candidates above `after`; None if PostgreSQL cannot answer, or has less.
+    def ask(self, question: Question, after: int, size: int) -> list[int] | None:
+        """Return ids above `after` that may match, at most `size` of them, ascending.
+
+        None if PostgreSQL cannot answer, or lacks changes that are not in `dirty`.
 
         A PostgreSQL that was set back has not every change that Redis no longer marks.
         """
@@ -78,7 +72,7 @@ class Index:
         values = (
             *(_pattern(question.text), after, reach.is_everything),
             *(reach.user_id, list(reach.group_ids), size),
-            *(question.installation, question.epoch, question.synced),
+            *(question.dirty.installation, question.epoch, question.dirty.synced),
         )
         try:
             rows = self._postgres.rows(_CANDIDATES, values, question.deadline)
@@ -87,10 +81,7 @@ class Index:
         except DatabaseUnreachable:
             self._away_until = time.monotonic() + AWAY_SECONDS
             return None
-        if not rows:
-            return None
-        ids: list[int] = rows[0][0]
-        return Candidates(ids, ids[-1] if len(ids) == size else None)
+        return rows[0][0] if rows else None
 
 
 def tasks(
@@ -117,17 +108,18 @@ def _matches(
     size = queries.CHUNK if limit is None else limit + EXTRA_CANDIDATES
     deadline = time.monotonic() + ANSWER_SECONDS
     while dirty is not None:
-        question = Question(reach, text, dirty.installation, session.epoch, dirty.synced, deadline)
-        indexed = index.ask(question, after, size)
-        if indexed is None:
+        question = Question(reach, text, dirty, session.epoch, deadline)
+        ids = index.ask(question, after, size)
+        if ids is None:
             break
+        is_last = len(ids) < size
         begin = bisect_right(dirty.ids, after)
-        end = None if indexed.horizon is None else bisect_right(dirty.ids, indexed.horizon)
-        candidates = sorted({*indexed.ids, *dirty.ids[begin:end]})
+        end = None if is_last else bisect_right(dirty.ids, ids[-1])
+        candidates = sorted({*ids, *dirty.ids[begin:end]})
         yield from search.check(session, scope, candidates, text)
-        if indexed.horizon is None:
+        if is_last:
             return
-        after = indexed.horizon
+        after = ids[-1]
     yield from search.scan(session, scope, text, after)
 
 
