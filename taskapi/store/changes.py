@@ -87,7 +87,8 @@ def size(store: Store) -> int:
 
 def issue_version(store: Store) -> int:
     """Return a new version; every change until now has a lower one."""
-    (version,) = store.connection.execute(("EVALSHA", scripts.ISSUE_VERSION, 1, store.keys.meta))
+    call = ("EVALSHA", scripts.WHEN_FULL, 1, store.keys.meta, "HINCRBY", "version", 1)
+    (version,) = store.connection.execute(call)
     return int(version)
 
 
@@ -154,8 +155,8 @@ class Pin:
         self._store, self._key = store, store.keys.pin
         self.version = str((meta.inspect if takes_over else meta.read)(store).version)
         condition = () if takes_over else ("NX",)
-        words = (self.version, *condition, "EX", PIN_SECONDS)
-        (reply,) = store.connection.execute(("EVALSHA", scripts.SET_PIN, 1, self._key, *words))
+        words = ("SET", self.version, *condition, "EX", PIN_SECONDS)
+        (reply,) = store.connection.execute(("EVALSHA", scripts.WHEN_FULL, 1, self._key, *words))
         if reply is None:
             raise AlreadyRunning("A backup is being written: try again in a minute.")
 

@@ -185,4 +185,4 @@ def seconds(reply: list[bytes]) -> float:
 
 
 def _write(key: str, fields: Mapping[str, str]) -> Command:
-    return ("EVALSHA", scripts.SET_FIELDS, 1, key, *itertools.chain(*fields.items()))
+    return ("EVALSHA", scripts.WHEN_FULL, 1, key, "HSET", *itertools.chain(*fields.items()))

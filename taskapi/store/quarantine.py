@@ -32,7 +32,8 @@ def add(store: Store, refusals: Iterable[Refusal]) -> None:
         entry = {"version": str(mark.version), "sqlstate": sqlstate, "reason": reason}
         fields += [str(mark), orjson.dumps({**entry, "since": since})]
     if fields:
-        store.connection.execute(("EVALSHA", scripts.SET_FIELDS, 1, store.keys.quarantine, *fields))
+        call = ("EVALSHA", scripts.WHEN_FULL, 1, store.keys.quarantine, "HSET", *fields)
+        store.connection.execute(call)
 
 
 def read(store: Store) -> list[dict[str, Any]]:

@@ -112,7 +112,7 @@ def test_a_restore_may_die_anywhere(victim: Victim, installation: Installation, 
         installation.prepare()
         expire_pin(installation)
         settle(installation)
-    check_named(steps, "COMMIT", "set_pin", "SELECT id, title", "SET epoch", "SCAN", "load")
+    check_named(steps, "COMMIT", "full SET", "SELECT id, title", "SET epoch", "SCAN", "load")
 
 
 def test_a_start_that_restores_may_die_anywhere(
@@ -144,4 +144,4 @@ def test_a_backup_may_die_anywhere(victim: Victim, installation: Installation, a
         ok(api("POST", "/admin/sync?action=backup", by="owner"))
         settle(installation)
         assert not list(installation.settings.backup_dir.glob("*.partial"))
-    check_named(steps, "set_pin", "changes", "DEL pin")
+    check_named(steps, "full SET", "changes", "DEL pin")
