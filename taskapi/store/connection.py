@@ -43,16 +43,14 @@ class Connection:
         operation_field: the field of meta that holds this thread's last operation.
     """
 
-    def __init__(
-        self, store: "Store", process: str, thread: int, pool: redis.ConnectionPool
-    ) -> None:
+    def __init__(self, store: "Store", thread: int, pool: redis.ConnectionPool) -> None:
         self.run_id, self.issued, self.was_repeated = "", store.issued, False
         self._store, self._generation = store, store.generation
         self._socket: Any = pool.connection_class(**pool.connection_kwargs)
         if not store.read_only:
             self._socket.register_connect_callback(self._check_server)
         self._numbers = itertools.count(1)
-        self.operation_field = f"op:{process}.{thread}"
+        self.operation_field = f"op:{store.process}.{thread}"
 
     def next_number(self) -> int:
         """Return the next operation number."""
@@ -75,6 +73,17 @@ class Connection:
             self._generation = self._store.generation
             self.close()
         self.was_repeated = False
+        try:
+            replies = self._replies(commands, seconds)
+        except driver.RedisError as error:
+            raise refusal(error) from error
+        for reply in replies:
+            if isinstance(reply, driver.RedisError):
+                raise refusal(reply) from reply
+        return replies
+
+    def _replies(self, commands: Sequence[Command], seconds: float | None) -> list[Any]:
+        """Return the replies, after the attempts that each error needs."""
         if self._store.is_silent():
             replies = self._exchange_once(commands)
         else:
@@ -87,9 +96,6 @@ class Connection:
             self._store.reconnect()
             self.close()
             replies = self._retry([_with_source(command) for command in commands], seconds)
-        for reply in replies:
-            if isinstance(reply, driver.RedisError):
-                raise refusal(reply) from reply
         return replies
 
     def _exchange_once(self, commands: Sequence[Command]) -> list[Any]:
@@ -97,8 +103,6 @@ class Connection:
         usual, self._socket.socket_timeout = self._socket.socket_timeout, SHORT_REPLY_SECONDS
         try:
             return self._exchange(commands, SHORT_REPLY_SECONDS)
-        except driver.RedisError as error:
-            raise refusal(error) from error
         finally:
             self._socket.socket_timeout = usual
             self.close()  # a connection keeps the timeout that it began with
@@ -106,14 +110,14 @@ class Connection:
     def _exchange_twice(self, commands: Sequence[Command], seconds: float | None) -> list[Any]:
         try:
             return self._exchange(commands, seconds)
-        except (driver.ConnectionError, driver.TimeoutError) as error:
-            if isinstance(error, driver.AuthenticationError | driver.BusyLoadingError):
-                raise refusal(error) from error
+        except (driver.AuthenticationError, driver.BusyLoadingError):
+            raise
+        except (driver.ConnectionError, driver.TimeoutError):
             self.was_repeated = True
             return self._retry(commands, seconds)
-        except driver.RedisError as error:
+        except driver.RedisError:
             self.close()
-            raise refusal(error) from error
+            raise
 
     def is_usable(self) -> bool:
         """Return False if the server has closed the connection, as it does when it is restarted."""
@@ -128,10 +132,9 @@ class Connection:
     def _retry(self, commands: Sequence[Command], seconds: float | None) -> list[Any]:
         try:
             return self._exchange(commands, seconds)
-        except driver.RedisError as error:
-            if isinstance(error, driver.TimeoutError):
-                self._store.silent_until = time.monotonic() + SILENT_SECONDS
-            raise refusal(error) from error
+        except driver.TimeoutError:
+            self._store.silent_until = time.monotonic() + SILENT_SECONDS
+            raise
 
     def _exchange(self, commands: Sequence[Command], seconds: float | None) -> list[Any]:
         self._socket.send_packed_command([b"".join(map(pack_command, commands))])
@@ -158,12 +161,9 @@ class Connection:
             opened = self._call("HGET", meta, "opened")
             if opened is not None and opened != self.run_id.encode():
                 self._call("EVAL", SOURCES[CLOSE_FOR_CLIENTS], 1, meta, self.run_id, 0)
-        except (driver.ConnectionError, driver.TimeoutError):
+        except driver.RedisError:
             connection.disconnect()
             raise
-        except driver.ResponseError as error:
-            connection.disconnect()
-            raise refusal(error) from error
 
     def _call(self, *command: Any) -> Any:
         """Send one command and return its reply; raises the driver's error if Redis answers one."""
@@ -246,5 +246,5 @@ class Store:
         known: Connection | None = getattr(self._local, "connection", None)
         if known is None:
             thread = next(self._threads)
-            known = self._local.connection = Connection(self, self.process, thread, self._pool)
+            known = self._local.connection = Connection(self, thread, self._pool)
         return known
