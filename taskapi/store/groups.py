@@ -8,7 +8,7 @@ from taskapi.store.codec import NEW_ID, Entity
 from taskapi.store.commit import ABSENT, CLOSING_SECONDS, COUNT_SECONDS, Commit, WrittenEntity
 from taskapi.store.indexes import fold
 from taskapi.store.keys import Keys, Kind
-from taskapi.store.queries import Reach, Scope
+from taskapi.store.queries import Scope
 from taskapi.store.session import Session
 
 
@@ -122,7 +122,7 @@ def _delete(
 
 
 def _tasks(keys: Keys, group_id: int) -> Scope:
-    return queries.tasks(keys, Reach(True, (), 0), group_id=group_id)
+    return queries.tasks(keys, queries.EVERYTHING, group_id=group_id)
 
 
 def _require_member(session: Session, group: Entity, users: list[Entity]) -> None:

@@ -10,7 +10,6 @@ from taskapi.store import codec, queries
 from taskapi.store.codec import NEW_ID, Entity
 from taskapi.store.commit import ABSENT, PRESENT, Commit, equals
 from taskapi.store.keys import Keys, Kind
-from taskapi.store.queries import Scope
 from taskapi.store.session import Guard, Session
 
 
@@ -71,15 +70,14 @@ def relocate(
     session: Session, commit: Commit, user: Entity, left: list[int], remaining: list[int]
 ) -> Relocation:
     """Move a user's tasks to the lowest remaining group; delete them if no group remains."""
-    keys, user_id = session.keys, str(user["id"])
+    keys, user_id = session.keys, user["id"]
     target = min(remaining, default=None)
     affected = 0
     for group_id in left:
         counts = keys.group_counts(group_id)
-        within = (keys.group_tasks(group_id),)
-        scope = Scope(Kind.TASK, (keys.user_tasks(user_id),), (), within, queries.ALL_BUCKETS)
+        scope = queries.tasks(keys, queries.EVERYTHING, user_id=user_id, group_id=group_id)
         tasks, (count,) = queries.all_of(session, scope, ("HGET", counts, user_id))
-        commit.guard(counts, user_id, ABSENT if count is None else equals(count.decode()))
+        commit.guard(counts, str(user_id), ABSENT if count is None else equals(count.decode()))
         for task in tasks:
             affected += 1
             if target is None:

@@ -46,6 +46,9 @@ class Reach:
     user_id: int
 
 
+EVERYTHING: Final = Reach(is_everything=True, group_ids=(), user_id=0)
+
+
 class Page(NamedTuple):
     """A page of a list: JSON joined by commas, and the id after which the next page begins."""
 

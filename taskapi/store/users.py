@@ -9,7 +9,7 @@ from taskapi.store.codec import NEW_ID, Entity
 from taskapi.store.commit import ABSENT, COUNT_SECONDS, PRESENT, Commit, WrittenEntity
 from taskapi.store.indexes import fold
 from taskapi.store.keys import Keys, Kind
-from taskapi.store.queries import Reach, Scope
+from taskapi.store.queries import Scope
 from taskapi.store.session import Session
 
 SYSTEM_OWNER: Final = 1
@@ -113,7 +113,7 @@ def _delete(session: Session, commit: Commit, user: Entity, tasks: Sequence[Enti
 
 
 def _tasks(keys: Keys, user_id: int) -> Scope:
-    return queries.tasks(keys, Reach(True, (), 0), user_id=user_id)
+    return queries.tasks(keys, queries.EVERYTHING, user_id=user_id)
 
 
 def _reassign_groups(session: Session, commit: Commit, group_ids: list[int]) -> None:
