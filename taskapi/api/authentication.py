@@ -179,8 +179,10 @@ class Authenticator:
         if lookup.password_hash is None or not self._verified.holds(digest):
             if from_cache:
                 raise Stale
-            throttle.require_open(lookup.failures)
+            throttle.require_check(lookup.failures)
             self._verify(throttle, lookup.password_hash, digest, password)
+        else:
+            throttle.clear(lookup.failures)
         if lookup.user is None:
             raise Unauthenticated
         if not from_cache:

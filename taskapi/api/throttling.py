@@ -37,11 +37,19 @@ class LoginThrottle:
         if _failures(counts[1]) >= ADDRESS_MOST:
             raise self._blocked(self._address_key)
 
+    def require_check(self, counts: list[bytes | None]) -> None:
+        """Raise TooManyFailures while the whole address is blocked; count that for the account.
+
+        A blocked address may use a password that is remembered. Without the count, it could guess
+        at one without limit.
+        """
+        if _failures(counts[1]) >= ADDRESS_MOST:
+            self._count(self._account_key)
+            raise self._blocked(self._address_key)
+
     def count(self) -> None:
         """Count an attempt before the password check; raises TooManyFailures past the limit."""
-        ((account, address),) = self._session.connection.execute(
-            ("EVALSHA", scripts.COUNT_FAILURES, 2, *self.keys, 1, WINDOW_SECONDS)
-        )
+        account, address = self._count(*self.keys)
         if account > ACCOUNT_MOST:
             raise self._blocked(self._account_key)
         if address > ADDRESS_MOST:
@@ -58,6 +66,11 @@ class LoginThrottle:
         """Clear the account's failures, if there are any."""
         if counts[0] is not None:
             self._session.connection.execute(("UNLINK", self._account_key))
+
+    def _count(self, *keys: str) -> list[int]:
+        words = (len(keys), *keys, 1, WINDOW_SECONDS)
+        (counts,) = self._session.connection.execute(("EVALSHA", scripts.COUNT_FAILURES, *words))
+        return list(counts)
 
     def _blocked(self, key: str) -> TooManyFailures:
         (seconds,) = self._session.connection.execute(("TTL", key))

@@ -46,7 +46,7 @@ def test_after_ten_failures_even_the_right_password_is_429(api: Api, address: st
 
 def test_a_success_clears_the_count(api: Api, address: str) -> None:
     user = new_user(api)
-    for _ in range(2):
+    for _ in range(3):
         assert statuses(api, address, (user["id"], "wrong"), 9) == {401}
         ok(ask(api, address, login(user)))
 
@@ -95,6 +95,17 @@ def test_a_hundred_failures_hold_up_the_whole_address(api: Api, address: str) ->
     assert ask(api, address, None, **wrong).status == 401
     refused(ask(api, address, login(user)), 429)
     refused(ask(api, address, "owner"), 429)
+    ok(ask(api, "10.2.9.9", login(user)))
+
+
+def test_a_blocked_address_guesses_at_no_remembered_password(api: Api, address: str) -> None:
+    user = new_user(api)
+    ok(ask(api, "10.2.9.9", login(user)))
+    for number in range(100):
+        ask(api, address, (91_000 + number // 9, "wrong"))
+    ok(ask(api, address, login(user)))
+    assert statuses(api, address, (user["id"], "a guess"), 20) == {429}
+    refused(ask(api, address, login(user)), 429)
     ok(ask(api, "10.2.9.9", login(user)))
 
 

@@ -196,20 +196,23 @@ def test_a_damaged_user_and_a_damaged_group_are_refused(world: World, name: str)
     assert ok(world.owner("GET", "/groups"))["groups"]
 
 
-HASHES = ["", "garbage", "a$b$c", b"\xff", "scrypt:3:8:1$x$ab"]
+NO_HASHES = ["garbage", "a$b$c", b"\xff", "scrypt:99999999:8:1$x$ab", "pbkdf2:sha256:99999999$x$ab"]
+USELESS_HASHES = ["", "scrypt:3:8:1$x$ab", "scrypt:524288:9:9$x$ab", "pbkdf2:sha9:1000$x$ab"]
+"""Nothing, and hashes whose parameters cannot be used."""
 
 
-@pytest.mark.parametrize("stored", HASHES)
+@pytest.mark.parametrize("stored", [*NO_HASHES, *USELESS_HASHES])
 def test_a_log_in_with_a_damaged_password_hash_is_refused(
     world: World, stored: str | bytes
 ) -> None:
     world.damage(f"secret:{world.user['id']}", lambda connection, key: connection.set(key, stored))
     answer = world.api("GET", "/users/2", by=login(world.user))
-    assert (answer.status, answer.error) in {(401, "unauthenticated"), (503, "damaged")}
+    expected = (503, "damaged") if stored in NO_HASHES else (401, "unauthenticated")
+    assert (answer.status, answer.error) == expected
     assert ok(world.api("GET", "/users/3", by=login(world.other)))
 
 
-@pytest.mark.parametrize("stored", HASHES[:4])
+@pytest.mark.parametrize("stored", ["", *NO_HASHES])
 def test_a_damaged_password_hash_does_not_reach_postgresql(
     world: World, stored: str | bytes
 ) -> None:

@@ -80,4 +80,18 @@ MUTANTS = [
         "",
         "api/test_memory.py::test_a_wrong_password_is_counted_once",
     ),
+    Mutant(
+        "a guess from a blocked address counts for its account",
+        "taskapi/api/throttling.py",
+        "            self._count(self._account_key)\n",
+        "",
+        "api/test_auth_limits.py::test_a_blocked_address_guesses_at_no_remembered_password",
+    ),
+    Mutant(
+        "a success with a remembered password clears the count",
+        "taskapi/api/authentication.py",
+        "            throttle.clear(lookup.failures)\n        if lookup.user is None:",
+        "            pass\n        if lookup.user is None:",
+        "api/test_auth_limits.py::test_a_success_clears_the_count",
+    ),
 ]
