@@ -10,7 +10,8 @@ import pytest
 
 from devserver.servers import Postgres
 from taskapi.doctor.store_checks import examine
-from taskapi.store import quarantine
+from taskapi.store import changes, quarantine
+from taskapi.store import meta as store_meta
 from taskapi.sync import sync_pass
 from taskapi.sync.state import Fenced
 from tests.api.factories import new_group, new_task, ok, path_of, refused
@@ -101,6 +102,17 @@ def test_an_old_change_from_quarantine_does_not_make_redis_look_old(
     assert installation.sync().written["groups"] == 1
     installation.sync()
     assert not dirty(installation)
+
+
+def test_what_is_synced_is_not_set_back_by_old_changes(
+    installation: Installation, api: Api
+) -> None:
+    new_group(api)
+    installation.sync()
+    store = sync_pass.open_store(installation.settings)
+    redis = store_meta.read(store)
+    changes.acknowledge(store, redis, str(redis.synced - 1))
+    assert store_meta.read(store).synced == redis.synced
 
 
 def test_a_database_from_before_pruning_is_read_and_migrated(

@@ -197,4 +197,6 @@ def test_a_clock_that_was_ahead_issues_no_version_twice(tmp_path: Path, postgres
             connection.hset(f"{root(site.installation)}meta", "version", an_hour_ahead)
         with site.lost():
             lost = new_group(site.api)
-        assert new_group(site.api)["version"] > lost["version"]
+        new = new_group(site.api)
+        assert new["version"] > lost["version"]
+        assert new["id"] == lost["id"] + 1  # the check of the start knew all versions

@@ -8,7 +8,7 @@ MUTANTS = [
         "taskapi/store/acknowledge.lua",
         "if tonumber(q.last) > tonumber(synced or 0) then",
         "if true then",
-        "faults/test_growth.py::test_an_old_change_from_quarantine_does_not_make_redis_look_old",
+        "faults/test_growth.py::test_what_is_synced_is_not_set_back_by_old_changes",
     ),
     Mutant(
         "operation fields of dead processes are removed when nothing changes",
