@@ -28,13 +28,18 @@ local function is_quarantined(mark, score)
 end
 
 local function remove_old_operations()
-  -- An operation older than an hour is never retried. Versions follow the clock, or are ahead of it.
+  -- An operation of a process that has ended is never retried. Its age is no proof of that: versions
+  -- follow the clock, which may jump ahead while a process waits for a reply.
+  local processes = q.root .. 'processes'
+  local has_processes = redis.call('TYPE', processes).ok == 'hash' -- the key may be damaged
   local time = redis.call('TIME')
   local now = math.max(tonumber(version or 0), time[1] * 1000000 + time[2])
   local meta = redis.call('HGETALL', KEYS[1])
   for i = 1, #meta, 2 do
-    local at = string.sub(meta[i], 1, 3) == 'op:' and string.match(meta[i + 1], ' OK %S+ (%d+) ')
-    if at and tonumber(at) < now - 3600 * 1000000 then
+    local process = string.match(meta[i], '^op:([^.]+)')
+    local at = process and string.match(meta[i + 1], ' OK %S+ (%d+) ')
+    if at and tonumber(at) < now - 3600 * 1000000
+      and not (has_processes and redis.call('HEXISTS', processes, process) == 1) then
       redis.call('HDEL', KEYS[1], meta[i])
     end
   end

@@ -16,8 +16,8 @@ PRESENT: Final = "+"
 ABSENT: Final = "-"
 """Conditions on a hash field; `equals` returns a third one."""
 UNKNOWN: Final = (
-    "Redis was restarted, restored or replaced before it answered. The change may have been made: "
-    "check that before you send it again."
+    "Redis did not answer the first attempt, and its data have changed since. The change may have "
+    "been made: check that before you send it again."
 )
 CLOSING_SECONDS: Final = 3
 COUNT_SECONDS: Final = 15
@@ -158,8 +158,8 @@ class Commit:
             if word not in _REFUSALS:
                 raise meta.unreadable("state")
             refusal, *message = _REFUSALS[word]
-            if connection.was_repeated and refusal in (NewEpoch, Unchecked):
-                raise Unavailable(UNKNOWN)
+            if connection.was_repeated and issubclass(refusal, Stale):
+                raise Unavailable(UNKNOWN)  # what has changed may be what the first attempt wrote
             raise refusal(*message)
         self._session.has_committed = True
         result = Stamp(*stamp)

@@ -138,12 +138,16 @@ def test_operation_fields_of_dead_processes_are_removed_when_nothing_changes(
     fields = {
         "op:dead.1": f"5 OK 7 {now - 5 * hour // 4} 2026-01-01T00:00:00Z",
         "op:living.1": f"6 OK 8 {now - hour // 2} 2026-01-01T00:00:00Z",
+        "op:registered.1": f"5 OK 7 {now - 5 * hour // 4} 2026-01-01T00:00:00Z",
         "version": now - hour // 2,
     }
     with connect(installation) as connection:
         connection.hset(root(installation) + "meta", mapping=fields)
         connection.hset(root(installation) + "meta", "synced", now - hour // 2)
+        entry = f"run {int(time.time())} 1 1 1 1"
+        connection.hset(root(installation) + "processes", "registered", entry)
     sql(installation, "UPDATE sync_state SET last_version = %s", now - hour // 2)
     installation.sync()
     assert not dirty(installation)
-    assert {name for name in meta(installation) if name.startswith("op:")} == {"op:living.1"}
+    kept = {name for name in meta(installation) if name.startswith("op:")}
+    assert kept == {"op:living.1", "op:registered.1"}

@@ -10,12 +10,13 @@ import pytest
 
 from taskapi.errors import DatabaseUnreachable
 from taskapi.store import scripts
+from taskapi.store.connection import Connection
 from tests.api.factories import everything, new_group, new_task, ok, path_of, refused
 from tests.client import Api
 from tests.faults.checks import settle
 from tests.faults.proxy import Loss, Proxy
 from tests.faults.site import Site
-from tests.stores import dirty, sql
+from tests.stores import before, connect, dirty, root, sql
 
 COMMIT, ACKNOWLEDGE = scripts.COMMIT.encode(), scripts.ACKNOWLEDGE.encode()
 ONE_ATTEMPT, BOTH_ATTEMPTS = 1, 2
@@ -68,6 +69,22 @@ def test_a_commit_whose_first_attempt_is_lost_is_done_once(
     assert answer.status == 201
     assert ok(api("GET", path_of(answer.data["task"]), by="owner")) == answer.data["task"]
     assert len(titles(api)) == seen + 1
+    settle(site.installation)
+
+
+def test_a_create_whose_record_is_lost_with_its_reply_is_not_called_a_conflict(
+    site: Site, api: Api, redis: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose_record() -> None:
+        with connect(site.installation) as connection:
+            key = root(site.installation) + "meta"
+            connection.hdel(key, *(name for name in connection.hkeys(key) if name[:3] == "op:"))
+
+    before(monkeypatch, Connection, "_retry", lose_record)
+    redis.lose(COMMIT, Loss.REPLY, ONE_ATTEMPT)
+    answer = api("POST", "/groups", by="owner", json={"name": "Lost record", "admin_id": 1})
+    assert "may have been made" in refused(answer, 503)["error"]
+    assert "Lost record" in str(ok(api("GET", "/groups", by="owner")))
     settle(site.installation)
 
 

@@ -19,6 +19,14 @@ MUTANTS = [
         "test_operation_fields_of_dead_processes_are_removed_when_nothing_changes",
     ),
     Mutant(
+        "operation fields of living processes stay",
+        "taskapi/store/acknowledge.lua",
+        "redis.call('HEXISTS', processes, process) == 1",
+        "false",
+        "faults/test_growth.py::"
+        "test_operation_fields_of_dead_processes_are_removed_when_nothing_changes",
+    ),
+    Mutant(
         "tombstones: pruned",
         "taskapi/sync/sync_pass.py",
         "        state.prune(db, settings.deletes_kept_seconds)\n",

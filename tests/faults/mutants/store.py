@@ -40,6 +40,14 @@ MUTANTS = [
         "faults/test_safeguards.py::test_no_client_reads_or_writes_during_a_restore",
     ),
     Mutant(
+        "lost replies: a conflict after a repetition may be with itself",
+        "taskapi/store/commit.py",
+        "if connection.was_repeated and issubclass(refusal, Stale):",
+        "if connection.was_repeated and refusal in (NewEpoch, Unchecked):",
+        "faults/test_lost_replies.py"
+        "::test_a_create_whose_record_is_lost_with_its_reply_is_not_called_a_conflict",
+    ),
+    Mutant(
         "start of Redis: no read before the check",
         "taskapi/store/session.py",
         'if state == b"ready" and opened != self.connection.run_id.encode():',
@@ -79,7 +87,7 @@ MUTANTS = [
     Mutant(
         "a commit whose outcome is unknown is not done again on another Redis",
         "taskapi/store/commit.py",
-        "if connection.was_repeated and refusal in (NewEpoch, Unchecked):",
+        "if connection.was_repeated and issubclass(refusal, Stale):",
         "if False:",
         "faults/test_whole_commits.py::"
         "test_a_create_whose_reply_is_lost_with_its_redis_is_not_done_on_another",
@@ -272,8 +280,8 @@ MUTANTS = [
     Mutant(
         "start of Redis: healed before the first write",
         "taskapi/sync/start_check.py",
-        "    rollback.heal(db, store, redis)\n",
-        "",
+        "        rollback.heal(db, store, redis)\n",
+        "        pass\n",
         "faults/test_server_starts.py::test_what_postgresql_has_is_back_before_the_first_write",
     ),
     Mutant(
