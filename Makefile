@@ -11,7 +11,7 @@ help: ## List the targets
 run: .venv/.run ## Start everything: private Valkey and PostgreSQL, the service, the sync worker
 	@exec $(BIN)/python -m devserver.run
 
-test: .venv/.dev ## Run the tests
+test: .venv/.test ## Run the tests
 	$(BIN)/python -m pytest
 
 check: .venv/.dev ## Run what CI runs: format, lint, types, tests with coverage
@@ -43,8 +43,9 @@ clean: ## Remove everything built; keep the data in .data
 	rm -rf .venv .coverage* .mypy_cache .schemathesis .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.venv/.run .venv/.dev: .venv/.%: requirements-%.txt requirements.txt requirements-run.txt
+.venv/.dev: requirements-test.txt
+.venv/.run .venv/.test .venv/.dev: .venv/.%: requirements-%.txt requirements.txt requirements-run.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
-	@touch .venv/.run $@
+	@touch .venv/.run $(if $(filter %.dev,$@),.venv/.test) $@

@@ -172,11 +172,11 @@ RESTORE = "done = restore.fill(settings, sync_pass.open_store(settings))"
 
 
 def test_many_rows_take_no_more_memory_than_few(installation: Installation, api: Api) -> None:
-    """A pass and a restore of 20 chunks of tasks need little more memory than those of 4."""
+    """A pass and a restore of 10 chunks of tasks need little more memory than those of 2."""
     used = []
     group = new_group(api)
     installation.sync()
-    for count in (4 * changes.CHUNK, 20 * changes.CHUNK):
+    for count in (2 * changes.CHUNK, 10 * changes.CHUNK):
         make_dirty(installation, group["id"], count)
         # Only the second restore finds the tasks in Redis' index, so it saves them to a file first.
         peaks = [peak_kilobytes(installation, act, count) for act in (PASS, RESTORE, RESTORE)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.faults.chaos import run
 
-SECONDS = 8
+SECONDS = 6
 
 
 def test_nothing_acknowledged_is_lost_under_fire(tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ from devserver.servers import Postgres, Valkey
 from taskapi import create_app
 from taskapi.errors import NewEpoch, Stale, StoreUnreachable, TaskApiError
 from taskapi.store import changes, connection, server_start
+from taskapi.store.commit import Commit
 from taskapi.store.server_start import SKIPPED_IDS
 from taskapi.sync import restore, start_check, sync_pass
 from tests.api.factories import new_group, new_task, new_user, ok, path_of, refused
 from tests.client import Api, in_process
 from tests.faults.site import Site
-from tests.stores import connect, empty_redis, meta, root, sql
+from tests.stores import before, connect, empty_redis, meta, root, sql
 from tests.support import OWNER_PASSWORD, Installation, eventually
 from tests.sync.lossy_site import LossySite, uncompared
 
@@ -292,6 +293,17 @@ def test_a_write_waits_until_the_check_is_done(safe: LossySite) -> None:
         assert time.monotonic() - begin > server_start.SETTLE_SECONDS
 
 
+def test_a_commit_that_meets_a_restart_is_not_made_before_the_check(
+    safe: LossySite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new_group(safe.api)
+    body = {"name": "Meanwhile", "admin_id": 1}
+    with uncompared(safe):
+        before(monkeypatch, Commit, "run", safe.restart)
+        refused(safe.api("POST", "/groups", by="owner", json=body), 503)
+    assert "Meanwhile" not in str(ok(safe.api("GET", "/groups", by="owner")))
+
+
 def test_a_create_from_memory_waits_for_the_check_too(safe: LossySite) -> None:
     group, owner = new_group(safe.api), (1, OWNER_PASSWORD)
     last = [new_task(safe.api, 1, group["id"], by=owner) for _ in range(2)][-1]
@@ -380,6 +392,7 @@ def test_readers_leave_a_primary_that_became_a_replica(site: Site, tmp_path: Pat
     watch.start()
     try:
         eventually(lambda: clients(site) == connections + 2)
+        eventually(lambda: watch._is_recorded)  # a record would meet the replica too
         site.to_postgres.cut()  # or PostgreSQL would name the other primary
         with demoted(site, tmp_path / "replica", lags=True):
             ok(writing("PUT", path, by="owner", json={"full_name": "Moved"}))

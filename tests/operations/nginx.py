@@ -24,7 +24,7 @@ from devserver.servers import free_port
 from tests.client import Answer, Api, over_http
 from tests.support import OWNER_PASSWORD, ROOT, eventually
 
-PAUSE_SECONDS = 0.01
+PAUSE_SECONDS = 0.03
 """Between two requests of a client, so that reloads get CPU time too."""
 SITE = (ROOT / "deploy/nginx.conf").read_text()
 AROUND = """

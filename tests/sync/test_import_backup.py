@@ -89,8 +89,8 @@ def test_a_redis_from_before_the_restore_is_refused(
     with redis.Redis.from_url(installation.settings.redis_url) as connection:
         for name, value in old.items():
             connection.restore(root(installation) + name, 0, value)
-        # Its clock was ahead: only the installation tells that it is another one.
-        connection.hset(root(installation) + "meta", "version", 2**51)
+        # Its last sync was long ago, so only the installation tells that it is another one.
+        connection.hset(root(installation) + "meta", "synced", 1)
     with pytest.raises(Fenced):
         installation.sync()
 

@@ -237,7 +237,7 @@ MUTANTS = [
         "taskapi/store/commit.lua",
         "if opened ~= run then return 'CHECKING' end",
         "",
-        "faults/test_server_starts.py::test_a_write_waits_until_the_check_is_done",
+        "faults/test_server_starts.py::test_a_commit_that_meets_a_restart_is_not_made_before_the_check",
     ),
     Mutant(
         "start of Redis: what other processes have seen",
