@@ -28,16 +28,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Alternate files of `api`, which compute, and others, which wait; short ones of `api` end.
-
-    So both cores are busy all the time, and all processes end at nearly the same time.
-    """
-    files = [*dict.fromkeys(item.path for item in items)]
-    computing = [file for file in files if file.parent.name == "api"]
-    waiting = [file for file in files if file.parent.name != "api"]
-    order = {file: place / len(computing) for place, file in enumerate(computing)}
-    order |= {file: 0.8 * place / len(waiting) for place, file in enumerate(waiting)}
-    items.sort(key=lambda item: order[item.path])
+    """Run the short files of `api` last, so that all processes end at nearly the same time."""
+    items.sort(key=lambda item: item.path.parent.name == "api")
 
 
 @pytest.fixture(scope="session", autouse=True)

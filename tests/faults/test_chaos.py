@@ -5,11 +5,14 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
+import pytest
+
 from tests.faults.chaos import run
 
-SECONDS = 6
+SECONDS = 8
 
 
+@pytest.mark.short_run
 def test_nothing_acknowledged_is_lost_under_fire(tmp_path: Path) -> None:
     figures = run(tmp_path, SECONDS, seed=secrets.randbelow(10**6))
     assert not figures.complaints, figures
