@@ -28,8 +28,8 @@ local function is_quarantined(mark, score)
 end
 
 local function remove_old_operations()
-  -- An operation of a process that has ended is never retried. Its age is no proof of that: versions
-  -- follow the clock, which may jump ahead while a process waits for a reply.
+  -- Remove operations older than an hour, except those of registered processes, which may be waiting
+  -- for a reply: if the clock jumps ahead, an operation of just now looks old.
   local processes = q.root .. 'processes'
   local has_processes = redis.call('TYPE', processes).ok == 'hash' -- the key may be damaged
   local time = redis.call('TIME')

@@ -143,8 +143,8 @@ class Commit:
             Unchecked: Redis was started since; nothing was written: wait until it is checked.
             NotReady: the store takes no writes now; nothing was written.
             Damaged: a key has the wrong type; nothing was written.
-            Unavailable: Redis did not answer, or was restarted before it answered; the changes may
-                have been written.
+            Unavailable: Redis did not answer, or answered only a second attempt, which met changed
+                data; the changes may have been written.
         """
         self._session.require_match()
         connection = self._session.connection

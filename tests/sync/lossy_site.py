@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
@@ -14,6 +15,7 @@ from devserver.servers import Valkey
 from taskapi.sync import start_check
 from taskapi.sync.postgres import LOCK
 from tests.api.drift import drift
+from tests.api.factories import new_group, new_task, ok
 from tests.store.fsck import fsck
 from tests.stores import connect
 from tests.support import Installation
@@ -65,3 +67,15 @@ def uncompared(site: LossySite) -> Iterator[None]:
         connection.cursor().execute("SELECT pg_advisory_lock(%s)", (LOCK,))
         yield
         connection.cursor().execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+
+
+def lose_task(site: LossySite) -> dict[str, Any]:
+    """Return a task that only PostgreSQL has; Redis cannot take it, because its group is gone."""
+    group = new_group(site.api)
+    site.installation.sync()
+    with site.lost():
+        task = new_task(site.api, 1, group["id"])
+        site.installation.sync()
+    with uncompared(site):
+        ok(site.api("DELETE", f"/groups/{group['id']}", by="owner"))
+    return task

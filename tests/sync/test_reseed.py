@@ -28,7 +28,7 @@ from tests.conftest import Install
 from tests.store.fsck import fsck
 from tests.stores import before, connect, crash, dirty, empty_redis, meta, root, sql
 from tests.support import Installation
-from tests.sync.lossy_site import LossySite, uncompared
+from tests.sync.lossy_site import LossySite, lose_task, uncompared
 
 TABLES = "sync_state, memberships, tasks, groups, users, tombstones"
 
@@ -105,13 +105,7 @@ def test_a_reseed_is_refused_while_only_postgresql_has_what_redis_lost(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     with closing(LossySite(tmp_path, postgres.url, "always")) as site:
-        group = new_group(site.api)
-        site.installation.sync()
-        with site.lost():
-            task = new_task(site.api, 1, group["id"])
-            site.installation.sync()
-        with uncompared(site):
-            ok(site.api("DELETE", f"/groups/{group['id']}", by="owner"))
+        task = lose_task(site)
         site.installation.sync()
         with pytest.raises(Conflict, match="does not have"):
             reseed(site.installation)
