@@ -15,6 +15,7 @@ local q = cjson.decode(ARGV[1])
 local BUCKET = 2 ^ 50
 local byte = string.byte
 local MERGED_MOST = 24
+local entity, limit, is_narrowed = q.entity, q.limit, #q.within > 0
 local after = tonumber(q.after)
 -- The id of a member that is no number is 0, which no entity has.
 local lists = {}
@@ -34,19 +35,17 @@ end
 
 local function take()
   -- Remove and return the lowest id of all lists; an id in several lists is returned again.
-  local lowest = lists[1]
+  local lowest, id = lists[1], lists[1].id
   for i = 2, #lists do
-    if lists[i].id < lowest.id then lowest = lists[i] end
+    local list = lists[i]
+    if list.id < id then lowest, id = list, list.id end
   end
-  local id, name = lowest.id, lowest.members[lowest.at]
-  lowest.at = lowest.at + 1
-  local follower = lowest.members[lowest.at]
-  lowest.id = follower and (tonumber(follower) or 0) or math.huge
-  return id, name
+  local members, at = lowest.members, lowest.at + 1
+  lowest.at, lowest.id = at, tonumber(members[at] or math.huge) or 0
+  return id, members[at - 1]
 end
 
 local function is_within(name)
-  if #q.within == 0 then return true end
   for _, key in ipairs(q.within) do
     if redis.call('ZSCORE', key, name) then return true end
   end
@@ -55,7 +54,7 @@ end
 
 local function read(name)
   -- Return the entity's JSON, or nothing if it is gone or damaged; its first and last byte tell.
-  local json = redis.pcall('HGET', q.entity .. name, 'json')
+  local json = redis.pcall('HGET', entity .. name, 'json')
   if type(json) == 'string' and byte(json, 1) == 123 and byte(json, -1) == 125 then return json end
 end
 
@@ -96,11 +95,11 @@ local out, last, taken = {}, 0, after
 local id, name
 if #lists > 0 then id, name = take() end
 while name and id <= horizon do
-  local is_new = id > taken and is_within(name)
-  taken = math.max(taken, id)
-  local json = is_new and read(name)
+  local is_wanted = id > taken and (not is_narrowed or is_within(name))
+  if id > taken then taken = id end
+  local json = is_wanted and read(name)
   if json then
-    if #out == q.limit then return { #out, table.concat(out, ','), last, 'more' } end
+    if #out == limit then return { #out, table.concat(out, ','), last, 'more' } end
     out[#out + 1] = json
     last = name
   end

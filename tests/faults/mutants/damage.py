@@ -335,8 +335,8 @@ MUTANTS = [
     Mutant(
         "entries: lists go on beside members that are no numbers",
         "taskapi/store/page.lua",
-        "lowest.id = follower and (tonumber(follower) or 0) or math.huge",
-        "lowest.id = tonumber(follower) or math.huge",
+        "tonumber(members[at] or math.huge) or 0",
+        "tonumber(members[at]) or math.huge",
         "faults/test_damaged_values.py::"
         "test_an_entry_that_cannot_be_read_causes_no_internal_error[user]",
     ),
