@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from flask import Request
-from flask.globals import app_ctx
+from flask.globals import app_ctx, request_ctx
 from werkzeug.datastructures import ETags
 
 from taskapi import policy
@@ -30,6 +30,7 @@ from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.numbers import number
 from taskapi.store.passwords import is_hash, is_password
+from taskapi.store.read_ahead import LONGEST, Guesses, ReadAhead
 from taskapi.store.session import Session, StoredEntity
 from taskapi.store.users import SYSTEM_OWNER
 
@@ -101,6 +102,7 @@ class Authenticator:
         self._verified, self._cache = VerifiedCredentials(), LookupCache()
         self._check_turn = threading.Lock()
         self._ids: dict[str, int] = {}
+        self._guesses: Guesses = {}
 
     def is_owner_header(self, credentials: Credentials) -> bool:
         """Return whether the request has the right owner header and no Basic credentials."""
@@ -129,6 +131,7 @@ class Authenticator:
                 longer has that address.
         """
         session = sessions.begin(self._store)
+        session.ahead = self._read_ahead(credentials.login, address)
         if from_cache and credentials.owner_password is not None:
             raise Stale
         if credentials.owner_password is not None:
@@ -138,6 +141,17 @@ class Authenticator:
             if credentials.owner_password is not None and user["id"] != SYSTEM_OWNER:
                 raise Unauthenticated
         return session, user, entities
+
+    def _read_ahead(self, login: str | None, address: str) -> ReadAhead:
+        """Return what this request probably reads; only a GET reads before it changes anything.
+
+        Guesses are kept for each address, so that the time of an answer to somebody else, who tries
+        passwords, does not depend on them.
+        """
+        request = request_ctx.request
+        if request.method != "GET" or len(request.query_string) > LONGEST:
+            return ReadAhead()
+        return ReadAhead(self._guesses, (login, address, request.path, request.query_string))
 
     def _is_owner(self, credentials: Credentials) -> bool:
         given = hashlib.sha256(credentials.owner_password or b"").digest()

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import redis
 
-from taskapi import create_app
-from taskapi.store.connection import Command, Connection
+from taskapi.store.connection import Connection
+from tests.api.conftest import RoundTrips
 from tests.api.factories import (
     PASSWORD,
     login,
@@ -24,16 +24,10 @@ from tests.api.factories import (
     ok,
     refused,
 )
-from tests.client import Answer, Api, Caller, in_process
-from tests.support import OWNER_PASSWORD, Installation
+from tests.client import Answer, Api, Caller
+from tests.support import OWNER_PASSWORD
 
 OWNER = (1, OWNER_PASSWORD)
-
-
-@pytest.fixture
-def other(installation: Installation) -> Api:
-    """A client of another process."""
-    return Api(in_process(create_app(installation.settings)), OWNER_PASSWORD)
 
 
 @pytest.fixture
@@ -56,22 +50,8 @@ def create(
     return api("POST", f"/users/{user['id']}/tasks", by=by, json=body, **sent)
 
 
-@pytest.fixture
-def round_trips(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Command, ...]]:
-    """The commands of each round trip to Redis from now on."""
-    sent: list[tuple[Command, ...]] = []
-    exchange = Connection._exchange
-
-    def recorded(self: Connection, commands: Any, *rest: Any) -> list[Any]:
-        sent.append(tuple(commands))
-        return exchange(self, commands, *rest)
-
-    monkeypatch.setattr(Connection, "_exchange", recorded)
-    return sent
-
-
 def test_a_remembered_caller_creates_a_task_in_one_round_trip(
-    api: Api, group: dict[str, Any], member: dict[str, Any], round_trips: list[tuple[Command, ...]]
+    api: Api, group: dict[str, Any], member: dict[str, Any], round_trips: RoundTrips
 ) -> None:
     task = made(create(api, member, group, login(member)))["task"]
     assert len(round_trips) == 1

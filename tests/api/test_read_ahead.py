@@ -1,0 +1,148 @@
+"""Reads that are sent along with the first one: the guess decides nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from taskapi.store import read_ahead, scripts
+from tests import stores
+from tests.api.conftest import RoundTrips
+from tests.api.factories import (
+    PASSWORD,
+    login,
+    new_admin,
+    new_group,
+    new_task,
+    new_user,
+    ok,
+    refused,
+)
+from tests.client import Answer, Api, Caller
+from tests.conftest import Install
+from tests.support import Installation
+
+LIST = "/tasks/filter"
+
+
+@pytest.fixture
+def installation(install: Install) -> Installation:
+    return install(TRUSTED_PROXIES="1")
+
+
+@pytest.fixture
+def admin(api: Api) -> dict[str, Any]:
+    """The admin of two groups with a task each, who has listed both tasks."""
+    admin = new_admin(api)
+    for group_id in (1, 2):
+        new_group(api, admin_id=admin["id"])
+        new_task(api, new_user(api, group_id)["id"], group_id, by="owner")
+    assert listed(api, admin) == [1, 2]
+    return admin
+
+
+def ask(api: Api, by: Caller, query: str = "", address: str = "192.0.2.1") -> Answer:
+    return api("GET", LIST + query, by=by, headers={"X-Forwarded-For": address})
+
+
+def listed(api: Api, user: dict[str, Any], query: str = "") -> list[int]:
+    """Return the ids of the tasks that a user sees."""
+    return [task["id"] for task in ok(ask(api, login(user), query))["tasks"]]
+
+
+def remove_from_second_group(other: Api, admin: dict[str, Any]) -> None:
+    ok(other("PUT", "/groups/2", by="owner", json={"admin_id": 1}))
+    ok(other("DELETE", f"/groups/2/users/{admin['id']}", by="owner"))
+
+
+def has_page(commands: tuple[Any, ...]) -> bool:
+    """Return whether a round trip has the script that reads a page."""
+    return any(command[:2] == ("EVALSHA", scripts.PAGE) for command in commands)
+
+
+def test_a_list_that_was_read_before_takes_one_round_trip(
+    api: Api, admin: dict[str, Any], round_trips: RoundTrips
+) -> None:
+    assert listed(api, admin) == [1, 2]
+    assert [has_page(commands) for commands in round_trips] == [True]
+
+
+def test_another_page_is_no_answer_to_a_guess(api: Api, admin: dict[str, Any]) -> None:
+    assert listed(api, admin, "?limit=1") == [1]
+    assert listed(api, admin, "?after=1") == [2]
+    assert listed(api, admin, "?limit=1") == [1]
+
+
+def test_a_list_has_what_was_created_since(api: Api, admin: dict[str, Any]) -> None:
+    task = new_task(api, admin["id"], 1, by=login(admin))
+    assert listed(api, admin) == [1, 2, task["id"]]
+
+
+def test_an_admin_who_lost_a_group_sees_none_of_its_tasks(
+    api: Api, other: Api, admin: dict[str, Any]
+) -> None:
+    remove_from_second_group(other, admin)
+    assert listed(api, admin) == [1]
+
+
+def test_a_caller_who_was_deleted_is_refused(api: Api, other: Api) -> None:
+    user = new_user(api, new_group(api)["id"])
+    assert listed(api, user) == []
+    ok(other("DELETE", f"/users/{user['id']}", by="owner"))
+    refused(ask(api, login(user)), 401)
+
+
+def test_a_wrong_password_has_redis_read_a_guess_only_once(
+    api: Api, admin: dict[str, Any], round_trips: RoundTrips
+) -> None:
+    for _ in range(2):
+        refused(ask(api, (admin["id"], "wrong")), 401)
+    assert sum(map(has_page, round_trips)) == 1
+
+
+@pytest.mark.parametrize("password", [PASSWORD, "wrong"])
+def test_another_address_cannot_tell_a_right_password_by_a_guess(
+    api: Api, admin: dict[str, Any], round_trips: RoundTrips, password: str
+) -> None:
+    ask(api, (admin["id"], password), address="192.0.2.2")
+    assert not has_page(round_trips[0])
+
+
+def test_a_change_reads_nothing_ahead(
+    api: Api, admin: dict[str, Any], round_trips: RoundTrips
+) -> None:
+    sizes = []
+    for title in ("First", "Second"):
+        body = {"task_ids": [1, 2], "updates": {"title": title}}
+        ok(api("POST", "/tasks/batch", by=login(admin), json=body))
+        sizes.append(len(round_trips))
+        round_trips.clear()
+    assert sizes == [3, 3]
+
+
+def test_damage_that_only_the_guess_meets_refuses_nothing(
+    api: Api, other: Api, admin: dict[str, Any], installation: Installation
+) -> None:
+    remove_from_second_group(other, admin)
+    with stores.connect(installation) as redis:
+        redis.set(stores.root(installation) + "tasks:g:2", "damaged")
+    assert listed(api, admin) == [1]
+
+
+def test_guesses_are_limited_in_number(
+    api: Api, admin: dict[str, Any], monkeypatch: pytest.MonkeyPatch, round_trips: RoundTrips
+) -> None:
+    monkeypatch.setattr(read_ahead, "REMEMBERED_MOST", 2)
+    for after in (1, 2, 1, 2):
+        listed(api, admin, f"?after={after}")
+    assert len(round_trips) > 6
+
+
+def test_long_guesses_are_not_kept(
+    api: Api, admin: dict[str, Any], monkeypatch: pytest.MonkeyPatch, round_trips: RoundTrips
+) -> None:
+    monkeypatch.setattr(read_ahead, "LONGEST", 100)
+    for _ in range(2):
+        listed(api, admin)
+    assert [has_page(commands) for commands in round_trips] == [True, False, True]
