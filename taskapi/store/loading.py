@@ -3,7 +3,7 @@
 import itertools
 import secrets
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, TypeVar
 
 import orjson
 
@@ -19,6 +19,7 @@ from taskapi.store.prefetch import prefetch
 BATCH: Final = 500
 """Entities loaded in one call: about 5 ms of Redis' time."""
 SCAN: Final = 1000
+T = TypeVar("T")
 
 
 class Loader:
@@ -81,7 +82,7 @@ class Loader:
             NewEpoch: another restore has started.
         """
         count = 0
-        for size, writes in prefetch(self._written(kind, iter(entities))):
+        for size, writes in prefetch(self._written(kind, entities)):
             count += size
             self._run_batch(self._load_script, writes)
         return count
@@ -99,12 +100,11 @@ class Loader:
         ended = ("state", State.READY, "former", "", "saved", "")
         self.run([("HSET", self._keys.meta, *words, *ended)])
 
-    def _written(self, kind: Kind, entities: Iterator[Entity]) -> Iterator[tuple[int, bytes]]:
+    def _written(self, kind: Kind, entities: Iterable[Entity]) -> Iterator[tuple[int, bytes]]:
         """Yield batches: the number of entities and their commands."""
-        while batch := list(itertools.islice(entities, BATCH)):
-            each = (commands(self._keys, kind, None, entity) for entity in batch)
-            writes = merged(itertools.chain.from_iterable(each))
-            yield len(batch), orjson.dumps(writes)
+        for batch in batches(entities):
+            writes = (it for each in batch for it in commands(self._keys, kind, None, each))
+            yield len(batch), orjson.dumps(merged(writes))
 
     def _run_batch(self, script: str, commands: bytes) -> None:
         self._batches += 1
@@ -113,6 +113,13 @@ class Loader:
         (reply,) = self._store.connection.execute(call)
         if reply != b"OK":
             raise NewEpoch
+
+
+def batches(items: Iterable[T]) -> Iterator[list[T]]:
+    """Yield the items in lists of at most BATCH."""
+    rest = iter(items)
+    while batch := list(itertools.islice(rest, BATCH)):
+        yield batch
 
 
 def commands(keys: Keys, kind: Kind, old: Entity | None, new: Entity) -> Iterator[Write]:

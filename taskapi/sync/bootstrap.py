@@ -47,7 +47,7 @@ def prepare(settings: Settings, store: Store | None = None) -> None:
         with Database(settings) as db:
             db.lock(wait_seconds)
             if is_ready(store):
-                redis = start_check.compare(settings, db, store)
+                redis = start_check.compare(db, store)
                 db.commit()
                 start_check.confirm(store, redis)
             else:

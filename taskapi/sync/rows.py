@@ -130,15 +130,13 @@ def lines(chunk: Chunk) -> Lines:
 
 
 def read(db: Database, kind: Kind, above: int = -1, only: Sequence[int] = ()) -> Iterator[Entity]:
-    """Yield the entities of a kind above a version, or those with the ids `only`.
+    """Yield the entities of a kind above a version, of these only those with the ids `only`.
 
     Users have `password_hash` and `administers`. The order is by id, for tasks by user and id:
     tasks of one user load with fewer commands.
     """
     plan, order = _PLANS[kind], "user_id, id" if kind is Kind.TASK else "id"
-    ids = ", ".join(map(str, only))
-    condition = f"id = ANY (ARRAY[{ids}])" if only else f"version > {above}"
-    for row in db.stream(f"{plan.select} WHERE {condition} ORDER BY {order}"):
+    for row in db.stream(f"{plan.select} WHERE {_condition(above, only)} ORDER BY {order}"):
         yield dict(zip(plan.names, row, strict=True))
 
 
@@ -148,10 +146,15 @@ def read_through(db: Database) -> None:
         db.rows(f"SELECT count(each::text) FROM ({plan.select}) AS each")
 
 
-def tombstones(db: Database, above: int) -> list[Mark]:
-    """Return the deletes above a version."""
-    marks = db.rows("SELECT kind::text, id, version FROM tombstones WHERE version > %s", (above,))
-    return [Mark(*row) for row in marks]
+def tombstones(db: Database, kind: Kind, above: int, only: Sequence[int] = ()) -> Iterator[Mark]:
+    """Yield the deletes of a kind above a version, of these only those with the ids `only`."""
+    condition = f"kind = '{kind}' AND {_condition(above, only)}"
+    for row in db.stream(f"SELECT kind::text, id, version FROM tombstones WHERE {condition}"):
+        yield Mark(*row)
+
+
+def _condition(above: int, only: Sequence[int]) -> str:
+    return f"version > {above}" + f" AND id = ANY (ARRAY{list(only)})" * bool(only)
 
 
 def clear(db: Database) -> None:

@@ -12,7 +12,7 @@ from taskapi.errors import NewEpoch, Stale, TaskApiError
 from taskapi.store import meta, server, server_start
 from taskapi.store.connection import Store
 from taskapi.store.meta import Meta, State
-from taskapi.sync import restore, rollback, state
+from taskapi.sync import rollback, state
 from taskapi.sync.postgres import Database
 from taskapi.sync.step_guard import StepGuard
 
@@ -32,19 +32,14 @@ UNCOMPARED: Final = (
 )
 
 
-def compare(settings: Settings, db: Database, store: Store) -> Meta:
+def compare(db: Database, store: Store) -> Meta:
     """Check that Redis belongs to this PostgreSQL, and put back what it lost.
 
     A Redis that was started is then opened for clients. The caller holds the lock, commits, and
     then calls `confirm`. Raises what `state.check` raises, and NewEpoch if Redis was started again.
     """
     redis = state.check(db, store)
-    try:
-        rollback.heal(db, store, redis)
-    except rollback.TooManyLost:
-        log.error("Sync restores Redis, which lost more than %d changes", rollback.HEALED_MOST)
-        restore.fill(settings, store)
-        redis = meta.read(store)
+    rollback.heal(db, store, redis)
     if redis.opened != store.connection.run_id and (copy := state.find(db)):
         store.issued.note(copy.registered, copy.ids)
         server_start.open_for_clients(store, is_compared=redis.version >= copy.registered)
@@ -129,7 +124,7 @@ class StartWatch:
                 answered.set()
                 db.lock(LOCK_SECONDS)
                 locked.set()
-                redis = compare(self._settings, db, self._store)
+                redis = compare(db, self._store)
                 db.commit()
                 confirm(self._store, redis)
         finally:

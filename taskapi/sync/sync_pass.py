@@ -49,7 +49,7 @@ def run(settings: Settings, store: Store | None = None, wait_seconds: float = 0.
     begin = time.perf_counter()
     with Database(settings) as db:
         db.lock(wait_seconds)
-        redis = start_check.compare(settings, db, store)
+        redis = start_check.compare(db, store)
         progress = push(db, store, redis)
         state.prune(db, settings.deletes_kept_seconds)
     start_check.confirm(store, redis)
@@ -100,7 +100,7 @@ def _reseed(settings: Settings, store: Store) -> SyncReport:
         rows.clear(db)
         state.create(db, redis.installation, redis.epoch + 1)
         progress = push(db, store, meta.read(store))
-        redis = start_check.compare(settings, db, store)
+        redis = start_check.compare(db, store)
     start_check.confirm(store, redis)
     return _report(store, progress, begin)
 
@@ -113,10 +113,7 @@ def _heal(db: Database, store: Store, redis: Meta) -> None:
     """
     copy = state.find(db)
     if copy and state.has_same_history(redis, copy):
-        try:
-            rollback.heal(db, store, redis)
-        except rollback.TooManyLost:
-            raise Conflict(LOST, code="not_empty") from None
+        rollback.heal(db, store, redis)
         if any(entry["reason"] in reconcile.ONLY_IN_POSTGRES for entry in quarantine.read(store)):
             raise Conflict(LOST, code="not_empty")
 

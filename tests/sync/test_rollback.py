@@ -12,7 +12,7 @@ from devserver.servers import Postgres
 from taskapi.errors import NewEpoch
 from taskapi.store import changes
 from taskapi.store.loading import Loader
-from taskapi.sync import rollback, sync_pass
+from taskapi.sync import sync_pass
 from tests.api.factories import (
     everything,
     made,
@@ -95,27 +95,6 @@ def test_no_id_and_no_version_is_issued_twice(site: LossySite) -> None:
     restarted = meta(site.installation)["next:u"]
     site.installation.sync()
     assert meta(site.installation)["next:u"] == restarted
-    assert site.is_whole()
-
-
-def test_a_redis_that_lost_very_much_is_restored(
-    site: LossySite, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rollback, "HEALED_MOST", 3)
-    api, group = site.api, new_group(site.api)
-    gone = new_task(api, 1, group["id"])
-    site.installation.sync()
-    unsynced = new_task(api, 1, group["id"])
-    epoch = int(meta(site.installation)["epoch"])
-    with site.lost():
-        tasks = [new_task(api, 1, group["id"]) for _ in range(5)]
-        ok(api("DELETE", path_of(gone), by="owner"))
-        site.installation.sync()
-        seen = everything(api)
-    assert everything(api) == seen
-    assert int(meta(site.installation)["epoch"]) == epoch + 1
-    assert new_task(api, 1, group["id"])["id"] > tasks[-1]["id"] > unsynced["id"]
-    site.installation.sync()
     assert site.is_whole()
 
 

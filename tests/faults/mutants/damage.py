@@ -29,8 +29,8 @@ MUTANTS = [
     Mutant(
         "healing: older marks go",
         "taskapi/store/reconcile.py",
-        '        yield ("ZREM", self._keys.dirty, f"{kind}:{entity_id}")',
-        "        pass",
+        '            yield ("ZREM", self._keys.dirty, f"{kind}:{entity_id}")',
+        "            pass",
         "faults/test_stale_quarantine.py::"
         "test_an_older_mark_of_what_a_rollback_put_back_is_no_anomaly",
     ),

@@ -280,8 +280,8 @@ MUTANTS = [
     Mutant(
         "start of Redis: healed before the first write",
         "taskapi/sync/start_check.py",
-        "        rollback.heal(db, store, redis)\n",
-        "        pass\n",
+        "    rollback.heal(db, store, redis)\n",
+        "",
         "faults/test_server_starts.py::test_what_postgresql_has_is_back_before_the_first_write",
     ),
     Mutant(
@@ -307,10 +307,34 @@ MUTANTS = [
     ),
     Mutant(
         "healing: in constant memory",
-        "taskapi/sync/rollback.py",
-        "        raise TooManyLost\n",
-        "        pass\n",
-        "sync/test_rollback.py::test_a_redis_that_lost_very_much_is_restored",
+        "taskapi/store/reconcile.py",
+        "        for batch in batches(self._find_tasks(())):\n",
+        "        for batch in [[*self._find_tasks(())]]:\n",
+        "sync/test_large_rollback.py::test_putting_back_many_tasks_takes_no_more_memory_than_few",
+    ),
+    Mutant(
+        "healing: tasks whose group is gone",
+        "taskapi/store/reconcile.py",
+        "        self._refuse(lost, [_refusal(Kind.TASK, task, UNFIT) for task in unfit])\n",
+        "",
+        "sync/test_large_rollback.py::"
+        "test_tasks_that_do_not_fit_are_quarantined_and_the_others_are_put_back",
+    ),
+    Mutant(
+        "healing: a group whose tasks were moved is deleted",
+        "taskapi/store/reconcile.py",
+        "yield new if new and self._has_references(new) else stored",
+        "yield stored",
+        "sync/test_large_rollback.py::"
+        "test_all_tasks_are_put_back_and_moved_before_their_group_is_deleted",
+    ),
+    Mutant(
+        "healing: a group is kept if tasks that were moved out of it stay",
+        "taskapi/store/reconcile.py",
+        "yield new if new and self._has_references(new) else stored",
+        "yield new or stored",
+        "sync/test_large_rollback.py::"
+        "test_tasks_that_do_not_fit_are_quarantined_and_the_others_are_put_back",
     ),
     Mutant(
         "two primaries: fenced",
