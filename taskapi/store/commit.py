@@ -143,8 +143,8 @@ class Commit:
             Unchecked: Redis was started since; nothing was written: wait until it is checked.
             NotReady: the store takes no writes now; nothing was written.
             Damaged: a key has the wrong type; nothing was written.
-            Unavailable: Redis did not answer, or answered only a second attempt, which met changed
-                data; the changes may have been written.
+            Unavailable: Redis did not answer, or refused a second attempt; the changes may have
+                been written.
         """
         self._session.require_match()
         connection = self._session.connection
@@ -155,11 +155,11 @@ class Commit:
         )
         word, *stamp = reply.decode(errors="replace").split(" ")
         if word != "OK":
+            if connection.was_repeated:
+                raise Unavailable(UNKNOWN)  # what has changed may be what the first attempt wrote
             if word not in _REFUSALS:
                 raise meta.unreadable("state")
             refusal, *message = _REFUSALS[word]
-            if connection.was_repeated and issubclass(refusal, Stale):
-                raise Unavailable(UNKNOWN)  # what has changed may be what the first attempt wrote
             raise refusal(*message)
         self._session.has_committed = True
         result = Stamp(*stamp)

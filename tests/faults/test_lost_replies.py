@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -85,6 +86,31 @@ def test_a_create_whose_record_is_lost_with_its_reply_is_not_called_a_conflict(
     answer = api("POST", "/groups", by="owner", json={"name": "Lost record", "admin_id": 1})
     assert "may have been made" in refused(answer, 503)["error"]
     assert "Lost record" in str(ok(api("GET", "/groups", by="owner")))
+    settle(site.installation)
+
+
+CHANGED_STATE = {
+    "RESTORING": ("HSET", "state", "restoring"),
+    "FENCED": ("HSET", "state", "fenced"),
+    "NOEPOCH": ("HDEL", "epoch"),
+}
+
+
+@pytest.mark.parametrize("word", CHANGED_STATE)
+def test_a_repeated_create_that_is_refused_may_have_been_made(
+    site: Site, api: Api, redis: Proxy, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    command, *values = CHANGED_STATE[word]
+    with connect(site.installation) as connection:
+        key = root(site.installation) + "meta"
+        right = connection.hgetall(key)
+        change = partial(connection.execute_command, command, key, *values)
+        before(monkeypatch, Connection, "_retry", change)
+        redis.lose(COMMIT, Loss.REPLY, ONE_ATTEMPT)
+        answer = create(api, f"repeated {word}")
+        connection.hset(key, mapping={name: right[name] for name in ("state", "epoch")})
+    assert "may have been made" in refused(answer, 503)["error"]
+    assert f"repeated {word}" in titles(api)
     settle(site.installation)
 
 
