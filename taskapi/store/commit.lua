@@ -82,7 +82,9 @@ if done then
 end
 if epoch ~= read_epoch then return 'EPOCH' end
 if opened ~= run then return 'CHECKING' end
-if #(last or '') > 16 then return redis.error_reply('ERR version is not an integer') end
+if #(last or '') > 16 or not string.find(last or '0', '^%d+$') then
+  return redis.error_reply('ERR version is not an integer')
+end
 if tonumber(last or 0) < tonumber(seen) then
   redis.call('HDEL', meta, 'opened')
   return 'CHECKING'

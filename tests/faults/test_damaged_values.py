@@ -17,7 +17,7 @@ from taskapi.sync import import_backup, sync_pass
 from tests.api.factories import PASSWORD, login, ok, path_of, refused
 from tests.conftest import Install
 from tests.faults.test_damage import World, broken, build, put, with_value, zadd
-from tests.stores import before, connect, dirty, root, sql
+from tests.stores import before, connect, dirty, entities, root, sql
 from tests.support import Installation, eventually
 
 
@@ -217,6 +217,21 @@ def test_a_description_that_cannot_be_read_is_reported_and_restored(
     titles = [line["task"]["title"] for line in lines if "task" in line]
     assert "not copied" in titles
     assert name == "state" or words in last["lacks"][0]
+    world.is_unharmed()
+
+
+@pytest.mark.parametrize("version", ["nan", "inf", "-5", "1e3", "0x10"])
+def test_no_change_follows_a_last_version_that_is_no_whole_number(
+    world: World, version: str
+) -> None:
+    world.installation.sync()
+    world.damage("meta", put("version", version))
+    before_changes = entities(world.installation)
+    body = {"title": "x", "group_id": world.group["id"]}
+    for method, path in (("PUT", path_of(world.tasks[0])), ("POST", "/users/1/tasks")):
+        assert refused(world.owner(method, path, json=body), 503)["code"] == "damaged"
+    assert (entities(world.installation), dirty(world.installation)) == (before_changes, {})
+    ok(world.owner("POST", "/admin/sync?action=restore"))
     world.is_unharmed()
 
 

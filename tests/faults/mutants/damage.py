@@ -499,7 +499,7 @@ MUTANTS = [
     Mutant(
         "marks: one above all versions hides no later change",
         "taskapi/store/changes.lua",
-        "not q.kind and tonumber(redis.call('HGET', KEYS[1], 'version')) or '+inf'",
+        "not q.kind and number(redis.call('HGET', KEYS[1], 'version')) or '+inf'",
         "q.kind and '+inf' or 2 ^ 53",
         "faults/test_damaged_values.py::test_a_mark_above_all_versions_hides_no_later_change",
     ),
@@ -513,10 +513,26 @@ MUTANTS = [
     Mutant(
         "marks: one above all versions stops no pass",
         "taskapi/store/changes.lua",
-        "not q.kind and tonumber(redis.call('HGET', KEYS[1], 'version')) or '+inf'",
+        "not q.kind and number(redis.call('HGET', KEYS[1], 'version')) or '+inf'",
         "'+inf'",
         "faults/test_damaged_values.py::"
         "test_an_entry_that_cannot_be_read_causes_no_internal_error[endless mark]",
+    ),
+    Mutant(
+        "versions: Lua reads more numbers than JSON",
+        "taskapi/store/changes.lua",
+        "return text and string.match(text, '^[1-9]%d*$')",
+        "return tonumber(text) and text",
+        "faults/test_damage.py::"
+        "test_a_restore_mends_a_damaged_task_and_saves_the_rest_first[a word as version]",
+    ),
+    Mutant(
+        "versions: no commit after one that is no whole number",
+        "taskapi/store/commit.lua",
+        " or not string.find(last or '0', '^%d+$') then",
+        " then",
+        "faults/test_damaged_values.py::"
+        "test_no_change_follows_a_last_version_that_is_no_whole_number[nan]",
     ),
     Mutant(
         "check: names marks of no version",
