@@ -12,13 +12,13 @@ run: .venv/.run ## Start everything: private Valkey and PostgreSQL, the service,
 	@exec $(BIN)/python -m devserver.run
 
 test: .venv/.test ## Run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not short_run"
 
 check: .venv/.dev ## Run what CI runs: format, lint, types, tests with coverage, a short soak and fuzz
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --cov --cov-fail-under=95 -m "short_run or not short_run"
+	$(BIN)/python -m pytest --cov --cov-fail-under=95
 
 bench: .venv/.dev ## Measure speed and the limits of the stack; ONLY=read: one part; AGAINST=COMMIT: compare with it
 	$(BIN)/python -m bench$(if $(AGAINST),.against $(AGAINST), $(ONLY))
