@@ -127,7 +127,8 @@ def _password_hash(stores: Stores, user_id: int) -> Expectation:
             return None
         row = row_versions.find(stores.db, Kind.USER, user_id)
         taken = row["password_hash"] if row and is_hash(row["password_hash"].encode()) else ""
-        writes: list[Write] = [("SET", read[1], taken)]
+        leave_quarantine = ("HDEL", stores.keys.quarantine, f"{Kind.USER}:{user_id}")
+        writes: list[Write] = [("SET", read[1], taken), leave_quarantine]
         remedy = TAKEN if taken else "set a new password"
         problem = "has a password hash that cannot be read" if stored else "has no password hash"
         repair = Repair([(read, text_of(stored))], writes) if taken else None

@@ -18,7 +18,7 @@ from taskapi.errors import AlreadyRunning
 from taskapi.store import consistency as lookups
 from taskapi.sync.postgres import Database
 from tests.api.drift import check_stores
-from tests.api.factories import new_group, new_task, new_user, ok, path_of
+from tests.api.factories import login, new_group, new_task, new_user, ok, path_of
 from tests.faults.test_damage import (
     Damage,
     World,
@@ -161,6 +161,22 @@ def test_a_change_during_a_repair_wins_over_postgresql(
     assert any(DIFFERS in line for line in check(world.installation, repairs=True))
     assert ok(world.owner("GET", path))["title"] == "n"
     assert check(world.installation) == []
+
+
+def test_a_lost_password_hash_is_that_of_the_last_pass_and_waiting_changes_are_copied(
+    world: World,
+) -> None:
+    path = f"/users/{world.user['id']}"
+    ok(world.owner("PUT", path, json={"full_name": "Newer", "password": "not copied"}))
+    changed = ok(world.owner("GET", path))
+    world.damage("secret:2", gone)
+    world.installation.sync()
+    assert [*world.quarantined()] == [("user", 2)]
+    check(world.installation, repairs=True)
+    assert ok(world.api("GET", path, by=login(world.user))) == changed
+    world.installation.sync()
+    assert (world.quarantined(), check(world.installation)) == ({}, [])
+    assert sql(world.installation, "SELECT full_name FROM users WHERE id = 2") == [("Newer",)]
 
 
 def test_no_password_hash_is_taken_from_a_row_that_has_none(world: World) -> None:

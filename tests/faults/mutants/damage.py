@@ -680,6 +680,14 @@ MUTANTS = [
         "operations/test_check.py::test_a_name_of_what_cannot_be_read_is_not_given_twice",
     ),
     Mutant(
+        "repair: a user whose hash is back leaves the quarantine",
+        "taskapi/doctor/entity_checks.py",
+        '("SET", read[1], taken), leave_quarantine]',
+        '("SET", read[1], taken)]',
+        "operations/test_check.py::"
+        "test_a_lost_password_hash_is_that_of_the_last_pass_and_waiting_changes_are_copied",
+    ),
+    Mutant(
         "repair: no hash is taken from a row that has none",
         "taskapi/doctor/entity_checks.py",
         'row["password_hash"] if row and is_hash(row["password_hash"].encode()) else ""',
