@@ -16,8 +16,8 @@ PRESENT: Final = "+"
 ABSENT: Final = "-"
 """Conditions on a hash field; `equals` returns a third one."""
 UNKNOWN: Final = (
-    "Redis did not answer the first attempt, and its data have changed since. The change may have "
-    "been made: check that before you send it again."
+    "Redis did not answer when the change was sent. It may have been made: check that before you "
+    "send it again."
 )
 CLOSING_SECONDS: Final = 3
 COUNT_SECONDS: Final = 15
@@ -150,12 +150,14 @@ class Commit:
         connection = self._session.connection
         script = scripts.COMMIT_WHEN_FULL if frees_memory else scripts.COMMIT
         seconds = len(self._guards) * SECONDS_EACH if len(self._guards) > BIG_COMMIT else None
-        (reply,) = connection.execute(
-            ("EVALSHA", script, 1, self._keys.meta, *self._arguments()), seconds=seconds
-        )
+        command = ("EVALSHA", script, 1, self._keys.meta, *self._arguments())
+        try:
+            (reply,) = connection.execute(command, seconds=seconds)
+        except Unavailable as error:
+            raise type(error)(UNKNOWN) if connection.lacks_reply else error from error
         word, *stamp = reply.decode(errors="replace").split(" ")
         if word != "OK":
-            if connection.was_repeated:
+            if connection.lacks_reply:
                 raise Unavailable(UNKNOWN)  # what has changed may be what the first attempt wrote
             if word not in _REFUSALS:
                 raise meta.unreadable("state")

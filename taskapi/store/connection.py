@@ -39,12 +39,12 @@ class Connection:
     Attributes:
         run_id: names the start of the connected server; empty before the first connection.
         issued: what this process has seen issued.
-        was_repeated: the last commands were sent twice, because the first reply was lost.
+        lacks_reply: an attempt to run the last commands got no reply, so they may have been run.
         operation_field: the field of meta that holds this thread's last operation.
     """
 
     def __init__(self, store: "Store", thread: int, pool: redis.ConnectionPool) -> None:
-        self.run_id, self.issued, self.was_repeated = "", store.issued, False
+        self.run_id, self.issued, self.lacks_reply = "", store.issued, False
         self._store, self._generation = store, store.generation
         self._socket: Any = pool.connection_class(**pool.connection_kwargs)
         if not store.read_only:
@@ -72,7 +72,7 @@ class Connection:
         if self._generation != self._store.generation:
             self._generation = self._store.generation
             self.close()
-        self.was_repeated = False
+        self.lacks_reply = False
         try:
             replies = self._replies(commands, seconds)
         except driver.RedisError as error:
@@ -103,6 +103,9 @@ class Connection:
         usual, self._socket.socket_timeout = self._socket.socket_timeout, SHORT_REPLY_SECONDS
         try:
             return self._exchange(commands, SHORT_REPLY_SECONDS)
+        except (driver.ConnectionError, driver.TimeoutError):
+            self.lacks_reply = True
+            raise
         finally:
             self._socket.socket_timeout = usual
             self.close()  # a connection keeps the timeout that it began with
@@ -113,7 +116,7 @@ class Connection:
         except (driver.AuthenticationError, driver.BusyLoadingError):
             raise
         except (driver.ConnectionError, driver.TimeoutError):
-            self.was_repeated = True
+            self.lacks_reply = True
             return self._retry(commands, seconds)
         except driver.RedisError:
             self.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -12,12 +13,13 @@ import pytest
 from taskapi.errors import DatabaseUnreachable
 from taskapi.store import scripts
 from taskapi.store.connection import Connection
-from tests.api.factories import everything, new_group, new_task, ok, path_of, refused
+from tests.api.factories import everything, made, new_group, new_task, ok, path_of, refused
 from tests.client import Api
 from tests.faults.checks import settle
 from tests.faults.proxy import Loss, Proxy
 from tests.faults.site import Site
 from tests.stores import before, connect, dirty, root, sql
+from tests.support import OWNER_PASSWORD
 
 COMMIT, ACKNOWLEDGE = scripts.COMMIT.encode(), scripts.ACKNOWLEDGE.encode()
 ONE_ATTEMPT, BOTH_ATTEMPTS = 1, 2
@@ -120,10 +122,25 @@ def test_a_commit_without_a_reply_is_a_503_and_done_at_most_once(
 ) -> None:
     title = f"open {loss.name}"
     redis.lose(COMMIT, loss, BOTH_ATTEMPTS)
-    refused(create(api, title), 503)
+    assert "may have been made" in refused(create(api, title), 503)["error"]
     assert redis.has_lost
     assert titles(api).count(title) == (0 if loss is Loss.REQUEST else 1)
     assert create(api, f"{title}, next").status == 201
+    settle(site.installation)
+
+
+def test_the_only_attempt_to_a_silent_redis_may_have_been_made(
+    site: Site, api: Api, redis: Proxy
+) -> None:
+    body = {"title": "First", "group_id": 1}
+    send = partial(api, "POST", "/users/1/tasks", by=(1, OWNER_PASSWORD))
+    made(send(json=body))  # the next one is sent without reads
+    redis.lose(COMMIT, Loss.REPLY, ONE_ATTEMPT)
+    app: Any = site.installation._app
+    app.authenticator._store.silent_until = time.monotonic() + 60
+    answer = send(json=body | {"title": "Only attempt"})
+    assert "may have been made" in refused(answer, 503)["error"]
+    assert titles(api).count("Only attempt") == 1
     settle(site.installation)
 
 

@@ -42,17 +42,31 @@ MUTANTS = [
     Mutant(
         "lost replies: a conflict after a repetition may be with itself",
         "taskapi/store/commit.py",
-        "if connection.was_repeated:",
-        'if connection.was_repeated and word != "CONFLICT":',
+        "if connection.lacks_reply:",
+        'if connection.lacks_reply and word != "CONFLICT":',
         "faults/test_lost_replies.py"
         "::test_a_create_whose_record_is_lost_with_its_reply_is_not_called_a_conflict",
     ),
     Mutant(
         "lost replies: a store that is not ready does not ask to repeat a repetition",
         "taskapi/store/commit.py",
-        "if connection.was_repeated:",
-        'if connection.was_repeated and word in ("CONFLICT", "EPOCH", "CHECKING"):',
+        "if connection.lacks_reply:",
+        'if connection.lacks_reply and word in ("CONFLICT", "EPOCH", "CHECKING"):',
         "faults/test_lost_replies.py::test_a_repeated_create_that_is_refused_may_have_been_made",
+    ),
+    Mutant(
+        "lost replies: no reply does not ask to repeat",
+        "taskapi/store/commit.py",
+        "if connection.lacks_reply else error",
+        "if False else error",
+        "faults/test_lost_replies.py::test_a_commit_without_a_reply_is_a_503_and_done_at_most_once",
+    ),
+    Mutant(
+        "lost replies: the only attempt to a silent Redis",
+        "taskapi/store/connection.py",
+        "            self.lacks_reply = True\n            raise\n",
+        "            raise\n",
+        "faults/test_lost_replies.py::test_the_only_attempt_to_a_silent_redis_may_have_been_made",
     ),
     Mutant(
         "start of Redis: no read before the check",
@@ -94,7 +108,7 @@ MUTANTS = [
     Mutant(
         "a commit whose outcome is unknown is not done again on another Redis",
         "taskapi/store/commit.py",
-        "if connection.was_repeated:",
+        "if connection.lacks_reply:",
         "if False:",
         "faults/test_whole_commits.py::"
         "test_a_create_whose_reply_is_lost_with_its_redis_is_not_done_on_another",
