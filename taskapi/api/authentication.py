@@ -30,7 +30,7 @@ from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.numbers import number
 from taskapi.store.passwords import is_hash, is_password
-from taskapi.store.read_ahead import LONGEST, Guesses, ReadAhead
+from taskapi.store.prefetched_read import LONGEST, Guesses, PrefetchedRead
 from taskapi.store.session import Session, StoredEntity
 from taskapi.store.users import SYSTEM_OWNER
 
@@ -131,7 +131,7 @@ class Authenticator:
                 longer has that address.
         """
         session = sessions.begin(self._store)
-        session.ahead = self._read_ahead(credentials.login, address)
+        session.prefetched = self._prefetched(credentials.login, address)
         if from_cache and credentials.owner_password is not None:
             raise Stale
         if credentials.owner_password is not None:
@@ -142,16 +142,17 @@ class Authenticator:
                 raise Unauthenticated
         return session, user, entities
 
-    def _read_ahead(self, login: str | None, address: str) -> ReadAhead:
-        """Return what this request probably reads; only a GET reads before it changes anything.
+    def _prefetched(self, login: str | None, address: str) -> PrefetchedRead:
+        """Return the guess for this request.
 
-        Guesses are kept for each address, so that the time of an answer to somebody else, who tries
-        passwords, does not depend on them.
+        Only a GET has one: what other requests read depends on their body too.
+        Each address has its own guesses: somebody who tries passwords from another address learns
+        nothing about a user's requests from the time of an answer.
         """
         request = request_ctx.request
         if request.method != "GET" or len(request.query_string) > LONGEST:
-            return ReadAhead()
-        return ReadAhead(self._guesses, (login, address, request.path, request.query_string))
+            return PrefetchedRead()
+        return PrefetchedRead(self._guesses, (login, address, request.path, request.query_string))
 
     def _is_owner(self, credentials: Credentials) -> bool:
         given = hashlib.sha256(credentials.owner_password or b"").digest()

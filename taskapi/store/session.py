@@ -12,7 +12,7 @@ from taskapi.store.codec import complete_json, decode
 from taskapi.store.connection import Command, Connection, Store
 from taskapi.store.keys import Keys, Kind
 from taskapi.store.numbers import is_number
-from taskapi.store.read_ahead import ReadAhead
+from taskapi.store.prefetched_read import PrefetchedRead
 
 Guard = tuple[str, str, str]
 """Key, field and condition: see `Commit.guard`."""
@@ -40,7 +40,7 @@ class Session:
         wanted: the versions in If-Match; None for any.
         actual: the version of the entity that the request is about.
         has_committed: a commit was done.
-        ahead: what `open` reads for the first `read`.
+        prefetched: the commands of the first `read` that `open` sends too.
     """
 
     connection: Connection
@@ -50,7 +50,7 @@ class Session:
     wanted: Container[str] | None = None
     actual: str = ""
     has_committed: bool = False
-    ahead: ReadAhead = field(default_factory=ReadAhead)
+    prefetched: PrefetchedRead = field(default_factory=PrefetchedRead)
 
     def open(self, *commands: Command) -> list[Any]:
         """Do the first reads; the store's state must be the same before and after them.
@@ -61,22 +61,22 @@ class Session:
             Damaged: the store's description cannot be read.
         """
         seen, state = self.connection.issued.version, ("HMGET", self.keys.meta, *_STATE)
-        commands_ahead = self.ahead.take()
+        guess = self.prefetched.take()
         try:
             before, *replies, after = self.connection.execute(
-                state, *commands, *commands_ahead, (*state, "version")
+                state, *commands, *guess, (*state, "version")
             )
         except Damaged:
-            if not commands_ahead:
+            if not guess:
                 raise
-            return self.open(*commands)  # perhaps the request does not read what is damaged
+            return self.open(*commands)  # the request may not need the damaged key
         if before != after[:3]:
             raise NotReady(NOT_READY)
         self._require_readable(after, seen)
         if not is_number(before[0]):
             raise meta.unreadable("epoch")
         self.epoch = before[0].decode()
-        self.ahead.keep(replies[len(commands) :])
+        self.prefetched.keep(replies[len(commands) :])
         return replies[: len(commands)]
 
     def read(self, *commands: Command) -> list[Any]:
@@ -87,8 +87,8 @@ class Session:
             NotReady: the store is being restored.
             Unchecked: Redis was started, and may lack changes.
         """
-        if (sent_ahead := self.ahead.replies_to(commands)) is not None:
-            return sent_ahead
+        if (found := self.prefetched.replies_to(commands)) is not None:
+            return found
         seen, state = self.connection.issued.version, ("HMGET", self.keys.meta, *_STATE, "version")
         *replies, after = self.connection.execute(*commands, state)
         self._require_readable(after, seen)

@@ -170,7 +170,7 @@ def test_no_request_costs_more_than_the_table_says(api: Api, counter: Counter) -
     assert {request: cost(api, counter, request) for request in COSTS} == COSTS
 
 
-def test_an_equal_list_or_statistics_saves_a_round_trip(api: Api, counter: Counter) -> None:
+def test_a_repeated_list_or_statistic_costs_one_round_trip_less(api: Api, counter: Counter) -> None:
     lists = {
         request: (trips - 1, commands - 1)
         for request, (trips, commands) in COSTS.items()

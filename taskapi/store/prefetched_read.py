@@ -1,28 +1,31 @@
-"""Sending the second read of a request along with its first one."""
+"""Sending the second read of a request together with the first one."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
 from taskapi.store.connection import Command
 
 REMEMBERED_MOST: Final = 5_000
+"""Guesses of at most about 4 kB each."""
 LONGEST: Final = 1_000
-"""The number of bytes of a script's arguments that are remembered: a list needs about 300."""
+"""Bytes that an argument in a guess, or a query string, may have; a list needs about 300."""
 
 Guesses = dict[Hashable, tuple[Command, ...]]
 
 
 @dataclass(slots=True)
-class ReadAhead:
-    """The commands that a request will probably read, because an equal request did before.
+class PrefetchedRead:
+    """The commands of a request's first `read`, guessed from the last equal request.
 
     The replies are used only if the request then reads with exactly these commands: nothing is
-    decided on a guess. A request that is refused before it reads takes its guess away, so that
-    wrong passwords cost Redis no reads.
+    decided on a guess. Opening a session removes the guess, and the first `read` stores it again,
+    so that repeated wrong passwords send it only once.
 
     Attributes:
-        guesses: the commands that requests read, by what is equal in equal requests.
+        guesses: the commands of each key's last request.
+        key: what equal requests have in common; None to remember nothing.
     """
 
     guesses: Guesses = field(default_factory=dict)
@@ -32,23 +35,24 @@ class ReadAhead:
     _is_over: bool = False
 
     def take(self) -> tuple[Command, ...]:
-        """Remove and return the commands to send along with the first read."""
+        """Remove and return the guess, to be sent with the first reads."""
         self._sent = self.guesses.pop(self.key, ())
         return self._sent
 
     def keep(self, replies: list[Any]) -> None:
-        """Keep the replies to these commands."""
+        """Keep the replies to the guess."""
         self._replies = replies
 
     def replies_to(self, commands: tuple[Command, ...]) -> list[Any] | None:
-        """Return the replies if these commands were sent, and remember them as the next guess.
+        """Remember these commands as the next guess; return their replies if they were sent.
 
-        Only for the first call: later reads may repeat the commands to see what has changed.
+        Later calls return None, because a view may repeat a read to see what has changed.
         """
         if self._is_over or self.key is None:
             return None
         self._is_over = True
-        if not any(isinstance(word, bytes) and len(word) > LONGEST for word in commands[0]):
+        words = chain.from_iterable(commands)
+        if not any(isinstance(word, bytes) and len(word) > LONGEST for word in words):
             if len(self.guesses) >= REMEMBERED_MOST:
                 self.guesses.clear()
             self.guesses[self.key] = commands
