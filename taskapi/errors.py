@@ -85,6 +85,18 @@ class Unavailable(TaskApiError):
     retry_after = 1
 
 
+class OutcomeUnknown(Unavailable):
+    """Redis gave no reply to a change, which may have been made."""
+
+    code = "outcome_unknown"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Redis did not answer when the change was sent. It may have been made: check that "
+            "before you send it again."
+        )
+
+
 class NotReady(Unavailable):
     """The store is empty, being restored or fenced."""
 

@@ -45,6 +45,7 @@ CODES: Final = {
         502, "From the proxy: the service does not answer; check the target before you retry."
     ),
     "busy": ErrorCode(503, "Retry after `Retry-After` seconds."),
+    "outcome_unknown": ErrorCode(503, "The change may have been made: check that first."),
     "not_ready": ErrorCode(503, "Wait: the store is being restored."),
     "redis_unreachable": ErrorCode(503, "Wait, or start Redis."),
     "redis_full": ErrorCode(503, "Give Redis more memory; nothing was changed."),

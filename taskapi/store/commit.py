@@ -5,7 +5,15 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Final, NamedTuple
 
-from taskapi.errors import Damaged, NewEpoch, NotReady, Stale, Unavailable, Unchecked
+from taskapi.errors import (
+    Damaged,
+    NewEpoch,
+    NotReady,
+    OutcomeUnknown,
+    Stale,
+    Unavailable,
+    Unchecked,
+)
 from taskapi.store import codec, meta, scripts
 from taskapi.store.codec import NEW_ID, NEW_VERSION, NOW, Entity
 from taskapi.store.indexes import Write, merged, reindex
@@ -15,10 +23,6 @@ from taskapi.store.session import Guard, Session
 PRESENT: Final = "+"
 ABSENT: Final = "-"
 """Conditions on a hash field; `equals` returns a third one."""
-UNKNOWN: Final = (
-    "Redis did not answer when the change was sent. It may have been made: check that before you "
-    "send it again."
-)
 CLOSING_SECONDS: Final = 3
 COUNT_SECONDS: Final = 15
 """How long a user or group may be closed while its tasks are read, and while many are counted."""
@@ -143,8 +147,8 @@ class Commit:
             Unchecked: Redis was started since; nothing was written: wait until it is checked.
             NotReady: the store takes no writes now; nothing was written.
             Damaged: a key has the wrong type; nothing was written.
-            Unavailable: Redis did not answer, or refused a second attempt; the changes may have
-                been written.
+            OutcomeUnknown: an attempt got no reply; the changes may have been written.
+            Unavailable: Redis cannot serve; nothing was written.
         """
         self._session.require_match()
         connection = self._session.connection
@@ -154,11 +158,13 @@ class Commit:
         try:
             (reply,) = connection.execute(command, seconds=seconds)
         except Unavailable as error:
-            raise type(error)(UNKNOWN) if connection.lacks_reply else error from error
-        word, *stamp = reply.decode(errors="replace").split(" ")
-        if word != "OK":
             if connection.lacks_reply:
-                raise Unavailable(UNKNOWN)  # what has changed may be what the first attempt wrote
+                raise OutcomeUnknown from error
+            raise
+        word, *stamp = reply.decode(errors="replace").split(" ")
+        if word != "OK" and connection.lacks_reply:
+            raise OutcomeUnknown  # the first attempt may have been made before this refusal
+        if word != "OK":
             if word not in _REFUSALS:
                 raise meta.unreadable("state")
             refusal, *message = _REFUSALS[word]

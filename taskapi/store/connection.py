@@ -103,9 +103,6 @@ class Connection:
         usual, self._socket.socket_timeout = self._socket.socket_timeout, SHORT_REPLY_SECONDS
         try:
             return self._exchange(commands, SHORT_REPLY_SECONDS)
-        except (driver.ConnectionError, driver.TimeoutError):
-            self.lacks_reply = True
-            raise
         finally:
             self._socket.socket_timeout = usual
             self.close()  # a connection keeps the timeout that it began with
@@ -116,11 +113,7 @@ class Connection:
         except (driver.AuthenticationError, driver.BusyLoadingError):
             raise
         except (driver.ConnectionError, driver.TimeoutError):
-            self.lacks_reply = True
             return self._retry(commands, seconds)
-        except driver.RedisError:
-            self.close()
-            raise
 
     def is_usable(self) -> bool:
         """Return False if the server has closed the connection, as it does when it is restarted."""
@@ -140,9 +133,15 @@ class Connection:
             raise
 
     def _exchange(self, commands: Sequence[Command], seconds: float | None) -> list[Any]:
-        self._socket.send_packed_command([b"".join(map(pack_command, commands))])
+        if not self._socket.is_connected:
+            self._socket.connect()  # an attempt that cannot connect sends nothing
         options = {} if seconds is None else {"timeout": seconds}
-        return [self._reply(**options) for _ in commands]
+        try:
+            self._socket.send_packed_command([b"".join(map(pack_command, commands))])
+            return [self._reply(**options) for _ in commands]
+        except (driver.ConnectionError, driver.TimeoutError):
+            self.lacks_reply = True
+            raise
 
     def _reply(self, **options: float) -> Any:
         """Return the next reply; an error that Redis answers is returned, not raised."""
@@ -150,9 +149,6 @@ class Connection:
             return self._socket.read_response(**options)
         except driver.ResponseError as error:
             return error
-        except driver.ConnectionError as error:
-            self._socket.disconnect()
-            raise error
 
     def _check_server(self, connection: Any) -> None:
         """Close the store for clients if it was opened for another start of the server."""

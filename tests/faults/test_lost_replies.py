@@ -12,7 +12,9 @@ import pytest
 
 from taskapi.errors import DatabaseUnreachable
 from taskapi.store import scripts
+from taskapi.store.commit import Commit
 from taskapi.store.connection import Connection
+from taskapi.store.scripts import SOURCES
 from tests.api.factories import everything, made, new_group, new_task, ok, path_of, refused
 from tests.client import Api
 from tests.faults.checks import settle
@@ -86,7 +88,7 @@ def test_a_create_whose_record_is_lost_with_its_reply_is_not_called_a_conflict(
     before(monkeypatch, Connection, "_retry", lose_record)
     redis.lose(COMMIT, Loss.REPLY, ONE_ATTEMPT)
     answer = api("POST", "/groups", by="owner", json={"name": "Lost record", "admin_id": 1})
-    assert "may have been made" in refused(answer, 503)["error"]
+    assert refused(answer, 503)["code"] == "outcome_unknown"
     assert "Lost record" in str(ok(api("GET", "/groups", by="owner")))
     settle(site.installation)
 
@@ -111,7 +113,7 @@ def test_a_repeated_create_that_is_refused_may_have_been_made(
         redis.lose(COMMIT, Loss.REPLY, ONE_ATTEMPT)
         answer = create(api, f"repeated {word}")
         connection.hset(key, mapping={name: right[name] for name in ("state", "epoch")})
-    assert "may have been made" in refused(answer, 503)["error"]
+    assert refused(answer, 503)["code"] == "outcome_unknown"
     assert f"repeated {word}" in titles(api)
     settle(site.installation)
 
@@ -122,10 +124,35 @@ def test_a_commit_without_a_reply_is_a_503_and_done_at_most_once(
 ) -> None:
     title = f"open {loss.name}"
     redis.lose(COMMIT, loss, BOTH_ATTEMPTS)
-    assert "may have been made" in refused(create(api, title), 503)["error"]
+    assert refused(create(api, title), 503)["code"] == "outcome_unknown"
     assert redis.has_lost
     assert titles(api).count(title) == (0 if loss is Loss.REQUEST else 1)
     assert create(api, f"{title}, next").status == 201
+    settle(site.installation)
+
+
+def test_a_commit_with_its_source_may_have_been_made(site: Site, api: Api, redis: Proxy) -> None:
+    titles(api)
+    with connect(site.installation) as connection:
+        connection.script_flush()
+    redis.lose(SOURCES[scripts.COMMIT][:60].encode(), Loss.REPLY, ONE_ATTEMPT)
+    assert refused(create(api, "With source"), 503)["code"] == "outcome_unknown"
+    assert "With source" in titles(api)
+    settle(site.installation)
+
+
+def test_a_commit_that_could_not_be_sent_was_not_made(
+    site: Site, api: Api, redis: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut() -> None:
+        redis.cut()
+        app.authenticator._store.connection.close()
+
+    app: Any = site.installation._app
+    before(monkeypatch, Commit, "run", cut)
+    assert refused(create(api, "Not sent"), 503)["code"] == "redis_unreachable"
+    redis.mend()
+    assert "Not sent" not in titles(api)
     settle(site.installation)
 
 
@@ -139,7 +166,7 @@ def test_the_only_attempt_to_a_silent_redis_may_have_been_made(
     app: Any = site.installation._app
     app.authenticator._store.silent_until = time.monotonic() + 60
     answer = send(json=body | {"title": "Only attempt"})
-    assert "may have been made" in refused(answer, 503)["error"]
+    assert refused(answer, 503)["code"] == "outcome_unknown"
     assert titles(api).count("Only attempt") == 1
     settle(site.installation)
 

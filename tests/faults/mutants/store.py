@@ -42,23 +42,23 @@ MUTANTS = [
     Mutant(
         "lost replies: a conflict after a repetition may be with itself",
         "taskapi/store/commit.py",
-        "if connection.lacks_reply:",
-        'if connection.lacks_reply and word != "CONFLICT":',
+        'if word != "OK" and connection.lacks_reply:',
+        'if word not in ("OK", "CONFLICT") and connection.lacks_reply:',
         "faults/test_lost_replies.py"
         "::test_a_create_whose_record_is_lost_with_its_reply_is_not_called_a_conflict",
     ),
     Mutant(
-        "lost replies: a store that is not ready does not ask to repeat a repetition",
+        "lost replies: a refused second attempt does not ask to try again",
         "taskapi/store/commit.py",
-        "if connection.lacks_reply:",
-        'if connection.lacks_reply and word in ("CONFLICT", "EPOCH", "CHECKING"):',
+        'if word != "OK" and connection.lacks_reply:',
+        'if word in ("CONFLICT", "EPOCH", "CHECKING") and connection.lacks_reply:',
         "faults/test_lost_replies.py::test_a_repeated_create_that_is_refused_may_have_been_made",
     ),
     Mutant(
-        "lost replies: no reply does not ask to repeat",
+        "lost replies: no reply does not ask to try again",
         "taskapi/store/commit.py",
-        "if connection.lacks_reply else error",
-        "if False else error",
+        "            if connection.lacks_reply:\n                raise OutcomeUnknown from error\n",
+        "",
         "faults/test_lost_replies.py::test_a_commit_without_a_reply_is_a_503_and_done_at_most_once",
     ),
     Mutant(
@@ -67,6 +67,13 @@ MUTANTS = [
         "            self.lacks_reply = True\n            raise\n",
         "            raise\n",
         "faults/test_lost_replies.py::test_the_only_attempt_to_a_silent_redis_may_have_been_made",
+    ),
+    Mutant(
+        "lost replies: what could not be sent was not made",
+        "taskapi/store/connection.py",
+        "        if not self._socket.is_connected:\n            self._socket.connect()",
+        "        if False:\n            self._socket.connect()",
+        "faults/test_lost_replies.py::test_a_commit_that_could_not_be_sent_was_not_made",
     ),
     Mutant(
         "start of Redis: no read before the check",
@@ -108,7 +115,7 @@ MUTANTS = [
     Mutant(
         "a commit whose outcome is unknown is not done again on another Redis",
         "taskapi/store/commit.py",
-        "if connection.lacks_reply:",
+        'if word != "OK" and connection.lacks_reply:',
         "if False:",
         "faults/test_whole_commits.py::"
         "test_a_create_whose_reply_is_lost_with_its_redis_is_not_done_on_another",
@@ -346,8 +353,7 @@ MUTANTS = [
         "taskapi/store/reconcile.py",
         "yield new if new and self._has_references(new) else stored",
         "yield stored",
-        "sync/test_large_rollback.py::"
-        "test_all_tasks_are_put_back_and_moved_before_their_group_is_deleted",
+        "sync/test_large_rollback.py::test_tasks_are_moved_before_their_old_group_is_deleted",
     ),
     Mutant(
         "healing: a group is kept if tasks that were moved out of it stay",
