@@ -16,7 +16,8 @@ from taskapi.doctor.differences import (
 from taskapi.doctor.key_checks import TAKEN
 from taskapi.doctor.row_checks import compare_rows
 from taskapi.errors import Damaged
-from taskapi.store import codec, session
+from taskapi.store import codec, quarantine, session
+from taskapi.store.chunks import Mark
 from taskapi.store.codec import Entity
 from taskapi.store.connection import Command
 from taskapi.store.consistency import DAMAGED, WRONG_TYPE, Entry, Repair, entries, look, text_of
@@ -102,7 +103,7 @@ def _wrong_entries(
 def _expectations(stores: Stores, ref: EntityRef, entity: Entity) -> Iterator[Expectation]:
     """Yield what users and groups need besides indexes; `check_owners` looks for lost owners."""
     if ref[0] is Kind.USER:
-        yield _password_hash(stores, ref[1])  # first, because `_compare` uses its reply
+        yield _password_hash(stores, entity)  # first, because `_compare` uses its reply
         yield from (_existing(stores.keys, ref, other) for other in references(entity))
         held = entity.get("administers", ())
         yield from (_held(stores.keys, ref, group) for group in held)
@@ -119,20 +120,22 @@ def _existing(keys: Keys, ref: EntityRef, other: EntityRef) -> Expectation:
     return Expectation(read, lambda exists: None if exists else difference)
 
 
-def _password_hash(stores: Stores, user_id: int) -> Expectation:
-    read = ("GET", stores.keys.password_hash(user_id))
+def _password_hash(stores: Stores, user: Entity) -> Expectation:
+    mark = Mark(Kind.USER, user["id"], user["version"])
+    read = ("GET", stores.keys.password_hash(mark.id))
 
     def find(stored: bytes | None) -> Difference | None:
         if stored == WRONG_TYPE or is_hash(stored):
             return None
-        row = row_versions.find(stores.db, Kind.USER, user_id)
+        row = row_versions.find(stores.db, Kind.USER, mark.id)
         taken = row["password_hash"] if row and is_hash(row["password_hash"].encode()) else ""
-        leave_quarantine = ("HDEL", stores.keys.quarantine, f"{Kind.USER}:{user_id}")
-        writes: list[Write] = [("SET", read[1], taken), leave_quarantine]
+        writes: list[Write] = [("SET", read[1], taken)]
+        if quarantine.contains(stores.store, mark):
+            writes.append(("HDEL", stores.keys.quarantine, str(mark)))
         remedy = TAKEN if taken else "set a new password"
         problem = "has a password hash that cannot be read" if stored else "has no password hash"
         repair = Repair([(read, text_of(stored))], writes) if taken else None
-        return Difference(named((Kind.USER, user_id)), problem, remedy, Step.ENTITIES, "", repair)
+        return Difference(named((Kind.USER, mark.id)), problem, remedy, Step.ENTITIES, "", repair)
 
     return Expectation(read, find)
 

@@ -15,13 +15,13 @@
 --          keys of the wrong type, members of the set whose entity is gone}
 local q = cjson.decode(ARGV[1])
 
-local function number(text)
-  -- Return a whole number as JSON takes it, or nothing. Lua would take nan and 1e3 too.
-  return text and string.match(text, '^[1-9]%d*$')
+local function digits(text)
+  -- Return the text if it is a whole number that JSON can hold, else nil; tonumber takes nan and 1e3.
+  return text and #text <= 16 and string.match(text, '^[1-9]%d*$') or nil
 end
 
 -- Marks above the last version are damaged. To read them would let a pass acknowledge later changes.
-local HIGHEST = not q.kind and number(redis.call('HGET', KEYS[1], 'version')) or '+inf'
+local HIGHEST = not q.kind and digits(redis.call('HGET', KEYS[1], 'version')) or '+inf'
 local NOUNS = { u = 'user:', g = 'group:', t = 'task:' }
 local texts = { u = {}, g = {}, t = {} }
 local versions = { u = {}, g = {}, t = {} }
@@ -54,7 +54,7 @@ local function read(kind, id, mark, score)
     table.insert(unreadable, mark .. ':' .. score)
   elseif json and (q.kind or version == score) then
     table.insert(texts[kind], json)
-    table.insert(versions[kind], '[' .. id .. ',' .. (number(version) or '0') .. ']')
+    table.insert(versions[kind], '[' .. id .. ',' .. (digits(version) or '0') .. ']')
     if kind == 'u' then
       table.insert(hashes, pcall_value('GET', q.root .. 'secret:' .. id) or '')
     end

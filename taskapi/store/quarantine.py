@@ -1,6 +1,7 @@
 """Changes that PostgreSQL refused: skipped until the entity changes, and shown to the owner."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -45,6 +46,14 @@ def marks(store: Store) -> set[Mark]:
     """Return the marks of all entries; raises Damaged."""
     entries = _entries(store).items()
     return {Mark(mark[:1], int(mark[2:]), int(entry["version"])) for mark, entry in entries}
+
+
+def contains(store: Store, mark: Mark) -> bool:
+    """Return whether this version of an entity is in quarantine."""
+    (text,) = store.connection.execute(("HGET", store.keys.quarantine, str(mark)))
+    with suppress(ValueError, LookupError, TypeError):
+        return bool(orjson.loads(text or b"")["version"] == str(mark.version))
+    return False
 
 
 def review(store: Store) -> None:

@@ -27,7 +27,7 @@ Change = tuple[EntityRef, Entity | Mark]
 Lost = dict[EntityRef, Entity | Mark]
 """Entities and deletes to put back."""
 FindTasks = Callable[[Sequence[int]], Iterator[Change]]
-"""Yields the lost changes of tasks with these ids, of all tasks if there are no ids."""
+"""Yields the lost changes of the tasks with these ids; of all tasks if the sequence is empty."""
 
 _REFERENCES: Final = {"admin_id": Kind.USER, "user_id": Kind.USER, "group_id": Kind.GROUP}
 
@@ -58,8 +58,8 @@ def alive(store: Store, deletes: Iterable[Mark]) -> Iterator[Mark]:
 class Reconciliation:
     """Puts entities and deletes back into a store while clients are blocked.
 
-    A change that no longer fits goes into quarantine: the store's own changes win. Users and groups
-    are held in memory, tasks are read in batches.
+    A change that no longer fits goes into quarantine: the store's own changes win. Lost users and
+    groups are held in memory; lost tasks are read in batches.
     """
 
     def __init__(self, store: Store, loader: Loader, lost: Lost, find_tasks: FindTasks) -> None:
@@ -74,6 +74,8 @@ class Reconciliation:
         # Tasks first: the delete of a user or group removes the indexes of its tasks.
         for batch in batches(self._find_tasks(())):
             self._put_back_tasks(dict(batch))
+        for refs in batches(self._lost):
+            self._stored |= self._read(refs)
         writes = [*self._writes(self._lost)]
         names = {("HDEL", self._keys.emails), ("HDEL", self._keys.names)}
         writes.sort(key=lambda write: write[:2] not in names)  # free all names before they are used
@@ -154,9 +156,11 @@ class Reconciliation:
     def _set_administers(self) -> Iterator[Write]:
         """Yield commands that set `administers` of all users concerned."""
         changed = {ref[1]: set[int]() for ref in self._lost if ref[0] is Kind.USER}
-        for ref in (ref for ref in self._lost if ref[0] is Kind.GROUP):
-            for group in filter(None, (self._stored_entity(*ref), self._final(*ref))):
-                changed.setdefault(group["admin_id"], set()).add(ref[1])
+        for kind, entity_id in self._lost:
+            if kind is Kind.GROUP:
+                for each in (self._stored_entity(kind, entity_id), self._final(kind, entity_id)):
+                    if each:
+                        changed.setdefault(each["admin_id"], set()).add(entity_id)
         for user_id, group_ids in changed.items():
             before = (self._stored_entity(Kind.USER, user_id) or {}).get("administers", [])
             finals = [self._final(Kind.GROUP, group_id) for group_id in group_ids.union(before)]

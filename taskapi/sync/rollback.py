@@ -38,7 +38,7 @@ def heal(db: Database, store: Store, redis: Meta) -> None:
 def _lost(
     db: Database, store: Store, synced: int, kinds: Iterable[Kind], only: Sequence[int] = ()
 ) -> Iterator[Change]:
-    """Yield lost entities and deletes of these kinds, of these only those with the ids `only`."""
+    """Yield lost entities and deletes of these kinds; if `only` is not empty, only those ids."""
     for kind in kinds:
         for entity in reconcile.newer(store, kind, rows.read(db, kind, synced, only)):
             yield (kind, entity["id"]), entity

@@ -67,8 +67,8 @@ def force(settings: Settings, store: Store, reseed: bool = False) -> dict[str, A
     else:
         report = run(settings, store, postgres.FORCE_SECONDS)
         message = "PostgreSQL has every change made so far."
-        if refused := len(quarantine.read(store)):
-            message = f"{message[:-1]}, except for {refused} in quarantine: see /admin/status."
+    if refused := len(quarantine.read(store)):
+        message = f"{message[:-1]}, except for {refused} in quarantine: see /admin/status."
     return {"message": message, **asdict(report)}
 
 

@@ -57,8 +57,11 @@ def of_another(name: str) -> Damage:
     return change
 
 
-def word_as_version(connection: Any, key: str) -> None:
-    connection.hset(key, "version", "nan")
+def as_version(text: str) -> Damage:
+    def change(connection: Any, key: str) -> None:
+        connection.hset(key, "version", text)
+
+    return change
 
 
 def without_json(connection: Any, key: str) -> None:
@@ -75,10 +78,11 @@ ENTITY_DAMAGE = {
     "a field of a wrong type": with_value("created_at", 5),
     "another id": of_another("id"),
     "another version": of_another("version"),
-    "a word as version": word_as_version,
+    "a word as version": as_version("nan"),
+    "a long version": as_version("1" + "0" * 400),
     "without JSON": without_json,
 }
-CONTRADICTORY = {"another id", "another version", "a word as version"}
+CONTRADICTORY = {"another id", "another version", "a word as version", "a long version"}
 """Damage for which a commit is refused as after a lost race."""
 LISTED = {"without a field", "a field of a wrong type", *CONTRADICTORY}
 """Damage that lists do not look for: it would cost each of them time."""

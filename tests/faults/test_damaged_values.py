@@ -221,9 +221,7 @@ def test_a_description_that_cannot_be_read_is_reported_and_restored(
 
 
 @pytest.mark.parametrize("version", ["nan", "inf", "-5", "1e3", "0x10"])
-def test_no_change_follows_a_last_version_that_is_no_whole_number(
-    world: World, version: str
-) -> None:
+def test_a_last_version_that_is_no_whole_number_refuses_changes(world: World, version: str) -> None:
     world.installation.sync()
     world.damage("meta", put("version", version))
     before_changes = entities(world.installation)

@@ -16,6 +16,7 @@ from taskapi import doctor
 from taskapi.doctor import consistency, entity_checks
 from taskapi.errors import AlreadyRunning
 from taskapi.store import consistency as lookups
+from taskapi.store.reconcile import UNFIT
 from taskapi.sync.postgres import Database
 from tests.api.drift import check_stores
 from tests.api.factories import login, new_group, new_task, new_user, ok, path_of
@@ -33,6 +34,10 @@ from tests.faults.test_damage import (
 from tests.operations.checks import DIFFERS, check, hdel, synced_world, zrem
 from tests.stores import before, connect, empty_redis, keys, root, sql
 from tests.support import ROOT, Installation, ambient
+
+
+def hset(field: str, value: str) -> Damage:
+    return lambda connection, key: connection.hset(key, field, value)
 
 
 def run(installation: Installation, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -163,7 +168,15 @@ def test_a_change_during_a_repair_wins_over_postgresql(
     assert check(world.installation) == []
 
 
-def test_a_lost_password_hash_is_that_of_the_last_pass_and_waiting_changes_are_copied(
+def test_a_repair_of_a_hash_keeps_another_version_of_the_user_in_quarantine(world: World) -> None:
+    newer = {"version": f"{world.user['version'] + 1}", "sqlstate": "", "reason": UNFIT}
+    world.damage("quarantine", hset("u:2", json.dumps(newer | {"since": ""})))
+    world.damage("secret:2", gone)
+    check(world.installation, repairs=True)
+    assert world.quarantined() == {("user", 2): UNFIT}
+
+
+def test_a_repair_puts_back_the_hash_of_the_last_pass_and_copies_quarantined_changes(
     world: World,
 ) -> None:
     path = f"/users/{world.user['id']}"

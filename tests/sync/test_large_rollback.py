@@ -44,7 +44,7 @@ INSERT INTO tombstones (kind, id, version) VALUES ('g', {group}, {version})
 
 
 def lose(installation: Installation, *statements: str, **values: int) -> None:
-    """Change PostgreSQL as a pass did whose changes Redis lost; `{version}` is above all others."""
+    """Change PostgreSQL like a pass whose changes Redis then lost, with `{version}` above all."""
     ((version,),) = sql(installation, "SELECT last_version FROM sync_state")
     version += 100_000
     for statement in statements:
@@ -74,7 +74,7 @@ def require_whole(installation: Installation) -> None:
     assert not [w for w in fsck(settings.redis_url, settings.key_prefix) if "dirty" not in w]
 
 
-def test_all_tasks_are_put_back_and_moved_before_their_group_is_deleted(
+def test_tasks_are_moved_before_their_old_group_is_deleted(
     installation: Installation, api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
     old, new = new_group(api), new_group(api)

@@ -174,9 +174,19 @@ def test_a_reseed_retries_quarantined_changes(installation: Installation, api: A
     new_group(api, name="Poison")
     installation.sync()
     sql(installation, f"DROP TABLE {TABLES}")
-    reseed(installation)
+    assert reseed(installation)["message"] == "PostgreSQL has everything that Redis has."
     assert not quarantine.read(sync_pass.open_store(installation.settings))
     assert is_whole(installation)
+
+
+@pytest.mark.usefixtures("seen")
+def test_a_reseed_says_how_many_changes_are_refused_again(
+    installation: Installation, api: Api
+) -> None:
+    sql(installation, "ALTER TABLE groups ADD CHECK (name <> 'Poison')")
+    new_group(api, name="Poison")
+    sql(installation, "TRUNCATE sync_state, users, groups, memberships, tasks, tombstones")
+    assert ", except for 5 in quarantine" in reseed(installation)["message"]  # with its members
 
 
 def test_a_postgresql_with_more_data_is_not_overwritten(install: Install) -> None:

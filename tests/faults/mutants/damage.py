@@ -499,7 +499,7 @@ MUTANTS = [
     Mutant(
         "marks: one above all versions hides no later change",
         "taskapi/store/changes.lua",
-        "not q.kind and number(redis.call('HGET', KEYS[1], 'version')) or '+inf'",
+        "not q.kind and digits(redis.call('HGET', KEYS[1], 'version')) or '+inf'",
         "q.kind and '+inf' or 2 ^ 53",
         "faults/test_damaged_values.py::test_a_mark_above_all_versions_hides_no_later_change",
     ),
@@ -513,26 +513,26 @@ MUTANTS = [
     Mutant(
         "marks: one above all versions stops no pass",
         "taskapi/store/changes.lua",
-        "not q.kind and number(redis.call('HGET', KEYS[1], 'version')) or '+inf'",
+        "not q.kind and digits(redis.call('HGET', KEYS[1], 'version')) or '+inf'",
         "'+inf'",
         "faults/test_damaged_values.py::"
         "test_an_entry_that_cannot_be_read_causes_no_internal_error[endless mark]",
     ),
     Mutant(
-        "versions: Lua reads more numbers than JSON",
+        "versions: only whole numbers reach JSON",
         "taskapi/store/changes.lua",
-        "return text and string.match(text, '^[1-9]%d*$')",
-        "return tonumber(text) and text",
+        "string.match(text, '^[1-9]%d*$') or nil",
+        "tonumber(text) and text",
         "faults/test_damage.py::"
         "test_a_restore_mends_a_damaged_task_and_saves_the_rest_first[a word as version]",
     ),
     Mutant(
-        "versions: no commit after one that is no whole number",
+        "versions: a last version that is no whole number refuses commits",
         "taskapi/store/commit.lua",
         " or not string.find(last or '0', '^%d+$') then",
         " then",
         "faults/test_damaged_values.py::"
-        "test_no_change_follows_a_last_version_that_is_no_whole_number[nan]",
+        "test_a_last_version_that_is_no_whole_number_refuses_changes[nan]",
     ),
     Mutant(
         "check: names marks of no version",
@@ -682,10 +682,26 @@ MUTANTS = [
     Mutant(
         "repair: a user whose hash is back leaves the quarantine",
         "taskapi/doctor/entity_checks.py",
-        '("SET", read[1], taken), leave_quarantine]',
-        '("SET", read[1], taken)]',
+        "        if quarantine.contains(stores.store, mark):\n",
+        "        if False:\n",
         "operations/test_check.py::"
-        "test_a_lost_password_hash_is_that_of_the_last_pass_and_waiting_changes_are_copied",
+        "test_a_repair_puts_back_the_hash_of_the_last_pass_and_copies_quarantined_changes",
+    ),
+    Mutant(
+        "repair: another version of the user stays in quarantine",
+        "taskapi/doctor/entity_checks.py",
+        "        if quarantine.contains(stores.store, mark):\n",
+        "        if True:\n",
+        "operations/test_check.py::"
+        "test_a_repair_of_a_hash_keeps_another_version_of_the_user_in_quarantine",
+    ),
+    Mutant(
+        "versions: only short numbers reach JSON",
+        "taskapi/store/changes.lua",
+        "text and #text <= 16 and ",
+        "text and ",
+        "faults/test_damage.py::"
+        "test_a_restore_mends_a_damaged_task_and_saves_the_rest_first[a long version]",
     ),
     Mutant(
         "repair: no hash is taken from a row that has none",
