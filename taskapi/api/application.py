@@ -33,6 +33,8 @@ from taskapi.errors import NewEpoch, NotReady, Stale, TaskApiError, Unavailable,
 from taskapi.store.connection import Store
 
 RETRY_SECONDS: Final = 2.0
+CHECK_SECONDS: Final = 1.5
+"""How long a request waits for the check of a start: with its last try, less than two seconds."""
 PAUSES_SECONDS: Final = (0.001, 0.05)
 """The first and the longest pause between two tries."""
 BUSY: Final = "Too many changes of the same things at once: try again."
@@ -135,17 +137,18 @@ class TaskApi(Flask):
 
         If data that the view read changes before its commit, nothing is written. Authentication and
         view then run again after a random pause, for up to RETRY_SECONDS. They also run again while
-        Redis is checked after a start.
+        Redis is checked after a start, for up to CHECK_SECONDS.
         """
         request = request_ctx.request
-        deadline, pause = time.monotonic() + RETRY_SECONDS, PAUSES_SECONDS[0]
+        begin, pause = time.monotonic(), PAUSES_SECONDS[0]
         new_epochs, is_checking = 0, False
+        deadline = begin + RETRY_SECONDS
         while time.monotonic() < deadline and new_epochs < 2:
             try:
                 entities = authentication.authenticate(self.authenticator, request)
                 return call(view, entities, request.view_args or {})
             except Unchecked:
-                is_checking = True
+                is_checking, deadline = True, begin + CHECK_SECONDS
                 services.services().watch.wake()
                 time.sleep(PAUSES_SECONDS[1])
             except NotReady:
