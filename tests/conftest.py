@@ -16,11 +16,11 @@ from taskapi.store import passwords
 from taskapi.sync import migrations
 from taskapi.sync.postgres import Database
 from tests.api.codes import Collector
-from tests.support import CHEAP_METHOD, Api, Installation
+from tests.support import CHEAP_HASHER, Api, Installation
 
 Install = Callable[..., Installation]
 LEAST_FREE_BYTES = 2 * 1024**3
-SHIPPED_METHOD, SHIPPED_DUMMY_HASH = passwords.METHOD, passwords._DUMMY_HASH
+SHIPPED_HASHER, SHIPPED_DUMMY_HASH = passwords.HASHER, passwords._DUMMY_HASH
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,20 +39,16 @@ def _cheap_password_hashes() -> Iterator[None]:
     A stored hash carries its own parameters, so a real server checks these hashes too.
     """
     with pytest.MonkeyPatch.context() as patch:
-        _hash_by(CHEAP_METHOD, patch)
+        patch.setattr(passwords, "HASHER", CHEAP_HASHER)
+        patch.setattr(passwords, "_DUMMY_HASH", CHEAP_HASHER.hash("a password that no user has"))
         yield
 
 
 @pytest.fixture
 def shipped_password_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hash passwords at the cost that we ship, for a test about that cost."""
-    _hash_by(SHIPPED_METHOD, monkeypatch)
-
-
-def _hash_by(method: str, patch: pytest.MonkeyPatch) -> None:
-    dummy = SHIPPED_DUMMY_HASH.replace(SHIPPED_METHOD, method)
-    patch.setattr(passwords, "METHOD", method)
-    patch.setattr(passwords, "_DUMMY_HASH", dummy)
+    monkeypatch.setattr(passwords, "HASHER", SHIPPED_HASHER)
+    monkeypatch.setattr(passwords, "_DUMMY_HASH", SHIPPED_DUMMY_HASH)
 
 
 @pytest.fixture(scope="session")

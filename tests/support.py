@@ -20,6 +20,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 import psycopg2
+from argon2 import PasswordHasher
 from flask import Flask
 from psycopg2 import sql
 
@@ -34,7 +35,7 @@ __all__ = ["Answer", "Api", "Installation", "basic", "eventually"]
 ROOT = Path(__file__).resolve().parent.parent
 OWNER_PASSWORD = "owner-canary-8271"
 OWNER_EMAIL = "owner@example.com"
-CHEAP_METHOD = "scrypt:256:8:1"
+CHEAP_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 """Hashes a password at a hundredth of the cost that we ship."""
 GUIDES_VARIABLES = ("OWNER_", "SERVER_", "PORT", "REDIS_", "DATABASE_", "DB_", "POSTGRES_")
 OUR_VARIABLES = (

@@ -57,7 +57,7 @@ def test_no_password_is_in_anything_that_leaves(
     for text, secrets in ((answers, SECRETS), (log + stored, (*SECRETS, *ECHOED))):
         assert not [form for secret in secrets for form in forms(secret) if form in text]
     assert "alice@company.com" in stored
-    assert "scrypt" not in answers + log
+    assert "argon2" not in answers + log
     for line in log.splitlines() if style == "json" else ():
         assert {"time", "level", "event"} <= set(json.loads(line)), line
 
@@ -149,7 +149,7 @@ def test_only_a_salted_hash_of_a_password_is_stored(
         assert twins[0]["email"] in text, place
         assert "stored-canary-9" not in text, place
         assert OWNER_PASSWORD not in text, place
-    hashes = re.findall(r"scrypt:[^\s'\",)]+", stored["Redis"])
+    hashes = re.findall(r"\$argon2id\$[^\s'\")]+", stored["Redis"])
     assert len(hashes) == len(set(hashes)) >= 2
 
 

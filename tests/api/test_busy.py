@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from taskapi.store import passwords
 from taskapi.store.commit import Commit
-from tests.api.factories import made, new_group, new_task, new_user, ok, refused
+from tests.api.factories import PASSWORD, made, new_group, new_task, new_user, ok, refused
+from tests.api.hashers import Exhausted
 from tests.client import Answer, Api
 from tests.conftest import Install
 from tests.stores import before, connect, crash, root
@@ -60,3 +62,25 @@ def test_first_log_ins_that_wait_too_long_for_their_turn_are_busy(install: Insta
         check_busy(answer)
     refused(log_in(CROWD), 401)
     ok(api("GET", "/groups", by="owner"))
+
+
+def log_in(api: Api, user: object, password: str = PASSWORD, address: str = "10.3.0.1") -> Answer:
+    headers = {"X-Forwarded-For": address}
+    return api("GET", "/groups", by=(user, password), headers=headers)
+
+
+@pytest.fixture
+def proxied(install: Install) -> Api:
+    return install(TRUSTED_PROXIES="1").client()
+
+
+def test_a_check_for_which_there_is_no_memory_is_no_wrong_password(
+    proxied: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = new_user(proxied)["id"]
+    with monkeypatch.context() as patch:
+        patch.setattr(passwords, "HASHER", Exhausted())
+        assert refused(log_in(proxied, user), 503)["code"] == "unavailable"
+        body = {"password": "another-canary"}
+        assert refused(proxied("PUT", f"/users/{user}", by="owner", json=body), 503)
+    ok(log_in(proxied, user))

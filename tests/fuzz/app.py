@@ -2,8 +2,8 @@
 
 from app import app
 from taskapi.store import passwords
-from tests.support import CHEAP_METHOD
+from tests.support import CHEAP_HASHER
 
 __all__ = ["app"]
 
-passwords.METHOD = CHEAP_METHOD
+passwords.HASHER = CHEAP_HASHER

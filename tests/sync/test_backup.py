@@ -65,7 +65,9 @@ def test_a_backup_has_everything_with_the_hash_of_each_password(
     assert result["saved"] == {"users": 2, "groups": 1, "tasks": 5}
     saved, last = contents(installation)
     assert without_secrets(saved) == in_redis(installation)
-    assert all(saved[key]["password_hash"].startswith("scrypt:") for key in saved if "user" in key)
+    assert all(
+        saved[key]["password_hash"].startswith("$argon2id$") for key in saved if "user" in key
+    )
     assert last["saved"] == result["saved"]
     assert last["ids"] == {"users": 2, "groups": 1, "tasks": 5}
 

@@ -624,8 +624,15 @@ MUTANTS = [
     Mutant(
         "hashes: parameters that cannot be used cause no 500",
         "taskapi/store/passwords.py",
-        "    except ValueError:  # its parameters",
-        "    except KeyError:  # its parameters",
+        "    except (VerificationError, ValueError, MemoryError) as error:",
+        "    except MemoryError as error:",
+        "faults/test_damage.py::test_a_log_in_with_a_damaged_password_hash_is_refused",
+    ),
+    Mutant(
+        "hashes: no check takes minutes",
+        "taskapi/store/passwords.py",
+        r"m=\d{1,6},t=\d{1,2},p=\d{1,2}",
+        r"m=\d+,t=\d+,p=\d+",
         "faults/test_damage.py::test_a_log_in_with_a_damaged_password_hash_is_refused",
     ),
     Mutant(
