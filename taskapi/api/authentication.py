@@ -2,9 +2,7 @@
 
 import hashlib
 import hmac
-import logging
 import re
-import threading
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,31 +15,27 @@ from taskapi.api import lookups
 from taskapi.api.credentials import (
     REMEMBERED_MOST,
     Credentials,
-    VerifiedCredentials,
     credentials_of,
 )
 from taskapi.api.lookups import Entities, EntityRef, LookupCache
+from taskapi.api.password_checks import PasswordChecks
 from taskapi.api.throttling import LoginThrottle
 from taskapi.config import Settings
-from taskapi.errors import Damaged, Stale, Unauthenticated, Unavailable
+from taskapi.errors import Stale, Unauthenticated, Unavailable
 from taskapi.policy import Caller
 from taskapi.store import session as sessions
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.numbers import number
-from taskapi.store.passwords import is_hash, is_password
 from taskapi.store.prefetched_read import LONGEST, Guesses, PrefetchedRead
 from taskapi.store.session import Session, StoredEntity
 from taskapi.store.users import SYSTEM_OWNER
 
-CHECK_TURN_SECONDS: Final = 2.0
-"""How long a log-in waits while the password of another one is checked."""
 UNKNOWN: Final = 0
 """An id that no user has."""
 KINDS: Final = {"user_id": Kind.USER, "group_id": Kind.GROUP, "task_id": Kind.TASK}
 EMERGENCY_OWNER: Final = Caller(SYSTEM_OWNER, "owner", frozenset(), ())
 _ID = re.compile(r"[1-9][0-9]{0,15}")
-log = logging.getLogger("taskapi")
 
 
 def authenticate(
@@ -99,8 +93,7 @@ class Authenticator:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._store = store
         self._owner = hashlib.sha256(settings.owner_password.encode()).digest()
-        self._verified, self._cache = VerifiedCredentials(), LookupCache()
-        self._check_turn = threading.Lock()
+        self._checks, self._cache = PasswordChecks(settings.data_dir), LookupCache()
         self._ids: dict[str, int] = {}
         self._guesses: Guesses = {}
 
@@ -190,42 +183,17 @@ class Authenticator:
             self._ids.pop(login.lower(), None)
             raise Stale
         throttle.require_account_open(lookup.failures)
-        digest = self._verified.digest(user_id, lookup.password_hash or b"", password)
-        if lookup.password_hash is None or not self._verified.holds(digest):
-            if from_cache:
-                raise Stale
-            throttle.require_check(lookup.failures)
-            self._verify(throttle, lookup.password_hash, digest, password)
-        else:
+        if self._checks.is_remembered(session, throttle, lookup, password):
             throttle.clear(lookup.failures)
+        elif from_cache:
+            raise Stale
+        else:
+            self._checks.check(session, throttle, lookup, password)
         if lookup.user is None:
             raise Unauthenticated
         if not from_cache:
             self._cache.add(user_id, refs, lookup)
         return lookup.user, lookup.entities
-
-    def _verify(
-        self, throttle: LoginThrottle, password_hash: bytes | None, digest: bytes, password: str
-    ) -> None:
-        """Check a password against the stored hash; each process checks one at a time."""
-        if password_hash and not is_hash(password_hash):
-            raise Damaged(f"the password hash of user {throttle.account} cannot be read")
-        if not self._check_turn.acquire(timeout=CHECK_TURN_SECONDS):
-            raise Unavailable("Too many first log-ins at this moment: try again.", code="busy")
-        try:
-            if password_hash is not None and self._verified.holds(digest):
-                return
-            throttle.count()
-            hashed = password_hash.decode(errors="replace") if password_hash else None
-            is_right = is_password(hashed, password)
-        finally:
-            self._check_turn.release()
-        if not is_right:
-            raise Unauthenticated
-        throttle.forgive()
-        self._verified.add(digest)
-        fields = {"request_id": app_ctx.g.request_id, "user": int(throttle.account)}
-        log.info("Log-in", extra={"fields": fields | {"address": throttle.address}})
 
     def _user_id(self, session: Session, login: str) -> int:
         """Return the id that a login names; the ids of e-mail addresses are remembered."""

@@ -1,8 +1,6 @@
-"""The credentials of a request, and a memory of those that were verified recently."""
+"""The credentials of a request, and a memory of digests of credentials."""
 
-import hmac
-import secrets
-import time
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,8 +8,8 @@ from flask import Request
 
 from taskapi.errors import Unauthenticated
 
-REMEMBERED_SECONDS: Final = 60.0
 REMEMBERED_MOST: Final = 10_000
+"""Digests take about 200 bytes each."""
 OWNER_HEADER: Final = "X-Owner-Password"
 
 
@@ -47,22 +45,22 @@ def credentials_of(request: Request) -> Credentials:
     return Credentials(owner_password, login, password)
 
 
-class VerifiedCredentials:
-    """Keyed digests of the credentials verified within the last minute, in memory only."""
+class Digests:
+    """Digests of credentials, each with a time; the least recently used one goes first."""
 
     def __init__(self) -> None:
-        self._secret = secrets.token_bytes(32)
-        self._until: dict[bytes, float] = {}
+        self._times: OrderedDict[str, float] = OrderedDict()
 
-    def digest(self, user_id: int, password_hash: bytes, password: str) -> bytes:
-        """Return a digest that is valid as long as the stored hash stays the same."""
-        message = b"%d|%b|%b" % (user_id, password_hash, password.encode())
-        return hmac.digest(self._secret, message, "sha256")
+    def use(self, digest: str) -> float:
+        """Return the time of a digest, 0 if it is not known; note that it is in use."""
+        try:
+            self._times.move_to_end(digest)
+            return self._times[digest]
+        except KeyError:  # it was never there, or another thread has just removed it
+            return 0.0
 
-    def holds(self, digest: bytes) -> bool:
-        return self._until.get(digest, 0.0) > time.monotonic()
-
-    def add(self, digest: bytes) -> None:
-        if len(self._until) >= REMEMBERED_MOST:
-            self._until.clear()
-        self._until[digest] = time.monotonic() + REMEMBERED_SECONDS
+    def add(self, digest: str, seconds: float) -> None:
+        """Add a digest, or change its time: seconds of the monotonic clock."""
+        self._times[digest] = seconds
+        if len(self._times) > REMEMBERED_MOST:
+            self._times.popitem(last=False)

@@ -36,6 +36,8 @@ many entities and spell the names themselves.
 | closing:<k>:<id> | hash   | exists while a user or group is closed for writes to tasks; expires  |
 |                  |        | unless the user or group is being deleted in batches                 |
 | failures:<digest>| string | failed log-ins of an account and address, or of an address; expires  |
+| verified:<uid>   | zset   | keyed digests of the user's credentials that were verified, scored   |
+|                  |        | by time; expires                                                     |
 """
 
 from enum import StrEnum
@@ -64,7 +66,7 @@ _NOUNS = {Kind.USER: "user", Kind.GROUP: "group", Kind.TASK: "task"}
 
 
 TYPES: Final = {
-    **dict.fromkeys(("users", "groups", "members", "tasks", "dirty", "tombs"), "zset"),
+    **dict.fromkeys(("users", "groups", "members", "tasks", "dirty", "tombs", "verified"), "zset"),
     **dict.fromkeys(("meta", "user", "group", "task", "emails", "names", "full_names"), "hash"),
     **dict.fromkeys(("counts", "quarantine", "sync", "closing", "processes", "deleting"), "hash"),
     **dict.fromkeys(("secret", "pin", "failures"), "string"),
@@ -110,3 +112,6 @@ class Keys:
 
     def failures(self, digest: str) -> str:
         return f"{self.root}failures:{digest}"
+
+    def verified(self, user_id: int) -> str:
+        return f"{self.root}verified:{user_id}"

@@ -98,13 +98,26 @@ def test_a_hundred_failures_hold_up_the_whole_address(api: Api, address: str) ->
     ok(ask(api, "10.2.9.9", login(user)))
 
 
-def test_a_blocked_address_guesses_at_no_remembered_password(api: Api, address: str) -> None:
-    user = new_user(api)
-    ok(ask(api, "10.2.9.9", login(user)))
+def block(api: Api, address: str) -> None:
     for number in range(100):
         ask(api, address, (91_000 + number // 9, "wrong"))
+
+
+def test_a_blocked_address_guesses_at_no_remembered_password(api: Api, address: str) -> None:
+    user = new_user(api)
+    for each in (address, "10.2.9.9"):
+        ok(ask(api, each, login(user)))
+    block(api, address)
     ok(ask(api, address, login(user)))
     assert statuses(api, address, (user["id"], "a guess"), 20) == {429}
+    refused(ask(api, address, login(user)), 429)
+    ok(ask(api, "10.2.9.9", login(user)))
+
+
+def test_a_blocked_address_cannot_tell_a_password_that_others_use(api: Api, address: str) -> None:
+    user = new_user(api)
+    ok(ask(api, "10.2.9.9", login(user)))
+    block(api, address)
     refused(ask(api, address, login(user)), 429)
     ok(ask(api, "10.2.9.9", login(user)))
 

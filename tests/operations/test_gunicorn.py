@@ -7,11 +7,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from devserver.servers import free_port
 from taskapi.doctor.ports import health_at
+from tests.api.factories import login, new_user, ok
 from tests.client import Api
 from tests.conftest import Install
 from tests.operations.nginx import raw, reload_gunicorn
@@ -147,6 +149,26 @@ def test_gunicorns_own_lines_are_in_the_format_of_the_service_after_a_reload_too
     events = [line["event"] for line in lines]
     assert "Handling signal: hup" in events
     assert f"{REFUSED}127.0.0.1" in events
+
+
+def test_no_password_is_checked_again_after_a_reload_or_a_restart(install: Install) -> None:
+    installation = install()
+    with installation.serve() as api:
+        user = new_user(api)
+        for reloads in (1, 2):
+            call_often(api, user)
+            reload_gunicorn(api, reloads)
+        call_often(api, user)
+        assert api.log().count("Info Log-in") == 1
+    with installation.serve() as api:
+        call_often(api, user)
+        assert "Info Log-in" not in api.log()
+
+
+def call_often(api: Api, user: dict[str, Any]) -> None:
+    """Send so many requests that each worker gets some."""
+    for _ in range(12):
+        ok(api("GET", f"/users/{user['id']}", by=login(user)))
 
 
 @pytest.fixture(scope="module")

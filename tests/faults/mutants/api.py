@@ -125,7 +125,7 @@ MUTANTS = [
     Mutant(
         "a password is never verified from memory",
         "taskapi/api/authentication.py",
-        "            if from_cache:\n                raise Stale\n",
+        "        elif from_cache:\n            raise Stale\n",
         "",
         "api/test_memory.py::test_a_wrong_password_is_counted_once",
     ),
@@ -139,8 +139,8 @@ MUTANTS = [
     Mutant(
         "a success with a remembered password clears the count",
         "taskapi/api/authentication.py",
-        "            throttle.clear(lookup.failures)\n        if lookup.user is None:",
-        "            pass\n        if lookup.user is None:",
+        "            throttle.clear(lookup.failures)\n        elif from_cache:",
+        "            pass\n        elif from_cache:",
         "api/test_auth_limits.py::test_a_success_clears_the_count",
     ),
 ]

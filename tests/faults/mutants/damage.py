@@ -616,8 +616,8 @@ MUTANTS = [
     ),
     Mutant(
         "hashes: one that cannot be read causes no 500",
-        "taskapi/api/authentication.py",
-        "        if password_hash and not is_hash(password_hash):\n",
+        "taskapi/api/password_checks.py",
+        "        if stored and not is_hash(stored):\n",
         "        if False:\n",
         "faults/test_damage.py::test_a_log_in_with_a_damaged_password_hash_is_refused",
     ),

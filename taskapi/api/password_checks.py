@@ -1,0 +1,115 @@
+"""Checks of passwords against stored hashes; the right ones are remembered."""
+
+import hmac
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from flask.globals import app_ctx
+
+from taskapi.api.credentials import Digests
+from taskapi.api.lookups import Lookup
+from taskapi.api.shared_key import KEY_BYTES, shared_key
+from taskapi.api.throttling import LoginThrottle
+from taskapi.errors import Damaged, Unauthenticated, Unavailable
+from taskapi.store import verified
+from taskapi.store.passwords import is_hash, is_password
+from taskapi.store.session import Session
+
+CHECK_TURN_SECONDS: Final = 2.0
+"""How long a log-in waits while the passwords of others are checked."""
+RENEWED_SECONDS: Final = verified.REMEMBERED_SECONDS / 4
+"""How often a process renews what Redis remembers of credentials in use."""
+log = logging.getLogger("taskapi")
+
+
+class PasswordChecks:
+    """The checks of one process; it makes one at a time, because each takes all of a core.
+
+    Credentials that were verified are remembered, as keyed digests, in this process and in Redis,
+    for other processes and after a restart. A digest needs no end: it is bound to the stored hash,
+    which is read for every request. It is bound to the client's address too: otherwise a blocked
+    address could tell a right guess by the answer.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Use the key in this folder; without one, Redis remembers nothing."""
+        key = shared_key(folder)
+        self._is_shared = key is not None
+        self._key = key or secrets.token_bytes(KEY_BYTES)
+        self._verified = Digests()
+        self._turn = threading.Lock()
+
+    def is_remembered(
+        self, session: Session, throttle: LoginThrottle, lookup: Lookup, password: str
+    ) -> bool:
+        """Return whether this process remembers that the password fits the user's present hash."""
+        stored = lookup.password_hash or b""
+        due = self._verified.use(self._digest(throttle, stored, password))
+        if not due or lookup.user is None:
+            return False
+        if time.monotonic() < due:
+            return True
+        self._remember(session, throttle, stored, password)
+        return True
+
+    def check(
+        self, session: Session, throttle: LoginThrottle, lookup: Lookup, password: str
+    ) -> None:
+        """Check a password that is not remembered.
+
+        Raises:
+            Unauthenticated: it is wrong, or there is no such user.
+            TooManyFailures: the account or the address is blocked.
+            Unavailable: too many log-ins wait for a check, or memory is short.
+            Damaged: the password hash cannot be read.
+        """
+        user, stored = lookup.user, lookup.password_hash or b""
+        if stored and not is_hash(stored):
+            raise Damaged(f"the password hash of user {throttle.account} cannot be read")
+        hashed, digest = stored.decode(), self._digest(throttle, stored, password)
+        user_id = user["id"] if user else 0  # an unknown user takes as long as another one
+        is_known = self._is_shared and verified.has(session, user_id, digest)
+        if user and is_known:
+            self._remember(session, throttle, stored, password)
+            throttle.clear(lookup.failures)
+            return
+        throttle.require_check(lookup.failures)
+        with self._turn_of_this_one():
+            if time.monotonic() < self._verified.use(digest):  # verified while this one waited
+                return
+            throttle.count()
+            if not is_password(hashed or None, password) or user is None:
+                raise Unauthenticated
+            throttle.forgive()
+            self._remember(session, throttle, stored, password)
+            fields = {"request_id": app_ctx.g.request_id, "user": user["id"]}
+            log.info("Log-in", extra={"fields": fields | {"address": throttle.address}})
+
+    def _digest(self, throttle: LoginThrottle, stored: bytes, password: str) -> str:
+        """Return a digest of account, address, stored hash and password."""
+        message = b"%b|%b|%b" % (throttle.keys[0].encode(), stored, password.encode())
+        return hmac.digest(self._key, message, "sha256").hex()
+
+    @contextmanager
+    def _turn_of_this_one(self) -> Iterator[None]:
+        """Wait until no other password is checked; raises Unavailable if that takes too long."""
+        if not self._turn.acquire(timeout=CHECK_TURN_SECONDS):
+            raise Unavailable("Too many first log-ins at this moment: try again.", code="busy")
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _remember(
+        self, session: Session, throttle: LoginThrottle, stored: bytes, password: str
+    ) -> None:
+        digest = self._digest(throttle, stored, password)
+        self._verified.add(digest, time.monotonic() + RENEWED_SECONDS)
+        if self._is_shared:
+            verified.add(session, int(throttle.account), digest)
