@@ -103,7 +103,7 @@ class Stage(ExitStack):
         """Return the URL of the limit routes, under the gunicorn settings of the service."""
         if "limit" not in self._urls:
             address = f"127.0.0.1:{free_port()}"
-            flags = "-k gthread -w 2 --threads 4 --reuse-port --keep-alive 75 --no-control-socket"
+            flags = "-k gthread -w 2 --threads 16 --reuse-port --keep-alive 75 --no-control-socket"
             # Without this empty configuration, gunicorn reads the gunicorn.conf.py of the service.
             words = ["-c", "python:bench", *flags.split(), "-b", address, "bench.limits:app"]
             env = {"PATH": os.environ["PATH"], "REDIS_URL": self.valkey.url}

@@ -23,6 +23,8 @@ from taskapi.store.session import Session
 
 CHECK_TURN_SECONDS: Final = 2.0
 """How long a log-in waits while the passwords of others are checked."""
+WAITING_MOST: Final = 12
+"""Log-ins that are checked or wait in a process; its other threads serve known callers."""
 RENEWED_SECONDS: Final = verified.REMEMBERED_SECONDS / 4
 """How often a process renews what Redis remembers of credentials in use."""
 log = logging.getLogger("taskapi")
@@ -42,7 +44,8 @@ class PasswordChecks:
         key = shared_key(folder)
         self._is_shared = key is not None
         self._key = key or secrets.token_bytes(KEY_BYTES)
-        self._verified = Digests()
+        self._verified, self._refused = Digests(), Digests()
+        self._places = threading.BoundedSemaphore(WAITING_MOST)
         self._turn = threading.Lock()
 
     def is_remembered(
@@ -80,7 +83,7 @@ class PasswordChecks:
             throttle.clear(lookup.failures)
             return
         throttle.require_check(lookup.failures)
-        with self._turn_of_this_one():
+        with self._turn_of(throttle, digest):
             if time.monotonic() < self._verified.use(digest):  # verified while this one waited
                 return
             throttle.count()
@@ -97,14 +100,29 @@ class PasswordChecks:
         return hmac.digest(self._key, message, "sha256").hex()
 
     @contextmanager
-    def _turn_of_this_one(self) -> Iterator[None]:
+    def _turn_of(self, throttle: LoginThrottle, digest: str) -> Iterator[None]:
         """Wait until no other password is checked; raises Unavailable if that takes too long."""
-        if not self._turn.acquire(timeout=CHECK_TURN_SECONDS):
-            raise Unavailable("Too many first log-ins at this moment: try again.", code="busy")
+        if not self._places.acquire(blocking=False):
+            raise self._refusal(throttle, digest)
         try:
-            yield
+            if not self._turn.acquire(timeout=CHECK_TURN_SECONDS):
+                raise self._refusal(throttle, digest)
+            try:
+                yield
+            finally:
+                self._turn.release()
         finally:
-            self._turn.release()
+            self._places.release()
+
+    def _refusal(self, throttle: LoginThrottle, digest: str) -> Unavailable:
+        """Return the error for a log-in without a check, which counts: a remembered one is served.
+
+        Who sends the same password again tells nothing by that, and is not counted again.
+        """
+        if not self._refused.use(digest):
+            self._refused.add(digest, time.monotonic())
+            throttle.count_for_account()
+        return Unavailable("Too many first log-ins at this moment: try again.", code="busy")
 
     def _remember(
         self, session: Session, throttle: LoginThrottle, stored: bytes, password: str

@@ -47,6 +47,12 @@ class LoginThrottle:
             self._count(self._account_key)
             raise self._blocked(self._address_key)
 
+    def count_for_account(self) -> None:
+        """Count an attempt that gets no check; raises TooManyFailures past the limit."""
+        (account,) = self._count(self._account_key)
+        if account > ACCOUNT_MOST:
+            raise self._blocked(self._account_key)
+
     def count(self) -> None:
         """Count an attempt before the password check; raises TooManyFailures past the limit."""
         account, address = self._count(*self.keys)
