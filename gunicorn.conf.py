@@ -36,7 +36,7 @@ workers = _settings.web_concurrency
 threads = 16  # more than WAITING_MOST of api/password_checks.py, and the class is gthread
 reuse_port = True  # a socket for each worker: the kernel spreads connections evenly
 keepalive = 75  # seconds; longer than nginx' 60, so that nginx never reuses a closed connection
-graceful_timeout = 30  # seconds that a stopping worker has to finish its requests
+graceful_timeout = 30  # seconds to finish requests; REPLACING_SECONDS of that file is longer
 control_socket_disable = True
 _start_turn = get_context("fork").Semaphore(1)
 

@@ -120,8 +120,8 @@ class Authenticator:
             TooManyFailures: the account or the address is blocked.
             Unavailable: the store is away or not ready, or too many log-ins wait for a check.
             Damaged: the user or the password hash cannot be read.
-            Stale: there is no usable cached lookup, or the user remembered for an e-mail address no
-                longer has that address.
+            Stale: there is no usable cached lookup, the user remembered for an e-mail address no
+                longer has that address, or an old password hash was replaced.
         """
         session = sessions.begin(self._store)
         session.prefetched = self._prefetched(credentials.login, address)

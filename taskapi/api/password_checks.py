@@ -10,16 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from flask.globals import app_ctx
+from flask.globals import app_ctx, request_ctx
 
 from taskapi.api.credentials import Digests
 from taskapi.api.lookups import Lookup
 from taskapi.api.shared_key import KEY_BYTES, shared_key
 from taskapi.api.throttling import LoginThrottle
-from taskapi.errors import Damaged, Unauthenticated, Unavailable
-from taskapi.store import verified
-from taskapi.store.passwords import is_hash, is_password
-from taskapi.store.session import Session
+from taskapi.errors import Damaged, Stale, Unauthenticated, Unavailable
+from taskapi.store import users, verified
+from taskapi.store.passwords import hash_password, is_hash, is_old, is_password
+from taskapi.store.session import Session, StoredEntity
 
 CHECK_TURN_SECONDS: Final = 2.0
 """How long a log-in waits while the passwords of others are checked."""
@@ -27,6 +27,13 @@ WAITING_MOST: Final = 12
 """Log-ins that are checked or wait in a process; its other threads serve known callers."""
 RENEWED_SECONDS: Final = verified.REMEMBERED_SECONDS / 4
 """How often a process renews what Redis remembers of credentials in use."""
+OLD_SECONDS: Final = 60.0
+"""How long a process remembers credentials whose hash is an old one that it could not replace."""
+REPLACING_SECONDS: Final = 90.0
+"""Age of a process that replaces old hashes: gunicorn's graceful_timeout and a minute.
+
+After a reload, older processes, which cannot check the new hashes, have ended by then.
+"""
 log = logging.getLogger("taskapi")
 
 
@@ -47,6 +54,7 @@ class PasswordChecks:
         self._verified, self._refused = Digests(), Digests()
         self._places = threading.BoundedSemaphore(WAITING_MOST)
         self._turn = threading.Lock()
+        self._began = time.monotonic()
 
     def is_remembered(
         self, session: Session, throttle: LoginThrottle, lookup: Lookup, password: str
@@ -58,19 +66,22 @@ class PasswordChecks:
             return False
         if time.monotonic() < due:
             return True
+        if is_old(stored.decode()):
+            return False
         self._remember(session, throttle, stored, password)
         return True
 
     def check(
         self, session: Session, throttle: LoginThrottle, lookup: Lookup, password: str
     ) -> None:
-        """Check a password that is not remembered.
+        """Check a password that is not remembered, and replace its hash if that is an old one.
 
         Raises:
             Unauthenticated: it is wrong, or there is no such user.
             TooManyFailures: the account or the address is blocked.
             Unavailable: too many log-ins wait for a check, or memory is short.
             Damaged: the password hash cannot be read.
+            Stale: the hash was replaced, or the user has changed: the request begins again.
         """
         user, stored = lookup.user, lookup.password_hash or b""
         if stored and not is_hash(stored):
@@ -78,7 +89,7 @@ class PasswordChecks:
         hashed, digest = stored.decode(), self._digest(throttle, stored, password)
         user_id = user["id"] if user else 0  # an unknown user takes as long as another one
         is_known = self._is_shared and verified.has(session, user_id, digest)
-        if user and is_known:
+        if user and is_known and not is_old(hashed):
             self._remember(session, throttle, stored, password)
             throttle.clear(lookup.failures)
             return
@@ -93,6 +104,8 @@ class PasswordChecks:
             self._remember(session, throttle, stored, password)
             fields = {"request_id": app_ctx.g.request_id, "user": user["id"]}
             log.info("Log-in", extra={"fields": fields | {"address": throttle.address}})
+            if is_old(hashed) and self._may_replace():
+                self._replace(session, throttle, user, password)
 
     def _digest(self, throttle: LoginThrottle, stored: bytes, password: str) -> str:
         """Return a digest of account, address, stored hash and password."""
@@ -127,7 +140,26 @@ class PasswordChecks:
     def _remember(
         self, session: Session, throttle: LoginThrottle, stored: bytes, password: str
     ) -> None:
-        digest = self._digest(throttle, stored, password)
-        self._verified.add(digest, time.monotonic() + RENEWED_SECONDS)
-        if self._is_shared:
+        digest, is_lasting = self._digest(throttle, stored, password), not is_old(stored.decode())
+        seconds = RENEWED_SECONDS if is_lasting else OLD_SECONDS
+        self._verified.add(digest, time.monotonic() + seconds)
+        if is_lasting and self._is_shared:
             verified.add(session, int(throttle.account), digest)
+
+    def _may_replace(self) -> bool:
+        """Return whether old processes have ended, and no If-Match names the present version."""
+        is_conditional = "HTTP_IF_MATCH" in request_ctx.request.environ
+        return time.monotonic() > self._began + REPLACING_SECONDS and not is_conditional
+
+    def _replace(
+        self, session: Session, throttle: LoginThrottle, user: StoredEntity, password: str
+    ) -> None:
+        """Store the hash of a verified password as those of new passwords."""
+        try:
+            new = hash_password(password)
+            users.replace_hash(session, user, new)
+        except Unavailable as error:  # the old hash stays until the next log-in
+            log.warning("The password hash of user %s was not replaced: %s", user["id"], error)
+            return
+        self._remember(session, throttle, new.encode(), password)
+        raise Stale

@@ -117,13 +117,13 @@ class Commit:
     def create(self, kind: Kind, fields: Entity) -> str:
         """Create an entity with the next id of its kind; return its template."""
         self._created = kind
-        new = {"id": NEW_ID, **fields, "created_at": NOW}
+        new = {"id": NEW_ID, **fields, "created_at": NOW, "updated_at": NOW}
         return self._put(kind, None, new)
 
-    def update(self, kind: Kind, old: Entity, changes: Entity) -> str:
+    def update(self, kind: Kind, old: Entity, changes: Entity, updated_at: str = NOW) -> str:
         """Change an entity if it is still `old`; return its template."""
         self.guard_unchanged(kind, old)
-        return self._put(kind, old, {**old, **changes})
+        return self._put(kind, old, {**old, **changes, "updated_at": updated_at})
 
     def delete(self, kind: Kind, old: Entity) -> None:
         """Delete an entity if it is still `old`, and add a tombstone."""
@@ -188,7 +188,7 @@ class Commit:
             yield from command
 
     def _put(self, kind: Kind, old: Entity | None, new: Entity) -> str:
-        new |= {"updated_at": NOW, "version": NEW_VERSION}
+        new["version"] = NEW_VERSION
         template = codec.template(kind, new)
         writes, key = self._writes(kind), self._keys.entity(kind, new["id"])
         writes.append(("HSET", key, "json", template, "version", NEW_VERSION))

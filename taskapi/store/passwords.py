@@ -55,6 +55,11 @@ def is_password(hashed: str | None, password: str) -> bool:
     return hashed is not None
 
 
+def is_old(hashed: str) -> bool:
+    """Return whether a hash was made by another method or with other parameters than today's."""
+    return not hashed.startswith(_PREFIX) or HASHER.check_needs_rehash(hashed)
+
+
 def is_hash(stored: bytes | None) -> bool:
     """Return whether this has the form of a password hash."""
     return _FORMS.fullmatch(stored or b"") is not None

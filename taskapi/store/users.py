@@ -68,6 +68,14 @@ def update(
     return WrittenEntity(user["id"], commit.run().fill(template))
 
 
+def replace_hash(session: Session, user: Entity, password_hash: str) -> None:
+    """Store another hash of a user's password: the version grows, `updated_at` stays."""
+    commit = Commit(session)
+    commit.update(Kind.USER, user, {}, updated_at=user["updated_at"])
+    commit.add("SET", session.keys.password_hash(user["id"]), password_hash)
+    commit.run()
+
+
 def delete(session: Session, user: Entity) -> DeletedUser:
     """Delete a user with all their tasks; the System Owner becomes admin of their groups.
 

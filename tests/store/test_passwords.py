@@ -1,7 +1,7 @@
 """The cost of a password hash; other tests in this process hash at a lower cost."""
 
 import pytest
-from argon2 import Type, extract_parameters
+from argon2 import PasswordHasher, Type, extract_parameters
 from werkzeug.security import generate_password_hash
 
 from taskapi.errors import Unavailable
@@ -26,6 +26,7 @@ def test_an_unknown_user_is_refused_at_the_same_cost() -> None:
 def test_hashes_of_older_installations_are_checked(method: str) -> None:
     old = generate_password_hash("alice123", method)
     assert passwords.is_hash(old.encode())
+    assert passwords.is_old(old)
     assert passwords.is_password(old, "alice123")
     assert not passwords.is_password(old, "alice124")
 
@@ -36,3 +37,11 @@ def test_a_hash_whose_parameters_cannot_be_used_is_no_wrong_password(parameters:
     assert passwords.is_hash(damaged.encode())
     with pytest.raises(Unavailable, match="its hash cannot be used"):
         passwords.is_password(damaged, "alice123")
+
+
+@pytest.mark.usefixtures("shipped_password_hashes")
+@pytest.mark.parametrize("change", [{"memory_cost": 9728}, {"time_cost": 1}, {"salt_len": 8}])
+def test_a_hash_with_weaker_parameters_is_an_old_one(change: dict[str, int]) -> None:
+    today = {"time_cost": 2, "memory_cost": 19_456, "parallelism": 1}
+    assert passwords.is_old(PasswordHasher(**today | change).hash("alice123"))
+    assert not passwords.is_old(PasswordHasher(**today).hash("alice123"))

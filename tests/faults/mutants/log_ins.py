@@ -3,7 +3,7 @@
 from tests.faults.mutants import Mutant
 
 BUSY, CHECKS = "api/test_busy.py", "api/test_password_checks.py"
-KEY = "api/test_shared_key.py"
+KEY, OLD = "api/test_shared_key.py", "api/test_old_hashes.py"
 
 MUTANTS = [
     Mutant(
@@ -152,5 +152,68 @@ MUTANTS = [
         "    except HashingError as error:",
         "    except KeyError as error:",
         f"{BUSY}::test_a_check_for_which_there_is_no_memory_is_no_wrong_password",
+    ),
+    Mutant(
+        "a hash with weaker parameters is replaced",
+        "taskapi/store/passwords.py",
+        " or HASHER.check_needs_rehash(hashed)",
+        "",
+        f"{OLD}::test_an_old_hash_is_replaced_at_the_next_log_in[weaker]",
+    ),
+    Mutant(
+        "a replaced hash keeps the time of the last change",
+        "taskapi/store/users.py",
+        ', updated_at=user["updated_at"])',
+        ")",
+        f"{OLD}::test_an_old_hash_is_replaced_at_the_next_log_in",
+    ),
+    Mutant(
+        "a hash is replaced when no older process runs",
+        "taskapi/api/password_checks.py",
+        "time.monotonic() > self._began + REPLACING_SECONDS and ",
+        "",
+        f"{OLD}::test_a_young_process_replaces_no_hash_because_older_ones_may_still_run",
+    ),
+    Mutant(
+        "a replaced hash breaks no If-Match",
+        "taskapi/api/password_checks.py",
+        " and not is_conditional",
+        "",
+        f"{OLD}::test_a_request_that_names_a_version_replaces_no_hash",
+    ),
+    Mutant(
+        "an old hash that was not replaced is tried again",
+        "taskapi/api/password_checks.py",
+        "        if is_old(stored.decode()):\n            return False\n",
+        "",
+        f"{OLD}::test_a_hash_that_was_not_replaced_is_tried_again_after_a_minute",
+    ),
+    Mutant(
+        "an old hash is remembered for a minute",
+        "taskapi/api/password_checks.py",
+        "RENEWED_SECONDS if is_lasting else OLD_SECONDS",
+        "RENEWED_SECONDS",
+        f"{OLD}::test_a_hash_that_was_not_replaced_is_tried_again_after_a_minute",
+    ),
+    Mutant(
+        "Redis remembers nothing of an old hash",
+        "taskapi/api/password_checks.py",
+        "        if is_lasting and self._is_shared:\n",
+        "        if self._is_shared:\n",
+        f"{OLD}::test_redis_remembers_nothing_of_an_old_hash",
+    ),
+    Mutant(
+        "a hash is replaced though Redis remembers its password",
+        "taskapi/api/password_checks.py",
+        " and not is_old(hashed):\n            self._remember",
+        ":\n            self._remember",
+        f"{OLD}::test_what_redis_remembers_ends_when_its_hash_becomes_an_old_one",
+    ),
+    Mutant(
+        "an old hash that cannot be replaced keeps nobody out",
+        "taskapi/api/password_checks.py",
+        "        except Unavailable as error:",
+        "        except ZeroDivisionError as error:",
+        f"{OLD}::test_a_store_that_takes_no_changes_keeps_the_old_hash",
     ),
 ]
