@@ -7,7 +7,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
-from bench import copies, progress, requests, scale, search, storm, table, wrk
+from bench import copies, crowd, progress, requests, scale, search, storm, table, wrk
 from bench.sites import Stage
 from bench.sizes import QUICK, Sizes
 from bench.table import Row
@@ -21,6 +21,7 @@ PARTS: Final[dict[str, Callable[[Stage, Sizes], Iterator[Row]]]] = {
     "memory": copies.memory,
     "search": search.search,
     "login": storm.storm,
+    "crowd": crowd.crowd,
 }
 
 

@@ -112,10 +112,10 @@ class Stage(ExitStack):
         return self._urls["limit"]
 
     @contextmanager
-    def serve(self, site: Site, root: Path = ROOT) -> Iterator[str]:
+    def serve(self, site: Site, root: Path = ROOT, **settings: str) -> Iterator[str]:
         """Run the service of the tree `root` inside the `with` block; yield its URL."""
         port = free_port()
-        env = site.env | {"SERVER_PORT": str(port)}
+        env = site.env | settings | {"SERVER_PORT": str(port)}
         address = f"127.0.0.1:{port}"
         name = site.settings.key_prefix
         with self._gunicorn(name, ["app:app"], env, address, "/health", root) as url:

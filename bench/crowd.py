@@ -1,0 +1,111 @@
+"""Measure a crowd: thousands of users, each with a connection and an address of their own."""
+
+import asyncio
+import random
+import time
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from bench import cpu, seed
+from bench.progress import say
+from bench.sites import Stage
+from bench.sizes import Sizes
+from bench.table import Row
+from bench.wrk import basic
+
+PERIOD_SECONDS: Final = 10
+"""How often each user calls."""
+MEASURED_SECONDS: Final = 20
+AT_ONCE: Final = 20
+"""First log-ins that are sent at the same time."""
+P99_MS: Final = 50
+
+
+class Call(NamedTuple):
+    """The status of an answer, and the seconds it took."""
+
+    status: int
+    seconds: float
+
+
+def crowd(stage: Stage, sizes: Sizes) -> Iterator[Row]:
+    """Measure the first log-ins of all users, then their calls, before and after a restart."""
+    site, users = stage.site(sizes.middle), range(2, 2 + sizes.crowd)
+    with stage.serve(site, TRUSTED_PROXIES="1") as url:
+        say(f"first log-ins of {len(users)} users")
+        began, used = time.perf_counter(), cpu.seconds()
+        tries = asyncio.run(_first_log_ins(url, users))
+        seconds = time.perf_counter() - began
+        used = 1000 * (cpu.seconds() - used) / len(users)
+        title = f"first log-ins of {len(users)} users, {AT_ONCE} at once, {tries} requests"
+        yield Row(title, len(users) / seconds, "log-ins/s", used)
+        yield _measure(url, users, "")
+    with stage.serve(site, TRUSTED_PROXIES="1") as url:
+        yield _measure(url, users, ", after a restart")
+
+
+def _measure(url: str, users: range, when: str) -> Row:
+    say(f"a crowd of {len(users)} users{when}")
+    calls = asyncio.run(_calls(url, users))
+    times = sorted(1000 * call.seconds for call in calls)
+    p50, p99 = times[len(times) // 2], times[len(times) * 99 // 100]
+    refused = sum(call.status != 200 for call in calls)
+    row = Row(
+        f"{len(users)} users, each once in {PERIOD_SECONDS} s{when}, {refused} refused",
+        len(calls) / MEASURED_SECONDS,
+        "requests/s",
+        p50,
+        p99,
+    )
+    return row.with_target(f"p99 {P99_MS} ms, 0 refused", p99 <= P99_MS and not refused)
+
+
+async def _calls(url: str, users: range) -> list[Call]:
+    """Let each user call once in a period, at times of their own."""
+    calls: list[Call] = []
+    end = time.monotonic() + MEASURED_SECONDS
+
+    async def call_often(user_id: int) -> None:
+        await asyncio.sleep(random.uniform(0, PERIOD_SECONDS))
+        while time.monotonic() < end:
+            calls.append(await _call(url, user_id))
+            await asyncio.sleep(PERIOD_SECONDS)
+
+    await asyncio.gather(*map(call_often, users))
+    return calls
+
+
+async def _first_log_ins(url: str, users: range) -> int:
+    """Let each user log in; those who are refused try again. Return the number of requests."""
+    places, tries = asyncio.Semaphore(AT_ONCE), 0
+
+    async def log_in(user_id: int) -> None:
+        nonlocal tries
+        async with places:
+            while True:
+                tries += 1
+                if (await _call(url, user_id)).status == 200:
+                    return
+                await asyncio.sleep(0.1)
+
+    await asyncio.gather(*map(log_in, users))
+    return tries
+
+
+async def _call(url: str, user_id: int) -> Call:
+    """Send one request over a connection of its own, as curl does."""
+    address = urlsplit(url)
+    lines = (
+        f"GET /users/{user_id} HTTP/1.1",
+        f"Host: {address.netloc}",
+        f"Authorization: {basic(user_id, seed.PASSWORD)}",
+        f"X-Forwarded-For: 10.0.{user_id // 250}.{user_id % 250 + 1}",
+        "Connection: close",
+    )
+    began = time.perf_counter()
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    answer = await reader.read()
+    writer.close()
+    return Call(int(answer.split(b" ", 2)[1]), time.perf_counter() - began)
