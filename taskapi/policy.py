@@ -205,7 +205,7 @@ def may_assign_to_group(caller: Caller, task_user: Entity, group_id: int) -> boo
 
 def reach(caller: Caller) -> Reach:
     """Return which tasks the caller may see."""
-    return Reach(caller.is_owner, caller.administers, caller.id)
+    return Reach(caller.is_owner, frozenset(caller.administers), caller.id)
 
 
 def sees_outlines_only(caller: Caller, group_id: int) -> bool:

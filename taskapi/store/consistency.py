@@ -1,6 +1,7 @@
 """What Redis derives from its entities, read at one instant and repaired if nothing has changed."""
 
 import hashlib
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -120,7 +121,8 @@ def remove(store: Store, removals: Sequence[Removal]) -> None:
 def mend(store: Store, repairs: Iterable[Repair]) -> int:
     """Do the repairs whose guards hold; return their number."""
     query = orjson.dumps([tuple(each) for each in repairs])
-    (done,) = store.connection.execute(("EVALSHA", scripts.MEND, 1, store.keys.meta, query))
+    call = ("EVALSHA", scripts.MEND, 1, store.keys.meta, query, secrets.token_hex(8))
+    (done,) = store.connection.execute(call)
     return int(done)
 
 

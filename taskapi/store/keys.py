@@ -10,7 +10,8 @@ many entities and spell the names themselves.
 |                  |        | synced (PostgreSQL has everything up to this version), opened (the   |
 |                  |        | start of the server that is served), confirmed (the start that       |
 |                  |        | PostgreSQL knows), loader and loaded (token and batch of a restore), |
-|                  |        | former (state before it), saved (whether it may clear Redis)         |
+|                  |        | former (state before it), saved (whether it may clear Redis),        |
+|                  |        | remarked (changes when marks are set in another way than by commits) |
 | user:<id>        | hash   | json (the answer's object), version, administers (group ids)         |
 | group:<id>       | hash   | json, version                                                        |
 | task:<id>        | hash   | json, version                                                        |

@@ -3,6 +3,7 @@
 -- KEYS[1]  meta
 -- ARGV[1]  JSON: list of {guards, writes}; a guard is {command, reply as text, empty for none}, or
 --          {command, SHA-1 of a reply that is not UTF-8}
+-- ARGV[2]  new value of `remarked`, because repairs may set marks with old versions
 -- Result   how many were done
 local function holds(guards)
   for _, guard in ipairs(guards) do
@@ -21,4 +22,5 @@ for _, repair in ipairs(cjson.decode(ARGV[1])) do
     done = done + 1
   end
 end
+if done > 0 then redis.call('HSET', KEYS[1], 'remarked', ARGV[2]) end
 return done

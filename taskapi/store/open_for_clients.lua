@@ -8,7 +8,8 @@
 -- ARGV[3]  1: PostgreSQL was compared, so only missing processes can have seen more
 -- ARGV[4]  ids to skip if more may have been seen
 -- ARGV[5]  versions to skip then
--- ARGV[6…] version and ids that the caller has seen
+-- ARGV[6]  new value of `remarked`: an earlier state of the server may have other marks
+-- ARGV[7…] version and ids that the caller has seen
 -- Result   OK, BLOCKED while clients are blocked, or WAIT
 --
 -- If an entry of `processes` cannot be read, ids and versions are skipped.
@@ -20,7 +21,7 @@ if opened == run then return 'OK' end
 if state ~= 'ready' then return 'BLOCKED' end
 
 local highest, missing, newest = {}, {}, 0
-for j = 1, #FIELDS do highest[j] = tonumber(ARGV[5 + j]) end
+for j = 1, #FIELDS do highest[j] = tonumber(ARGV[6 + j]) end
 local is_hash, entries = pcall(redis.call, 'HVALS', KEYS[2])
 local is_damaged = not is_hash
 for _, entry in ipairs(is_hash and entries or {}) do
@@ -49,5 +50,5 @@ for i, field in ipairs(FIELDS) do
   if skips then number = number + tonumber(i == 1 and ARGV[5] or ARGV[4]) end
   redis.call('HSET', meta, field, string.format('%.0f', number))
 end
-redis.call('HSET', meta, 'opened', run)
+redis.call('HSET', meta, 'opened', run, 'remarked', ARGV[6])
 return 'OK'

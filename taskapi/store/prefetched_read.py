@@ -1,6 +1,6 @@
 """Sending the second read of a request together with the first one."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final
@@ -12,7 +12,8 @@ REMEMBERED_MOST: Final = 5_000
 LONGEST: Final = 1_000
 """Bytes that an argument in a guess, or a query string, may have; a list needs about 300."""
 
-Guesses = dict[Hashable, tuple[Command, ...]]
+Guess = Callable[[], tuple[Command, ...]]
+Guesses = dict[Hashable, Guess]
 
 
 @dataclass(slots=True)
@@ -24,7 +25,7 @@ class PrefetchedRead:
     so that repeated wrong passwords send it only once.
 
     Attributes:
-        guesses: the commands of each key's last request.
+        guesses: functions that return the commands of each key's next request.
         key: what equal requests have in common; None to remember nothing.
     """
 
@@ -36,15 +37,20 @@ class PrefetchedRead:
 
     def take(self) -> tuple[Command, ...]:
         """Remove and return the guess, to be sent with the first reads."""
-        self._sent = self.guesses.pop(self.key, ())
+        guess = self.guesses.pop(self.key, None)
+        self._sent = guess() if guess else ()
         return self._sent
 
     def keep(self, replies: list[Any]) -> None:
         """Keep the replies to the guess."""
         self._replies = replies
 
-    def replies_to(self, commands: tuple[Command, ...]) -> list[Any] | None:
-        """Remember these commands as the next guess; return their replies if they were sent.
+    def replies_to(
+        self, commands: tuple[Command, ...], guess: Guess | None = None
+    ) -> list[Any] | None:
+        """Remember the next guess; return the replies to these commands if they were sent.
+
+        By default, the next guess is these commands.
 
         Later calls return None, because a view may repeat a read to see what has changed.
         """
@@ -55,5 +61,5 @@ class PrefetchedRead:
         if not any(isinstance(word, bytes) and len(word) > LONGEST for word in words):
             if len(self.guesses) >= REMEMBERED_MOST:
                 self.guesses.clear()
-            self.guesses[self.key] = commands
+            self.guesses[self.key] = guess or (lambda: commands)
         return self._replies if commands == self._sent else None

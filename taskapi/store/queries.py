@@ -42,11 +42,15 @@ class Reach:
     """The tasks that a caller may see: all, or those of some groups and their own."""
 
     is_everything: bool
-    group_ids: tuple[int, ...]
+    group_ids: frozenset[int]
     user_id: int
 
+    def includes(self, user_id: int, group_id: int) -> bool:
+        """Return whether the caller may see the tasks of this user in this group."""
+        return self.is_everything or user_id == self.user_id or group_id in self.group_ids
 
-EVERYTHING: Final = Reach(is_everything=True, group_ids=(), user_id=0)
+
+EVERYTHING: Final = Reach(is_everything=True, group_ids=frozenset(), user_id=0)
 
 
 class Page(NamedTuple):
@@ -202,7 +206,7 @@ def tasks(
         sources, within = (keys.tasks,), ()
     else:
         own = keys.user_tasks(reach.user_id)
-        sources, within = (own, *map(keys.group_tasks, reach.group_ids)), ()
+        sources, within = (own, *map(keys.group_tasks, sorted(reach.group_ids))), ()
     return Scope(Kind.TASK, sources, within=within, buckets=sections)
 
 
@@ -222,5 +226,5 @@ def _sets_of_user(keys: Keys, reach: Reach, user_id: int) -> _Sets:
     user = keys.user_tasks(user_id)
     if reach.is_everything or user_id == reach.user_id:
         return (user,), ()
-    groups = tuple(map(keys.group_tasks, reach.group_ids))
+    groups = tuple(map(keys.group_tasks, sorted(reach.group_ids)))
     return ((user,) if groups else ()), groups

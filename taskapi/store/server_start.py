@@ -5,6 +5,7 @@ registers the highest version and ids that it has seen, PostgreSQL is compared, 
 with higher ones.
 """
 
+import secrets
 import time
 from typing import Final
 
@@ -81,7 +82,8 @@ def _open(store: Store, is_compared: bool, is_patient: bool) -> bytes:
     keys, run_id = store.keys, store.connection.run_id
     call = ("EVALSHA", scripts.OPEN_FOR_CLIENTS, 2, keys.meta, keys.processes, run_id)
     choices = (int(is_patient), int(is_compared), SKIPPED_IDS, SKIPPED_VERSIONS)
-    (reply,) = store.connection.execute((*call, *choices, *_issued(store)))
+    words = (*choices, secrets.token_hex(8), *_issued(store))
+    (reply,) = store.connection.execute((*call, *words))
     return bytes(reply)
 
 

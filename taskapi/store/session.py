@@ -12,7 +12,7 @@ from taskapi.store.codec import complete_json, decode
 from taskapi.store.connection import Command, Connection, Store
 from taskapi.store.keys import Keys, Kind
 from taskapi.store.numbers import is_number
-from taskapi.store.prefetched_read import PrefetchedRead
+from taskapi.store.prefetched_read import Guess, PrefetchedRead
 
 Guard = tuple[str, str, str]
 """Key, field and condition: see `Commit.guard`."""
@@ -79,15 +79,18 @@ class Session:
         self.prefetched.keep(replies[len(commands) :])
         return replies[: len(commands)]
 
-    def read(self, *commands: Command) -> list[Any]:
+    def read(self, *commands: Command, guess: Guess | None = None) -> list[Any]:
         """Do further reads of the same epoch.
+
+        Args:
+            guess: returns what an equal request will read, if these are not the same commands.
 
         Raises:
             NewEpoch: the store was restored since; start again.
             NotReady: the store is being restored.
             Unchecked: Redis was started, and may lack changes.
         """
-        if (found := self.prefetched.replies_to(commands)) is not None:
+        if (found := self.prefetched.replies_to(commands, guess)) is not None:
             return found
         seen, state = self.connection.issued.version, ("HMGET", self.keys.meta, *_STATE, "version")
         *replies, after = self.connection.execute(*commands, state)

@@ -1,20 +1,21 @@
 """Search with PostgreSQL as the index: exact for every write acknowledged before the search.
 
 PostgreSQL lags behind Redis, so it only names candidates. Tasks that changed since the last pass
-are candidates too, and the entities in Redis decide. Without PostgreSQL, Redis is scanned.
+are held in the process, and those that match are candidates too. The entities in Redis decide.
+Without PostgreSQL, or with too many changes, Redis is scanned.
 """
 
 import time
-from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from taskapi.errors import DatabaseUnreachable
 from taskapi.store import queries, search
 from taskapi.store.codec import Entity
+from taskapi.store.dirty_tasks import History, Overlay
 from taskapi.store.indexes import fold
-from taskapi.store.queries import Reach, Scope
-from taskapi.store.search import DirtyTasks, Results
+from taskapi.store.queries import Reach
+from taskapi.store.search import Results
 from taskapi.store.session import Session
 from taskapi.sync.postgres_errors import Silent
 from taskapi.sync.shared_connection import ANSWER_SECONDS, SharedConnection
@@ -46,33 +47,36 @@ class Question(NamedTuple):
 
     reach: Reach
     text: str
-    dirty: DirtyTasks
-    epoch: str
+    history: History
     deadline: float
 
 
 class Index:
-    """PostgreSQL as a search index."""
+    """PostgreSQL as a search index.
+
+    Attributes:
+        overlay: the changes that PostgreSQL may not have.
+    """
 
     def __init__(self, postgres: SharedConnection) -> None:
-        self._postgres = postgres
+        self.overlay, self._postgres = Overlay(), postgres
         self._away_until = 0.0
 
     def ask(self, question: Question, after: int, size: int) -> list[int] | None:
         """Return ids above `after` that may match, at most `size` of them, ascending.
 
-        None if PostgreSQL cannot answer, or lacks changes that are not in `dirty`.
+        None if PostgreSQL cannot answer, or lacks changes that are not in the overlay.
 
         A PostgreSQL that was set back has not every change that Redis no longer marks.
         """
         now = time.monotonic()
         if now < self._away_until or now >= question.deadline:
             return None
-        reach = question.reach
+        reach, history = question.reach, question.history
         values = (
             *(_pattern(question.text), after, reach.is_everything),
             *(reach.user_id, list(reach.group_ids), size),
-            *(question.dirty.installation, question.epoch, question.dirty.synced),
+            *(history.installation, history.epoch, history.synced),
         )
         try:
             rows = self._postgres.rows(_CANDIDATES, values, question.deadline)
@@ -88,39 +92,35 @@ def tasks(
     session: Session, index: Index, reach: Reach, text: str, after: int, limit: int | None
 ) -> Results:
     """Return the tasks within reach whose title or information contains the text."""
-    scope = queries.tasks(session.keys, reach)
-    matches = search.first(_matches(session, index, scope, reach, text, after, limit), limit)
+    matches = search.first(_matches(session, index, reach, text, after, limit), limit)
     shown = [{"user_id": task["user_id"], "task": task} for task in matches.results]
     return matches._replace(results=shown)
 
 
 def _matches(
-    session: Session,
-    index: Index,
-    scope: Scope,
-    reach: Reach,
-    text: str,
-    after: int,
-    limit: int | None,
+    session: Session, index: Index, reach: Reach, text: str, after: int, limit: int | None
 ) -> Iterator[Entity]:
     """Yield all matches above `after` by id; to miss none, read the marks before PostgreSQL."""
-    dirty = search.dirty_tasks(session)
+    dirty = index.overlay.read(session)
     size = queries.CHUNK if limit is None else limit + EXTRA_CANDIDATES
     deadline = time.monotonic() + ANSWER_SECONDS
-    while dirty is not None:
-        question = Question(reach, text, dirty, session.epoch, deadline)
-        ids = index.ask(question, after, size)
+    while dirty and (changed := dirty.find(text, reach, after, size)) is not None:
+        ids = index.ask(Question(reach, text, dirty.history, deadline), after, size)
         if ids is None:
             break
-        is_last = len(ids) < size
-        begin = bisect_right(dirty.ids, after)
-        end = None if is_last else bisect_right(dirty.ids, ids[-1])
-        candidates = sorted({*ids, *dirty.ids[begin:end]})
-        yield from search.check(session, scope, candidates, text)
-        if is_last:
+        candidates, follows = _merged(changed, ids, size)
+        yield from search.check(session, reach, candidates, text)
+        if not follows:
             return
-        after = ids[-1]
-    yield from search.scan(session, scope, text, after)
+        after = candidates[-1]
+    yield from search.scan(session, queries.tasks(session.keys, reach), text, after)
+
+
+def _merged(one: Sequence[int], other: Sequence[int], size: int) -> tuple[list[int], bool]:
+    """Return the ids up to which both pages of `size` ids are complete, and whether more follow."""
+    ends = [page[-1] for page in (one, other) if len(page) == size]
+    ids = sorted({*one, *other})
+    return [i for i in ids if i <= min(ends, default=i)], bool(ends)
 
 
 def _pattern(text: str) -> str:

@@ -179,3 +179,11 @@ def test_a_repeated_list_or_statistic_costs_one_round_trip_less(api: Api, counte
     for request in lists:
         cost(api, counter, request)
     assert {request: cost(api, counter, request) for request in lists} == lists
+
+
+def test_an_equal_search_after_a_change_saves_a_round_trip(api: Api, counter: Counter) -> None:
+    request = "owner GET /tasks/search?q=task"
+    trips, commands = cost(api, counter, request)
+    for _ in range(2):
+        new_task(api, 3, 1)
+        assert cost(api, counter, request) == (trips - 1, commands - 1)

@@ -22,13 +22,14 @@ from tests.faults.mutants import (
     log_ins,
     postgres,
     redis_server,
+    searches,
     store,
     sync,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__")
-GROUPS = (api, clocks, damage, deletes, log_ins, postgres, redis_server, store, sync)
+GROUPS = (api, clocks, damage, deletes, log_ins, postgres, redis_server, searches, store, sync)
 MUTANTS = [mutant for group in GROUPS for mutant in group.MUTANTS]
 AT_ONCE = 2
 LONGEST_SECONDS = 300

@@ -296,7 +296,7 @@ MUTANTS = [
     ),
     Mutant(
         "description: searches that do not know what PostgreSQL has scan Redis",
-        "taskapi/store/search.py",
+        "taskapi/store/dirty_tasks.py",
         "    if not is_number(synced):\n",
         "    if False:\n",
         "faults/test_damaged_values.py::"

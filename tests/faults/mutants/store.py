@@ -256,8 +256,8 @@ MUTANTS = [
     Mutant(
         "start of Redis: versions above all that were seen",
         "taskapi/store/open_for_clients.lua",
-        "highest[j] = tonumber(ARGV[5 + j])",
-        "highest[j] = j == 1 and 0 or tonumber(ARGV[5 + j])",
+        "highest[j] = tonumber(ARGV[6 + j])",
+        "highest[j] = j == 1 and 0 or tonumber(ARGV[6 + j])",
         "faults/test_safeguards.py::test_a_clock_that_was_ahead_issues_no_version_twice",
     ),
     Mutant(

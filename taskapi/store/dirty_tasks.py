@@ -1,0 +1,221 @@
+"""The tasks that changed since the last pass, held in the process for searches.
+
+Marks are scored by version, versions only grow, and a commit sets its marks in the call that issues
+its version. So the marks above the last version that was read are all that is new.
+"""
+
+import math
+import threading
+from bisect import bisect_left
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from taskapi.store import scripts
+from taskapi.store.connection import Command
+from taskapi.store.indexes import fold
+from taskapi.store.keys import Keys, Kind
+from taskapi.store.numbers import is_number
+from taskapi.store.queries import Reach
+from taskapi.store.session import Session
+
+CHUNK: Final = 1000
+"""Marks read at once: about 4 ms of Redis' time."""
+MARKS_MOST: Final = 100_000
+TEXT_MOST: Final = 16 * 2**20
+"""Bytes of text that a process holds, each twice. With more marks or text, Redis is scanned."""
+TURN_SECONDS: Final = 2.0
+"""How long a search waits while another one reads many marks."""
+BLOCK: Final = 2048
+"""Ids of a block, whose texts are searched at once."""
+
+_Task = tuple[bytes, int, int]
+"""Searched text, user and group."""
+
+
+class History(NamedTuple):
+    """What the marks belong to. With another history, marks with old versions may have been set.
+
+    Attributes:
+        synced: PostgreSQL has every change up to this version that is not marked.
+        remarked: changes when marks are set in another way than by commits.
+    """
+
+    epoch: str
+    installation: str
+    synced: int
+    remarked: str
+
+
+class Marks(NamedTuple):
+    """The marks above the version `after`, up to `last`, and the tasks' JSON, empty if deleted."""
+
+    history: History
+    after: float
+    last: float
+    follows: bool
+    ids: list[int]
+    texts: list[bytes]
+
+
+class DirtyTasks:
+    """The tasks that were marked in one history, up to the version `last`.
+
+    It may have tasks that are no longer marked, but lacks none that is: tasks are never removed.
+    """
+
+    def __init__(self, history: History) -> None:
+        self.history, self.last = history, -math.inf
+        self._turn, self._is_whole = threading.Lock(), False
+        self._blocks: dict[int, _Block] = {}
+        self._numbers: list[int] = []
+        self._bytes = 0
+
+    def add(self, marks: Marks) -> bool:
+        """Add marks, unless later ones are known; return whether all marks are known.
+
+        All means those that were there when these were read. While another thread adds page after
+        page, those up to `last` may lack a task that was marked again since.
+        """
+        tasks = [*map(_task, marks.texts)]
+        with self._turn:
+            if marks.last >= self.last:
+                self.last, self._is_whole = marks.last, not marks.follows
+                self._put(marks.ids, tasks)
+            return self._is_whole and not marks.follows
+
+    def find(self, text: str, reach: Reach, after: int, most: int) -> list[int] | None:
+        """Return ids above `after` of tasks within reach that match, at most `most`, ascending.
+
+        None if there is too much text to hold.
+        """
+        wanted, found = fold(text).encode(), list[int]()
+        with self._turn:
+            if self._bytes > TEXT_MOST:
+                return None
+            for block in self._blocks_from(after):
+                found += (i for i in block.matches(wanted, reach) if i > after)
+                if len(found) >= most:
+                    break
+        return found[:most]
+
+    def _put(self, ids: list[int], tasks: list[_Task]) -> None:
+        for task_id, task in zip(ids, tasks, strict=True):
+            self._bytes += self._block(task_id).put(task_id, task)
+        if self._bytes > TEXT_MOST:
+            self._blocks.clear()
+
+    def _block(self, task_id: int) -> "_Block":
+        number = task_id // BLOCK
+        block = self._blocks.get(number)
+        if block is None:
+            block = self._blocks[number] = _Block()
+            self._numbers = []
+        return block
+
+    def _blocks_from(self, after: int) -> Iterator["_Block"]:
+        self._numbers = self._numbers or sorted(self._blocks)
+        for number in self._numbers[bisect_left(self._numbers, after // BLOCK) :]:
+            yield self._blocks[number]
+
+
+class _Block:
+    """Tasks with neighbouring ids; most words are in none of them, which one look tells."""
+
+    __slots__ = ("_owners", "_text", "_texts")
+
+    def __init__(self) -> None:
+        self._texts: dict[int, bytes] = {}
+        self._owners: dict[int, tuple[int, int]] = {}
+        self._text: bytes | None = None
+
+    def put(self, task_id: int, task: _Task) -> int:
+        """Set a task; return how many bytes of text were added."""
+        text, user_id, group_id = task
+        added = len(text) - len(self._texts.get(task_id, b""))
+        self._texts[task_id], self._owners[task_id] = text, (user_id, group_id)
+        self._text = None
+        return added
+
+    def matches(self, wanted: bytes, reach: Reach) -> list[int]:
+        """Return the ids of the tasks within reach whose text has these bytes, ascending."""
+        if self._text is None:
+            self._text = b"\n".join(self._texts.values())
+        if wanted not in self._text:
+            return []
+        ids = (task_id for task_id, text in self._texts.items() if wanted in text)
+        return sorted(task_id for task_id in ids if reach.includes(*self._owners[task_id]))
+
+
+class Overlay:
+    """The dirty tasks as a process has read them, brought up to date by each search."""
+
+    def __init__(self) -> None:
+        self._known = DirtyTasks(History("", "", 0, ""))
+        self._turn = threading.Lock()
+
+    def read(self, session: Session) -> DirtyTasks | None:
+        """Return at least the tasks of all changes that PostgreSQL may not have.
+
+        None if there are too many, or if the store cannot tell.
+        """
+        known = self._known
+        marks = self._marks(session, known)
+        if marks and marks.history == known.history and known.add(marks):
+            return known
+        if marks is None or not self._turn.acquire(timeout=TURN_SECONDS):
+            return None
+        try:
+            return self._read_all(session, marks)
+        finally:
+            self._turn.release()
+
+    def _read_all(self, session: Session, marks: Marks | None) -> DirtyTasks | None:
+        """Read all marks that follow these; from the beginning if the history is another one."""
+        known = self._known
+        while marks:
+            if marks.history != known.history:
+                known = DirtyTasks(marks.history)
+            if marks.after <= known.last and known.add(marks):
+                self._known = known
+                return known
+            marks = self._marks(session, known)
+        return None
+
+    def _marks(self, session: Session, known: DirtyTasks) -> Marks | None:
+        after, guess = known.last, partial(self._commands, session.keys)
+        (reply,) = session.read(_command(session.keys, after), guess=guess)
+        marks = _parse(session.epoch, after, reply) if reply else None
+        if marks:
+            # A server that is set back to an earlier version is then noticed by this process.
+            session.connection.issued.note(int(marks.last), {})
+        return marks
+
+    def _commands(self, keys: Keys) -> tuple[Command, ...]:
+        return (_command(keys, self._known.last),)
+
+
+def _command(keys: Keys, after: float) -> Command:
+    words = (keys.dirty, repr(after), CHUNK, MARKS_MOST, keys.entity(Kind.TASK, ""))
+    return ("EVALSHA", scripts.DIRTY_TASKS, 1, keys.meta, *words)
+
+
+def _parse(epoch: str, after: float, reply: list[Any]) -> Marks | None:
+    installation, synced, remarked, last, follows, ids, texts = reply
+    if not is_number(synced):
+        return None
+    history = History(epoch, installation.decode(errors="replace"), int(synced), remarked.decode())
+    numbers = [*map(int, ids.split(b","))] if ids else []
+    return Marks(history, after, float(last), bool(follows), numbers, texts)
+
+
+def _task(json: bytes) -> _Task:
+    """Return a task from its JSON; one without text if it is gone or damaged."""
+    try:
+        task = orjson.loads(json)
+        text = f"{fold(task['title'])}\n{fold(task['information'])}".encode()
+        return text, task["user_id"], task["group_id"]
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return b"", 0, 0
