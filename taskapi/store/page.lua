@@ -3,107 +3,108 @@
 -- KEYS[1]  meta
 -- ARGV[1]  JSON: sources  sorted sets of the wanted members
 --                ids      more wanted ids, ascending
---                within   the member must be in one of these sorted sets; empty: no condition
+--                within   the member must be in one of these sorted sets; empty: no condition. Several
+--                         are the sets of groups: then the group in the task's JSON decides
+--                groups   prefix of the key of a group's set
 --                buckets  the wanted buckets of task sets; false for sets scored by id
 --                after    only ids above this one
 --                limit    the maximum number of entities
---                chunk    the maximum number of candidates read from each range
+--                chunk    the maximum number of candidates
 --                entity   prefix of an entity's key
 -- Result   {number, their JSON joined by commas, id of the last, what follows}: "end" if nothing,
 --          "more" if at least one entity, else the id after which the next call looks for more
 local q = cjson.decode(ARGV[1])
 local BUCKET = 2 ^ 50
-local byte = string.byte
-local MERGED_MOST = 24
-local entity, limit, is_narrowed = q.entity, q.limit, #q.within > 0
-local after = tonumber(q.after)
--- The id of a member that is no number is 0, which no entity has.
-local lists = {}
-local horizon = math.huge -- above this id, a range that was cut may have more members
+local call, byte, huge = redis.call, string.byte, math.huge
+local entity, limit, chunk, after = q.entity, q.limit, q.chunk, tonumber(q.after)
+local only, groups = #q.within == 1 and q.within[1], #q.within > 1 and {}
+if groups then for _, key in ipairs(q.within) do groups[key] = true end end
+local ranges, ids = {}, {} -- a heap: the id of each range's next member is at most that of 2 i and 2 i + 1
 
-local function add(members)
-  if #members > 0 then
-    lists[#lists + 1] = { members = members, at = 1, id = tonumber(members[1]) or 0 }
-  end
+local function fetch(range)
+  -- Read the next members of a range, each time twice as many.
+  local members = call('ZRANGEBYSCORE', range.key, range.low, range.high, 'LIMIT', range.read, range.step)
+  range.members, range.at, range.read = members, 1, range.read + #members
+  range.is_cut, range.step = #members == range.step, 2 * range.step
 end
 
-local function collect(key, low, high)
-  local members = redis.call('ZRANGEBYSCORE', key, low, high, 'LIMIT', 0, q.chunk)
-  add(members)
-  if #members == q.chunk then horizon = math.min(horizon, tonumber(members[#members])) end
+local function next_id(range)
+  -- Return the id of the next member. For a member that is no number it is 0, which no entity has.
+  if range.is_cut and not range.members[range.at] then fetch(range) end
+  return tonumber(range.members[range.at] or huge) or 0
 end
 
-local function take()
-  -- Remove and return the lowest id of all lists; an id in several lists is returned again.
-  local lowest, id = lists[1], lists[1].id
-  for i = 2, #lists do
-    local list = lists[i]
-    if list.id < id then lowest, id = list, list.id end
+local function sink(i, id)
+  -- Give range i of the heap this id, and put it in its place.
+  local range, child = ranges[i], 2 * i
+  local least = ids[child]
+  while least do
+    local other = ids[child + 1]
+    if other and other < least then child, least = child + 1, other end
+    if least >= id then break end
+    ranges[i], ids[i] = ranges[child], least
+    i, child = child, 2 * child
+    least = ids[child]
   end
-  local members, at = lowest.members, lowest.at + 1
-  lowest.at, lowest.id = at, tonumber(members[at] or math.huge) or 0
-  return id, members[at - 1]
-end
-
-local function is_within(name)
-  for _, key in ipairs(q.within) do
-    if redis.call('ZSCORE', key, name) then return true end
-  end
-  return false
+  ranges[i], ids[i] = range, id
 end
 
 local function read(name)
-  -- Return the entity's JSON, or nothing if it is gone or damaged; its first and last byte tell.
+  -- Return the entity's JSON, or nothing if it is not wanted, gone or damaged; its first and last
+  -- byte tell.
+  if only and not call('ZSCORE', only, name) then return end
   local json = redis.pcall('HGET', entity .. name, 'json')
-  if type(json) == 'string' and byte(json, 1) == 123 and byte(json, -1) == 125 then return json end
+  if type(json) ~= 'string' or byte(json, 1) ~= 123 or byte(json, -1) ~= 125 then return end
+  if groups and not groups[q.groups .. (string.match(json, '"group_id":(%d+)') or '')] then return end
+  return json
 end
 
 local function walk_the_smaller_set()
   -- The result is the intersection of both sets: read the smaller one.
-  if #q.sources == 1 and #q.within == 1
-      and redis.call('ZCARD', q.within[1]) < redis.call('ZCARD', q.sources[1]) then
-    q.sources, q.within = q.within, q.sources
+  if #q.sources == 1 and only and call('ZCARD', only) < call('ZCARD', q.sources[1]) then
+    q.sources, only = { only }, q.sources[1]
   end
+end
+
+local function add(range)
+  ranges[#ranges + 1], ids[#ids + 1] = range, next_id(range)
+end
+
+local function open_ranges()
+  local bounds = {}
+  for i, bucket in ipairs(q.buckets or { 0 }) do
+    local low = string.format('(%.0f', bucket * BUCKET + math.min(after, BUCKET - 1))
+    bounds[i] = { low, q.buckets and string.format('(%.0f', (bucket + 1) * BUCKET) or '+inf' }
+  end
+  local step = math.min(chunk, math.ceil(chunk / (#q.sources * #bounds)) + 2)
+  for _, key in ipairs(q.sources) do
+    for _, bound in ipairs(bounds) do
+      local range = { key = key, low = bound[1], high = bound[2], read = 0, step = step }
+      fetch(range)
+      if range.read > 0 then add(range) end
+    end
+  end
+  add({ members = q.ids, at = 1 })
+  for i = math.floor(#ids / 2), 1, -1 do sink(i, ids[i]) end
 end
 
 walk_the_smaller_set()
-for _, key in ipairs(q.sources) do
-  for _, bucket in ipairs(q.buckets or { 0 }) do
-    local low = string.format('(%.0f', bucket * BUCKET + math.min(after, BUCKET - 1))
-    local high = q.buckets and string.format('(%.0f', (bucket + 1) * BUCKET) or '+inf'
-    collect(key, low, high)
+open_ranges()
+local out, last, taken, looked = {}, 0, after, 0
+local id = ids[1]
+while id < huge do
+  local range = ranges[1]
+  local members, at = range.members, range.at
+  local name, following = members[at], members[at + 1]
+  range.at = at + 1
+  sink(1, following and tonumber(following) or next_id(range))
+  if id > taken then -- an id in several sets comes again
+    taken, looked = id, looked + 1
+    local json = read(name)
+    if json and #out == limit then return { #out, table.concat(out, ','), last, 'more' } end
+    if json then out[#out + 1], last = json, name end
+    if looked == chunk then return { #out, table.concat(out, ','), last, string.format('%.0f', id) } end
   end
+  id = ids[1]
 end
-add(q.ids)
-
-if #lists > MERGED_MOST then
-  -- A merge compares all lists for each entity: with many lists, sorting costs less.
-  local names, all = {}, {}
-  for _, list in ipairs(lists) do
-    for _, name in ipairs(list.members) do
-      local id = tonumber(name) or 0
-      if not names[id] then names[id], all[#all + 1] = name, id end
-    end
-  end
-  table.sort(all)
-  for i, id in ipairs(all) do all[i] = names[id] end
-  lists = {}
-  add(all)
-end
-
-local out, last, taken = {}, 0, after
-local id, name
-if #lists > 0 then id, name = take() end
-while name and id <= horizon do
-  local is_wanted = id > taken and (not is_narrowed or is_within(name))
-  if id > taken then taken = id end
-  local json = is_wanted and read(name)
-  if json then
-    if #out == limit then return { #out, table.concat(out, ','), last, 'more' } end
-    out[#out + 1] = json
-    last = name
-  end
-  id, name = take()
-end
-local follows = horizon < math.huge and string.format('%.0f', horizon) or 'end'
-return { #out, table.concat(out, ','), last, follows }
+return { #out, table.concat(out, ','), last, 'end' }

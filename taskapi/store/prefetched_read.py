@@ -11,6 +11,8 @@ REMEMBERED_MOST: Final = 5_000
 """Guesses of at most about 4 kB each."""
 LONGEST: Final = 1_000
 """Bytes that an argument in a guess, or a query string, may have; a list needs about 300."""
+COMMANDS_MOST: Final = 20
+"""Commands of a guess; statistics have three for each group."""
 
 Guess = Callable[[], tuple[Command, ...]]
 Guesses = dict[Hashable, Guess]
@@ -57,9 +59,13 @@ class PrefetchedRead:
         if self._is_over or self.key is None:
             return None
         self._is_over = True
-        words = chain.from_iterable(commands)
-        if not any(isinstance(word, bytes) and len(word) > LONGEST for word in words):
+        if _are_small(commands):
             if len(self.guesses) >= REMEMBERED_MOST:
                 self.guesses.clear()
             self.guesses[self.key] = guess or (lambda: commands)
         return self._replies if commands == self._sent else None
+
+
+def _are_small(commands: tuple[Command, ...]) -> bool:
+    words = (word for word in chain.from_iterable(commands) if isinstance(word, bytes))
+    return len(commands) <= COMMANDS_MOST and all(len(word) <= LONGEST for word in words)

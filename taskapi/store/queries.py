@@ -151,6 +151,7 @@ def _command(keys: Keys, scope: Scope, after: int, limit: int) -> Command:
         "sources": scope.sources,
         "ids": [str(i) for i in sorted(scope.ids)],
         "within": scope.within,
+        "groups": keys.group_tasks(""),
         "buckets": scope.buckets or False,
         "after": str(after),
         "limit": limit,

@@ -1,6 +1,7 @@
 """Statistics about tasks, from counters and set sizes; their cost does not grow with the tasks."""
 
 from collections import Counter
+from itertools import chain
 from typing import Any
 
 from taskapi.errors import Damaged
@@ -44,17 +45,18 @@ def of_everything(session: Session) -> dict[str, Any]:
 def of_groups(session: Session, group_ids: list[int]) -> dict[str, Any]:
     """Return the totals of some groups' tasks together, by user and by group."""
     keys, by_user = session.keys, Counter[bytes]()
-    total = done = 0
-    for group_id in group_ids:
-        size, finished, counts = session.read(
-            *_sizes(keys.group_tasks(group_id)), ("HGETALL", keys.group_counts(group_id))
-        )
-        total, done = total + size, done + finished
-        by_user += _counter(counts)
+    replies = session.read(
+        *chain.from_iterable(_sizes(keys.group_tasks(i)) for i in group_ids),
+        *(("HGETALL", keys.group_counts(i)) for i in group_ids),
+    )
+    ends = 2 * len(group_ids)
+    totals, done = replies[:ends:2], replies[1:ends:2]
+    for counts in replies[ends:]:
+        by_user.update(_counter(counts))
     return {
-        **_totals(total, done),
+        **_totals(sum(totals), sum(done)),
         "user_task_counts": _by_full_name(session, by_user),
-        "group_task_counts": _group_counts(session, group_ids),
+        "group_task_counts": _by_group(group_ids, totals),
         "administered_groups": group_ids,
     }
 
@@ -119,5 +121,10 @@ def _label(name: str, user_id: bytes, is_shared: bool) -> str:
 
 
 def _group_counts(session: Session, group_ids: list[int]) -> dict[str, int]:
-    sizes = session.read(*(("ZCARD", session.keys.group_tasks(i)) for i in group_ids))
+    return _by_group(
+        group_ids, session.read(*(("ZCARD", session.keys.group_tasks(i)) for i in group_ids))
+    )
+
+
+def _by_group(group_ids: list[int], sizes: list[int]) -> dict[str, int]:
     return {str(i): size for i, size in zip(group_ids, sizes, strict=True) if size}

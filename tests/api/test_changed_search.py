@@ -9,20 +9,13 @@ from typing import Any
 
 import pytest
 
-from taskapi import create_app
 from taskapi.store import dirty_tasks, search
 from tests.api.factories import new_group, new_task, ok, path_of
-from tests.client import Api, in_process
+from tests.client import Api
 from tests.stores import crash, sql
-from tests.support import OWNER_PASSWORD, Installation
+from tests.support import Installation
 
 WRITERS, ROUNDS = 4, 15
-
-
-@pytest.fixture
-def other(installation: Installation) -> Api:
-    """A client of another process, as far as the stores can tell."""
-    return Api(in_process(create_app(installation.settings)), OWNER_PASSWORD)
 
 
 @pytest.fixture

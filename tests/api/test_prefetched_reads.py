@@ -151,3 +151,12 @@ def test_long_guesses_are_not_kept(
     for _ in range(2):
         listed(api, admin)
     assert [has_page(commands) for commands in round_trips] == [True, False, True]
+
+
+def test_guesses_of_many_commands_are_not_kept(
+    api: Api, admin: dict[str, Any], monkeypatch: pytest.MonkeyPatch, round_trips: RoundTrips
+) -> None:
+    monkeypatch.setattr(prefetched_read, "COMMANDS_MOST", 5)
+    for _ in range(2):
+        ok(api("GET", "/tasks/stats", by=login(admin)))
+    assert len(round_trips) == 6

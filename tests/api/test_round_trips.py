@@ -55,7 +55,7 @@ COSTS = {
     "admin GET /users/3/tasks/1": (1, 6),
     "admin GET /tasks/filter": (2, 6),
     "admin GET /tasks/filter?user_id=3&group_id=1": (3, 8),
-    "admin GET /tasks/stats": (5, 17),
+    "admin GET /tasks/stats": (3, 13),
     "admin GET /tasks/search?q=task": (3, 8),
     "owner GET /users": (2, 6),
     "owner GET /users/search?q=person": (2, 6),

@@ -2,7 +2,52 @@
 
 from tests.faults.mutants import Mutant
 
+WIDE = "api/test_wide_lists.py"
+PAGE = "taskapi/store/page.lua"
+
 MUTANTS = [
+    Mutant(
+        "lists: a set is read to its end",
+        PAGE,
+        "if range.is_cut and not range.members[range.at] then fetch(range) end",
+        "",
+        f"{WIDE}::test_pages_of_many_groups_are_complete_and_in_order",
+    ),
+    Mutant(
+        "lists: the lowest id comes first",
+        PAGE,
+        "if other and other < least then",
+        "if false then",
+        f"{WIDE}::test_pages_of_many_groups_are_complete_and_in_order",
+    ),
+    Mutant(
+        "lists: a task in several sets comes once",
+        PAGE,
+        "if id > taken then",
+        "if id > after then",
+        f"{WIDE}::test_pages_of_many_groups_are_complete_and_in_order",
+    ),
+    Mutant(
+        "lists: the group of a task decides whether an admin of many sees it",
+        PAGE,
+        "if groups and not groups[",
+        "if false and not groups[",
+        f"{WIDE}::test_a_list_looks_at_few_tasks_in_each_call",
+    ),
+    Mutant(
+        "lists: the title of a task does not tell its group",
+        PAGE,
+        """'"group_id":(%d+)'""",
+        """'group_id[^%d]*(%d+)'""",
+        f"{WIDE}::test_a_list_looks_at_few_tasks_in_each_call",
+    ),
+    Mutant(
+        "lists: a call looks at a limited number of tasks",
+        PAGE,
+        "if looked == chunk then",
+        "if false then",
+        f"{WIDE}::test_a_list_looks_at_few_tasks_in_each_call",
+    ),
     Mutant(
         "a view says who may call it",
         "taskapi/api/contract.py",
@@ -69,9 +114,16 @@ MUTANTS = [
     Mutant(
         "long guesses are not kept",
         "taskapi/store/prefetched_read.py",
-        " and len(word) > LONGEST",
-        " and False",
+        "len(word) <= LONGEST",
+        "True",
         "api/test_prefetched_reads.py::test_long_guesses_are_not_kept",
+    ),
+    Mutant(
+        "guesses of many commands are not kept",
+        "taskapi/store/prefetched_read.py",
+        "len(commands) <= COMMANDS_MOST and ",
+        "",
+        "api/test_prefetched_reads.py::test_guesses_of_many_commands_are_not_kept",
     ),
     Mutant(
         "what is remembered of caller and path is guarded",
