@@ -7,7 +7,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
-from bench import copies, crowd, progress, requests, scale, search, storm, table, wrk
+from bench import copies, crowd, pending, progress, requests, scale, search, storm, table, wrk
 from bench.sites import Stage
 from bench.sizes import QUICK, Sizes
 from bench.table import Row
@@ -19,6 +19,7 @@ PARTS: Final[dict[str, Callable[[Stage, Sizes], Iterator[Row]]]] = {
     "sync": copies.sync,
     "restore": copies.restored,
     "memory": copies.memory,
+    "pending": pending.pending,
     "search": search.search,
     "login": storm.storm,
     "crowd": crowd.crowd,

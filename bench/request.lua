@@ -33,7 +33,7 @@ end
 
 function done(summary, latency)
   local e = summary.errors
-  io.write(string.format('RESULT %d %d %d %d %d %d\n', summary.requests, summary.duration,
-    latency:percentile(50), latency:percentile(99), e.status,
+  io.write(string.format('RESULT %d %d %d %d %d %d %d\n', summary.requests,
+    summary.duration, latency:percentile(50), latency:percentile(99), latency.max, e.status,
     e.connect + e.read + e.write + e.timeout))
 end

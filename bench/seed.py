@@ -22,6 +22,8 @@ from taskapi.store.passwords import hash_password
 
 PASSWORD: Final = "bench-5521"
 MEMBERS: Final = 100
+WIDE_GROUPS: Final = 300
+WIDE_TASKS: Final = 6_000
 OWN: Final = 50
 """Tasks of the reader."""
 NEEDLE: Final = "zebrafink"
@@ -71,11 +73,37 @@ def populate(store: Store, users: int, tasks: int) -> tuple[Population, float]:
     before = _memory(store)
     _write(store, Kind.TASK, all_tasks(population))
     taken = _memory(store) - before
-    ids = (users + 2, population.groups, tasks + OWN)
+    _count(store, (users + 2, population.groups, tasks + OWN))
+    return population, taken / (tasks + OWN)
+
+
+def add_wide_admin(store: Store, population: Population) -> int:
+    """Add an admin of WIDE_GROUPS groups with WIDE_TASKS tasks, all marked; return their id."""
+    user_id, first = population.reader + 1, population.tasks + OWN + 1
+    base = time.time_ns() // 1000 - first - WIDE_TASKS
+    group_ids = [population.groups + 1 + i for i in range(WIDE_GROUPS)]
+    user = {"id": user_id, "full_name": "Wide Admin", "email": "wide@example.com", "number": ""}
+    user |= {"role": "group_admin", "group_ids": group_ids, "administers": group_ids}
+    user |= {"work_times": {}, "password_hash": hash_password(PASSWORD)}
+    groups = [{"id": i, "name": f"Wide {i}", "admin_id": user_id} for i in group_ids]
+    tasks = [
+        task | {"id": first + i, "group_id": group_ids[i % WIDE_GROUPS]}
+        for i, task in enumerate(itertools.islice(all_tasks(population), WIDE_TASKS))
+    ]
+    for kind, entities in ((Kind.GROUP, groups), (Kind.USER, [user]), (Kind.TASK, tasks)):
+        stamped = [entity | _stamps(base + entity["id"]) for entity in entities]
+        _write(store, kind, stamped)
+        marks = ((str(e["version"]), f"{kind}:{e['id']}") for e in stamped)
+        _send(store, (("ZADD", store.keys.dirty, *mark) for mark in marks))
+    _count(store, (user_id, group_ids[-1], first + WIDE_TASKS - 1))
+    return user_id
+
+
+def _count(store: Store, ids: tuple[int, ...]) -> None:
+    """Set the last ids, and a version above all others."""
     counted = itertools.chain(*((f"next:{kind}", i) for kind, i in zip(Kind, ids, strict=True)))
     version = time.time_ns() // 1000
     store.connection.execute(("HSET", store.keys.meta, *counted, "version", version))
-    return population, taken / (tasks + OWN)
 
 
 def mark(store: Store) -> None:

@@ -33,6 +33,7 @@ class Sample(NamedTuple):
     p50_ms: float
     p99_ms: float
     cpu_us: float = 0.0
+    worst_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,14 @@ class Operation:
         before = cpu.seconds()
         words = _run(self._command(seconds))
         used = cpu.seconds() - before
-        requests, duration, p50, p99, refused, broken = map(int, words)
+        requests, duration, p50, p99, worst, refused, broken = map(int, words)
         self.skip += requests + self.connections
         if refused or broken or not requests:
             sys.exit(f"{self.method} {self.path}: {refused} refused, {broken} broken of {requests}")
         if self.is_once and self.skip * self.many > self.tasks.count:
             sys.exit(f"{self.method} {self.path}: more than {self.tasks.count} tasks are needed")
-        return Sample(requests / duration * 1e6, p50 / 1000, p99 / 1000, used / requests * 1e6)
+        times_ms = (p50 / 1000, p99 / 1000, used / requests * 1e6, worst / 1000)
+        return Sample(requests / duration * 1e6, *times_ms)
 
     def _command(self, seconds: int) -> list[str]:
         headers = {"Authorization": basic(*self.by)} if self.by else {}
