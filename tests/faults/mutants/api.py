@@ -79,8 +79,8 @@ MUTANTS = [
     Mutant(
         "repeated wrong passwords send a guess once",
         "taskapi/store/prefetched_read.py",
-        "self.guesses.pop(self.key, ())",
-        "self.guesses.get(self.key, ())",
+        "self.guesses.pop(self.key, None)",
+        "self.guesses.get(self.key, None)",
         "api/test_prefetched_reads.py::test_repeated_wrong_passwords_send_a_guess_only_once",
     ),
     Mutant(
