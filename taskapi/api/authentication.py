@@ -184,7 +184,8 @@ class Authenticator:
             raise Stale
         throttle.require_account_open(lookup.failures)
         if self._checks.is_remembered(session, throttle, lookup, password):
-            throttle.clear(lookup.failures)
+            if not from_cache:
+                throttle.clear(lookup.failures)
         elif from_cache:
             raise Stale
         else:

@@ -163,6 +163,16 @@ def test_an_account_that_was_blocked_elsewhere_is_refused(
     refused(create(api, member, group, login(member)), 429)
 
 
+def test_failures_of_a_remembered_lookup_open_no_blocked_account(
+    api: Api, other: Api, group: dict[str, Any], member: dict[str, Any]
+) -> None:
+    refused(create(api, member, group, (member["id"], "wrong")), 401)
+    made(create(api, member, group, login(member)))
+    for _ in range(10):
+        refused(create(other, member, group, (member["id"], "wrong")), 401)
+    refused(create(api, member, group, login(member)), 429)
+
+
 def test_an_email_address_that_was_changed_elsewhere_is_refused(
     api: Api, other: Api, group: dict[str, Any], member: dict[str, Any]
 ) -> None:

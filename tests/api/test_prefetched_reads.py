@@ -158,5 +158,5 @@ def test_guesses_of_many_commands_are_not_kept(
 ) -> None:
     monkeypatch.setattr(prefetched_read, "COMMANDS_MOST", 5)
     for _ in range(2):
-        ok(api("GET", "/tasks/stats", by=login(admin)))
+        ok(api("GET", "/tasks/stats", by=login(admin), headers={"X-Forwarded-For": "192.0.2.1"}))
     assert len(round_trips) == 6

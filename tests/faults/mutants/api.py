@@ -133,6 +133,13 @@ MUTANTS = [
         "api/test_memory.py",
     ),
     Mutant(
+        "failures of a remembered lookup are not cleared",
+        "taskapi/api/authentication.py",
+        "            if not from_cache:\n                throttle.clear(",
+        "            if True:\n                throttle.clear(",
+        "api/test_memory.py::test_failures_of_a_remembered_lookup_open_no_blocked_account",
+    ),
+    Mutant(
         "a remembered caller may be blocked",
         "taskapi/api/lookups.py",
         '        session.rights.append((throttle.keys[0], "", ABSENT))\n',
