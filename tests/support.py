@@ -98,8 +98,8 @@ class Installation:
         return Api(in_process(self._app), self.env["OWNER_PASSWORD"])
 
     def sync(self) -> sync_pass.SyncReport:
-        """Do one pass of the sync in this process."""
-        return sync_pass.run(self.settings)
+        """Do one pass of the sync in this process, after a check that may still be running."""
+        return sync_pass.run(self.settings, wait_seconds=10)
 
     @contextlib.contextmanager
     def serve(self, workers: int = 2, app: str = "app:app", root: Path = ROOT) -> Iterator[Api]:
