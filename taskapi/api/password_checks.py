@@ -104,7 +104,7 @@ class PasswordChecks:
             self._remember(session, throttle, stored, password)
             fields = {"request_id": app_ctx.g.request_id, "user": user["id"]}
             log.info("Log-in", extra={"fields": fields | {"address": throttle.address}})
-            if is_old(hashed) and self._may_replace():
+            if is_old(hashed) and self._may_replace(session):
                 self._replace(session, throttle, user, password)
 
     def _digest(self, throttle: LoginThrottle, stored: bytes, password: str) -> str:
@@ -146,10 +146,15 @@ class PasswordChecks:
         if is_lasting and self._is_shared:
             verified.add(session, int(throttle.account), digest)
 
-    def _may_replace(self) -> bool:
-        """Return whether old processes have ended, and no If-Match names the present version."""
+    def _may_replace(self, session: Session) -> bool:
+        """Return whether the user may get a new version now.
+
+        Older processes must have ended, no If-Match may name the present version, and PostgreSQL
+        must have been compared: its user may be newer, and would lose to the new version.
+        """
         is_conditional = "HTTP_IF_MATCH" in request_ctx.request.environ
-        return time.monotonic() > self._began + REPLACING_SECONDS and not is_conditional
+        is_old_enough = time.monotonic() > self._began + REPLACING_SECONDS
+        return is_old_enough and not is_conditional and session.is_compared()
 
     def _replace(
         self, session: Session, throttle: LoginThrottle, user: StoredEntity, password: str

@@ -99,6 +99,11 @@ class Session:
             raise NewEpoch
         return replies
 
+    def is_compared(self) -> bool:
+        """Return whether PostgreSQL was compared after Redis was started: it may have more."""
+        ((opened, confirmed),) = self.read(("HMGET", self.keys.meta, "opened", "confirmed"))
+        return bool(opened == confirmed)
+
     def _require_readable(self, found: list[bytes | None], seen: int) -> None:
         epoch, state, opened, version = found
         if epoch is None or state not in (b"ready", b"fenced"):

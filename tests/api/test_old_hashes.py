@@ -94,6 +94,15 @@ def test_a_request_that_names_a_version_replaces_no_hash(
     assert hash_of(installation, veteran) == OLD
 
 
+def test_a_user_of_whom_postgres_may_have_more_gets_no_new_version(
+    installation: Installation, api: Api, veteran: User
+) -> None:
+    with connect(installation) as connection:
+        connection.hset(f"{root(installation)}meta", "confirmed", "an earlier start")
+    show(api, veteran)
+    assert hash_of(installation, veteran) == OLD
+
+
 @pytest.mark.parametrize(("seconds", "is_replaced"), [(60.0, False), (0.0, True)])
 def test_a_hash_that_was_not_replaced_is_tried_again_after_a_minute(
     installation: Installation,

@@ -182,6 +182,13 @@ MUTANTS = [
         f"{OLD}::test_a_request_that_names_a_version_replaces_no_hash",
     ),
     Mutant(
+        "a user of whom PostgreSQL may have more gets no new version",
+        "taskapi/api/password_checks.py",
+        " and session.is_compared()",
+        "",
+        f"{OLD}::test_a_user_of_whom_postgres_may_have_more_gets_no_new_version",
+    ),
+    Mutant(
         "an old hash that was not replaced is tried again",
         "taskapi/api/password_checks.py",
         "        if is_old(stored.decode()):\n            return False\n",
