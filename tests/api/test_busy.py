@@ -9,10 +9,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from taskapi.api import password_checks
+from taskapi.api import application, password_checks
 from taskapi.store import passwords
 from taskapi.store.commit import Commit
 from taskapi.store.passwords import is_password
+from taskapi.sync.start_check import StartWatch
 from tests.api.factories import PASSWORD, made, new_group, new_task, new_user, ok, refused
 from tests.api.hashers import Exhausted
 from tests.client import Answer, Api
@@ -44,6 +45,25 @@ def test_what_a_dying_delete_holds_up_is_busy_until_it_lets_go(
         check_busy(create(api, user, group))
         connection.delete(closing)
     made(create(api, user, group))
+
+
+def test_a_request_waits_less_for_the_check_of_a_start_than_for_a_lost_race(
+    installation: Installation, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(application, "CHECK_SECONDS", 0.2)
+    monkeypatch.setattr(application, "RETRY_SECONDS", 10 * LONGEST_SECONDS)
+    monkeypatch.setattr(StartWatch, "wake", lambda _: None)
+    user = new_user(api)
+    with connect(installation) as connection, ThreadPoolExecutor(1) as pool:
+        opened = connection.hget(f"{root(installation)}meta", "opened")
+        connection.hset(f"{root(installation)}meta", "opened", "another start")
+        waiting = pool.submit(log_in, api, user["id"])
+        try:
+            eventually(waiting.done, LONGEST_SECONDS)
+        finally:
+            connection.hset(f"{root(installation)}meta", "opened", opened)
+    assert refused(waiting.result(), 503)["error"] == application.UNCHECKED
+    ok(log_in(api, user["id"]))
 
 
 def create(api: Api, user: int, group: int) -> Answer:
