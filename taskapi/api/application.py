@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from flask import Flask, Response
+from flask import Flask, Request, Response
+from flask.ctx import _AppCtxGlobals
 from flask.globals import app_ctx, request_ctx
 from flask.typing import ResponseReturnValue
 from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import MapAdapter
 
 from taskapi import logs
 from taskapi.api import (
@@ -88,65 +90,79 @@ class TaskApi(Flask):
             always_send=False,
         )
 
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Match paths without a look at the host, on which no route depends: it takes longer."""
+        if request is None:
+            return super().create_url_adapter(None)
+        environ = request.environ
+        path = environ["PATH_INFO"].encode("latin-1").decode(errors="replace")  # PEP 3333
+        script, method = environ.get("SCRIPT_NAME"), request.method
+        return self.url_map.bind("", script, path_info=path, default_method=method)
+
     def full_dispatch_request(self) -> Response:
-        """Answer the request as Flask does, without the signals and hooks that nothing uses."""
-        _begin()
+        """Answer the request as Flask does, without the signals and hooks that nothing uses.
+
+        The request and `g` are looked up here only, and handed on: that takes longer than it seems.
+        """
+        g, request = app_ctx.g, request_ctx.request
+        _begin(g, request)
         try:
-            answer = self.dispatch_request()
+            answer = self._answer(g, request)
         except Exception as error:  # an error without its own handler becomes a 500
             answer = self.handle_user_exception(error)
         response = self.make_response(answer)
         if self.after_request_funcs:
             response = self.process_response(response)
-        response.headers.add("X-Request-ID", app_ctx.g.request_id)
+        response.headers.add("X-Request-ID", g.request_id)
         for name, value in responses.COMMON_HEADERS:
             response.headers.add(name, value)
-        audit.log_request(request_ctx.request, response)
+        audit.log_request(g, request, response)
         return response
 
-    def dispatch_request(self) -> ResponseReturnValue:
+    def _answer(self, g: _AppCtxGlobals, request: Request) -> ResponseReturnValue:
         """Run the view of this request, after authentication unless the view is public."""
-        request = request_ctx.request
         if request.routing_exception is not None or request.method == "OPTIONS":
-            return super().dispatch_request()
+            return self.dispatch_request()
         if request.blueprint == docs.ui.name:
-            return docs.with_policy(super().dispatch_request())
+            return docs.with_policy(self.dispatch_request())
         view = self.view_functions[request.endpoint or ""]
         if CONTRACTS[view].is_public:
-            return call(view, {}, {})
+            return call(view, None, {}, {})
         if CONTRACTS[view].can_use_cache:
-            answer = self._run_from_cache(view)
+            answer = self._run_from_cache(g, request, view)
             if answer is not None:
                 return answer
-        return self._run_for_caller(view)
+        return self._run_for_caller(g, request, view)
 
-    def _run_from_cache(self, view: View) -> ResponseReturnValue | None:
+    def _run_from_cache(
+        self, g: _AppCtxGlobals, request: Request, view: View
+    ) -> ResponseReturnValue | None:
         """Run a view on a cached lookup; return None if nothing was committed."""
-        request = request_ctx.request
         try:
-            entities = authentication.authenticate(self.authenticator, request, from_cache=True)
-            answer = call(view, entities, request.view_args or {})
+            entities = authentication.authenticate(self.authenticator, g, request, from_cache=True)
+            answer = call(view, g.caller, entities, request.view_args or {})
         except Unavailable:
             raise
         except (Stale, TaskApiError, HTTPException):
             return None
-        return answer if app_ctx.g.session.has_committed else None
+        return answer if g.session.has_committed else None
 
-    def _run_for_caller(self, view: View) -> ResponseReturnValue:
+    def _run_for_caller(
+        self, g: _AppCtxGlobals, request: Request, view: View
+    ) -> ResponseReturnValue:
         """Authenticate the request and run its view.
 
         If data that the view read changes before its commit, nothing is written. Authentication and
         view then run again after a random pause, for up to RETRY_SECONDS. They also run again while
         Redis is checked after a start, for up to CHECK_SECONDS.
         """
-        request = request_ctx.request
         begin, pause = time.monotonic(), PAUSES_SECONDS[0]
         new_epochs, is_checking = 0, False
         deadline = begin + RETRY_SECONDS
         while time.monotonic() < deadline and new_epochs < 2:
             try:
-                entities = authentication.authenticate(self.authenticator, request)
-                return call(view, entities, request.view_args or {})
+                entities = authentication.authenticate(self.authenticator, g, request)
+                return call(view, g.caller, entities, request.view_args or {})
             except Unchecked:
                 is_checking, deadline = True, begin + CHECK_SECONDS
                 services.services().watch.wake()
@@ -162,9 +178,9 @@ class TaskApi(Flask):
         raise NotReady(UNCHECKED) if is_checking else Unavailable(BUSY, code="busy")
 
 
-def _begin() -> None:
+def _begin(g: _AppCtxGlobals, request: Request) -> None:
     """Set the request's id and start time; its caller is not known yet."""
-    g, given = app_ctx.g, request_ctx.request.environ.get("HTTP_X_REQUEST_ID", "")
+    given = request.environ.get("HTTP_X_REQUEST_ID", "")
     g.request_id = given if REQUEST_ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
     g.began = time.perf_counter()
-    authentication.forget_caller()
+    authentication.forget_caller(g)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from flask import Flask, Request, Response, current_app
+from flask.ctx import _AppCtxGlobals
 from flask.globals import app_ctx
 from werkzeug.routing import Rule
 
@@ -25,9 +26,9 @@ def add(**fields: Any) -> None:
     app_ctx.g.log_fields |= fields
 
 
-def log_request(request: Request, response: Response) -> None:
+def log_request(g: _AppCtxGlobals, request: Request, response: Response) -> None:
     """Write the request's line; unknown methods and words may be a password, so they are masked."""
-    g, method, path, status = app_ctx.g, request.method, request.path, response.status_code
+    method, path, status = request.method, request.path, response.status_code
     fields = {"request_id": g.request_id, "caller": g.caller.id if g.caller else None}
     if request.url_rule is None:
         method = method if method in METHODS else "*"

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from flask import Request
-from flask.globals import app_ctx, request_ctx
+from flask.ctx import _AppCtxGlobals
+from flask.globals import app_ctx
 from werkzeug.datastructures import ETags
 
 from taskapi import policy
@@ -39,7 +40,11 @@ _ID = re.compile(r"[1-9][0-9]{0,15}")
 
 
 def authenticate(
-    authenticator: "Authenticator", request: Request, *, from_cache: bool = False
+    authenticator: "Authenticator",
+    g: _AppCtxGlobals,
+    request: Request,
+    *,
+    from_cache: bool = False,
 ) -> Entities:
     """Set `g.caller` and `g.session`, and return the entities that the path names, by noun.
 
@@ -52,11 +57,10 @@ def authenticate(
         The errors of `Authenticator`.
     """
     refs = [(KINDS[word], id_) for word, id_ in (request.view_args or {}).items()]
-    credentials, g = credentials_of(request), app_ctx.g
-    forget_caller()
+    credentials = credentials_of(request)
+    forget_caller(g)
     try:
-        address = request.remote_addr or ""
-        g.session, user, entities = authenticator(credentials, address, refs, from_cache)
+        g.session, user, entities = authenticator(request, credentials, refs, from_cache)
     except Unavailable:
         if request.blueprint != "admin" or not authenticator.is_owner_header(credentials):
             raise
@@ -68,9 +72,8 @@ def authenticate(
     return entities
 
 
-def forget_caller() -> None:
+def forget_caller(g: _AppCtxGlobals) -> None:
     """Remove what the log line of this request would say of its caller and of its action."""
-    g = app_ctx.g
     g.caller = g.account = None
     g.log_fields = {}
 
@@ -103,15 +106,14 @@ class Authenticator:
 
     def __call__(
         self,
+        request: Request,
         credentials: Credentials,
-        address: str,
         refs: Sequence[EntityRef],
         from_cache: bool = False,
     ) -> tuple[Session, StoredEntity, Entities]:
         """Open a session; return it with the caller's user and the entities in the path.
 
         Args:
-            address: the client's address.
             refs: the entities that the path names.
             from_cache: see `authenticate`.
 
@@ -124,7 +126,8 @@ class Authenticator:
                 longer has that address, or an old password hash was replaced.
         """
         session = sessions.begin(self._store)
-        session.prefetched = self._prefetched(credentials.login, address)
+        address = request.remote_addr or ""
+        session.prefetched = self._prefetched(request, credentials.login, address)
         if from_cache and credentials.owner_password is not None:
             raise Stale
         if credentials.owner_password is not None:
@@ -135,14 +138,13 @@ class Authenticator:
                 raise Unauthenticated
         return session, user, entities
 
-    def _prefetched(self, login: str | None, address: str) -> PrefetchedRead:
+    def _prefetched(self, request: Request, login: str | None, address: str) -> PrefetchedRead:
         """Return the guess for this request.
 
         Only a GET has one: what other requests read depends on their body too.
         Each address has its own guesses: somebody who tries passwords from another address learns
         nothing about a user's requests from the time of an answer.
         """
-        request = request_ctx.request
         if request.method != "GET" or len(request.query_string) > LONGEST:
             return PrefetchedRead()
         return PrefetchedRead(self._guesses, (login, address, request.path, request.query_string))

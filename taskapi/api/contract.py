@@ -9,14 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from flask.globals import app_ctx
 from flask.typing import ResponseReturnValue
 from marshmallow import Schema
 
 from schemas.fields import NOTHING, Body, Query
 from taskapi import policy
 from taskapi.api import requests
-from taskapi.policy import Action
+from taskapi.policy import Action, Caller
 from taskapi.store.codec import Entity
 
 View = Callable[..., Any]
@@ -119,11 +118,15 @@ def cached_lookup(view: V) -> V:
 
 
 def call(
-    view: View, entities: Mapping[str, Entity | None], ids: Mapping[str, int]
+    view: View,
+    caller: Caller | None,
+    entities: Mapping[str, Entity | None],
+    ids: Mapping[str, int],
 ) -> ResponseReturnValue:
     """Authorise, validate and run a view.
 
     Args:
+        caller: who sent the request; None only for a public view.
         entities: the entities in the path, by noun; None if one does not exist.
         ids: the ids in the path.
 
@@ -133,7 +136,7 @@ def call(
     """
     contract, arguments = CONTRACTS[view], dict[str, Any](entities)
     if not contract.is_public:
-        _authorise(contract.action, entities, ids)
+        _authorise(contract.action, caller, entities, ids)
     if contract.body is not None:
         arguments["body"] = requests.body(contract.body)
     else:
@@ -143,13 +146,16 @@ def call(
 
 
 def _authorise(
-    action: Action | None, entities: Mapping[str, Entity | None], ids: Mapping[str, int]
+    action: Action | None,
+    caller: Caller | None,
+    entities: Mapping[str, Entity | None],
+    ids: Mapping[str, int],
 ) -> None:
-    if action is None:
+    if action is None or caller is None:
         raise NoAuthorisation
     target = action.value.target
     named = entities.get(target.noun) if target else None
-    policy.authorise(action, app_ctx.g.caller, named, user_id=ids.get("user_id"))
+    policy.authorise(action, caller, named, user_id=ids.get("user_id"))
 
 
 def _record(**values: Any) -> Callable[[V], V]:

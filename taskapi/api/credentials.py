@@ -10,7 +10,8 @@ from taskapi.errors import Unauthenticated
 
 REMEMBERED_MOST: Final = 10_000
 """Digests take about 200 bytes each."""
-OWNER_HEADER: Final = "X-Owner-Password"
+OWNER_HEADER: Final = "HTTP_X_OWNER_PASSWORD"
+"""The name of the header X-Owner-Password in a WSGI environment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,10 @@ class Credentials:
 
 def credentials_of(request: Request) -> Credentials:
     """Return a request's credentials; raises Unauthenticated for none and for malformed ones."""
-    header = request.headers.get(OWNER_HEADER)
+    environ = request.environ
+    header = environ.get(OWNER_HEADER)
     owner_password = None if header is None else header.encode("latin-1")
-    if "Authorization" not in request.headers:
+    if "HTTP_AUTHORIZATION" not in environ:
         if owner_password is None:
             raise Unauthenticated
         return Credentials(owner_password, None, "")

@@ -11,6 +11,7 @@ from flask import Blueprint, Flask
 from schemas.fields import NOTHING
 from taskapi import create_app
 from taskapi.api import contract, openapi, tasks
+from taskapi.api.authentication import EMERGENCY_OWNER
 from taskapi.api.contract import CONTRACTS, public, takes
 from tests.api.factories import login, new_group, new_task, new_user, refused
 from tests.client import Api, in_process
@@ -83,7 +84,7 @@ def test_a_view_without_authorisation_is_refused() -> None:
 
     takes(NOTHING)(view)
     with pytest.raises(contract.NoAuthorisation):
-        contract.call(view, {}, {})
+        contract.call(view, EMERGENCY_OWNER, {}, {})
     assert view in CONTRACTS
 
 
@@ -93,4 +94,4 @@ def test_a_view_that_asks_for_what_its_path_does_not_name_is_refused(app: Flask)
         return str(group)
 
     with app.test_request_context("/"), pytest.raises(LookupError):
-        contract.call(view, {}, {})
+        contract.call(view, EMERGENCY_OWNER, {}, {})
