@@ -26,6 +26,7 @@ from tests.support import ROOT, eventually
 
 PAUSE_SECONDS = 1.0
 FENCE_SECONDS = 20
+LEFT_SECONDS = 5
 
 
 class Takeovers:
@@ -218,12 +219,15 @@ class Takeovers:
     def _is_fenced_or_left(self, old: Valkey) -> bool:
         """Return whether the old primary is fenced, or no process of the service uses it.
 
-        Web processes that were killed a moment ago may have ended before they could fence it.
+        Web processes that were killed a moment ago may have ended before they could fence it, and
+        those that have met the new primary keep connections here that they will not use again. A
+        process that is still here asks every second.
         """
         key = f"{{{self._site.installation.settings.key_prefix}}}:meta"
         with self._redis(old) as connection:
-            others = len(connection.client_list(_type="normal")) - 1
-            return not others or bool(connection.hget(key, "state") == b"fenced")
+            clients = connection.client_list(_type="normal")
+            used = [each for each in clients if int(each["idle"]) < LEFT_SECONDS]
+            return len(used) == 1 or bool(connection.hget(key, "state") == b"fenced")
 
     def _has_copied(self, replica: Valkey, *, is_full: bool = True) -> bool:
         with self._redis(replica) as connection:
