@@ -10,7 +10,7 @@ from gunicorn.glogging import Logger
 from taskapi import logs
 from taskapi.config import ConfigError, load
 from taskapi.doctor.ports import PortError, check_addresses
-from taskapi.errors import TaskApiError
+from taskapi.errors import Stale, TaskApiError
 from taskapi.store.server import Evicting
 from taskapi.sync import bootstrap
 
@@ -51,6 +51,13 @@ def on_starting(server):
         sys.exit(str(error))
     except TaskApiError as error:
         server.log.warning("%s The sync worker will try again.", error)
+
+
+def on_reload(server):
+    try:
+        bootstrap.prepare(_settings)  # migrate before the new code runs
+    except (TaskApiError, Stale) as error:
+        server.log.warning("Not migrated: reload again, or restart the sync worker. %s", error)
 
 
 def pre_fork(_server, _worker):

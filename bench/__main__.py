@@ -7,7 +7,19 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
-from bench import copies, crowd, pending, progress, requests, scale, search, storm, table, wrk
+from bench import (
+    copies,
+    crowd,
+    pending,
+    progress,
+    requests,
+    scale,
+    search,
+    storm,
+    table,
+    tokens,
+    wrk,
+)
 from bench.sites import Stage
 from bench.sizes import QUICK, Sizes
 from bench.table import Row
@@ -23,6 +35,7 @@ PARTS: Final[dict[str, Callable[[Stage, Sizes], Iterator[Row]]]] = {
     "search": search.search,
     "login": storm.storm,
     "crowd": crowd.crowd,
+    "tokens": tokens.tokens,
 }
 
 

@@ -51,7 +51,7 @@ class Operation:
     """One kind of request; request.lua explains the placeholders in braces.
 
     Attributes:
-        by: id and password for HTTP Basic; None sends no credentials.
+        by: id and password for HTTP Basic, or a token; None sends no credentials.
         many: number of task ids in one request.
         is_once: each task can be used by one request only.
         skip: how many requests have been sent.
@@ -59,7 +59,7 @@ class Operation:
 
     url: str
     path: str
-    by: tuple[int, str] | None = None
+    by: tuple[int, str] | str | None = None
     method: str = "GET"
     body: str = ""
     tasks: Tasks = field(default_factory=Tasks)
@@ -83,7 +83,8 @@ class Operation:
         return Sample(requests / duration * 1e6, *times_ms)
 
     def _command(self, seconds: int) -> list[str]:
-        headers = {"Authorization": basic(*self.by)} if self.by else {}
+        given = f"Bearer {self.by}" if isinstance(self.by, str) else self.by and basic(*self.by)
+        headers = {"Authorization": given} if given else {}
         return [
             *("wrk", "--threads=1", f"--connections={self.connections}", f"--duration={seconds}s"),
             *("--timeout=10s", f"--script={SCRIPT}"),

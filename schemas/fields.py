@@ -16,6 +16,9 @@ from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, valida
 INT64_MOST: Final = 2**63 - 1
 _FORBIDDEN = re.compile("[\0\ud800-\udfff]")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
 
 
 class Body(Schema):
@@ -126,6 +129,18 @@ class Day(fields.Field[str]):
             if _DAY.fullmatch(day):
                 return datetime.date.fromisoformat(day).isoformat()
         raise ValidationError("Must be a real date, YYYY-MM-DD, or null.")
+
+
+class Instant(fields.Field[str]):
+    """A time in RFC 3339; loaded in UTC with `Z`, without fractions of a second."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
+        text = value.strip() if isinstance(value, str) else ""
+        with suppress(ValueError, OverflowError):
+            if _TIME.fullmatch(text):
+                utc = datetime.datetime.fromisoformat(text.upper()).astimezone(datetime.UTC)
+                return utc.replace(microsecond=0, tzinfo=None).isoformat() + "Z"
+        raise ValidationError("Must be a time in RFC 3339, such as 2027-01-31T12:00:00Z, or null.")
 
 
 class Timestamp(fields.Field[str]):

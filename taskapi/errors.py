@@ -32,7 +32,7 @@ class Unauthenticated(TaskApiError):
 
     def __init__(self) -> None:
         super().__init__(
-            "No valid credentials: send Basic id:password or email:password, "
+            "No valid credentials: send Basic id:password or email:password, a Bearer token, "
             "or the owner's X-Owner-Password."
         )
 
@@ -42,8 +42,10 @@ class Forbidden(TaskApiError):
 
     code = "forbidden"
 
-    def __init__(self, message: str = "You are not permitted to do this.") -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str = "You are not permitted to do this.", *, code: str | None = None
+    ) -> None:
+        super().__init__(message, code=code)
 
 
 class NotFound(TaskApiError):

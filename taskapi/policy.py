@@ -17,6 +17,7 @@ from enum import Enum
 from typing import Any, Final
 
 from schemas.users import EDIT_USER
+from taskapi.callers import Caller, require_fields_without_password
 from taskapi.errors import Forbidden, NotFound
 from taskapi.store.codec import Entity
 from taskapi.store.keys import Kind
@@ -34,11 +35,13 @@ class Rule:
         target: the kind of entity that the action is about; None if it is about none.
         permitted: a caller with one of these relations to the target may do it.
         sentence: `permitted` in words, for the OpenAPI document.
+        needs_password: nobody may do it with a token.
     """
 
     target: Kind | None
     permitted: set[Relation]
     sentence: str
+    needs_password: bool = False
 
 
 OWNERS: Final = "Owners."
@@ -56,7 +59,8 @@ class Action(Enum):
     CREATE_USER = Rule(
         None,
         {OWNER, GROUP_ADMIN},
-        "Owners: any user. Group admins: users with role user, in their groups.",
+        "Owners: any user. Group admins: users with role user, in their groups. Not with a token.",
+        needs_password=True,
     )
     SEE_USER = Rule(
         Kind.USER,
@@ -67,9 +71,16 @@ class Action(Enum):
         Kind.USER,
         {OWNER, SELF, SUPERVISOR},
         "Owners: every field. Users, on themselves: full_name, number, work_times, email, "
-        "password. Group admins, on members with role user: full_name, number, work_times.",
+        "password. Group admins, on members with role user: full_name, number, work_times. "
+        "Nobody changes password, email or role with a token.",
     )
     DELETE_USER = Rule(Kind.USER, {OWNER}, OWNERS)
+    MANAGE_TOKENS = Rule(
+        Kind.USER,
+        {OWNER, SELF},
+        "Owners; users for themselves. Not with a token.",
+        needs_password=True,
+    )
     LIST_GROUPS = Rule(None, {ANYONE}, EVERYONE)
     CREATE_GROUP = Rule(None, {OWNER}, OWNERS)
     SEE_GROUP = Rule(
@@ -111,26 +122,6 @@ EDITABLE_FIELDS: Final = {
 """Relation to a user -> the fields that the caller may change; the first relation held decides."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """The user who sent a request, as stored when the request began."""
-
-    id: int
-    role: str
-    group_ids: frozenset[int]
-    administers: tuple[int, ...]
-
-    @property
-    def is_owner(self) -> bool:
-        return self.role == "owner"
-
-
-def caller_of(user: Entity) -> Caller:
-    """Return the user as a caller."""
-    administers = tuple(user.get("administers", ()))
-    return Caller(user["id"], user["role"], frozenset(user["group_ids"]), administers)
-
-
 def authorise(
     action: Action, caller: Caller, target: Entity | None = None, *, user_id: int | None = None
 ) -> None:
@@ -163,11 +154,13 @@ def is_visible(caller: Caller, task: Entity) -> bool:
 
 def require_fields(caller: Caller, target: Entity, changed: Iterable[str]) -> None:
     """Raise Forbidden if `changed` has fields of the target that the caller may not change."""
+    changed = set(changed)
     held = _roles(caller) | _relations_to_user(caller, target)
     editable = next(names for relation, names in EDITABLE_FIELDS.items() if relation in held)
-    excess = sorted(set(changed) - editable)
+    excess = sorted(changed - editable)
     if excess:
         raise Forbidden(f"You may not change {', '.join(excess)} of this user.")
+    require_fields_without_password(caller, changed)
 
 
 def require_new_user(caller: Caller, role: str, group_ids: list[int]) -> None:

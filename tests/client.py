@@ -50,8 +50,8 @@ Send = Callable[[str, str, list[tuple[str, str]], Any], Answer]
 class Api:
     """Sends requests with the credentials `by`.
 
-    `by` is None (no credentials), "owner" (the header) or a pair (id or e-mail, password) for
-    Basic. `data` is the raw body: bytes, or an iterable of bytes to send in chunks (HTTP only).
+    `by` is None (no credentials), "owner" (the header), a token, or a pair (id or e-mail, password)
+    for Basic. `data` is the raw body: bytes, or an iterable of bytes to send in chunks (HTTP only).
     """
 
     def __init__(self, send: Send, owner_password: str, url: str = "", log: Path | None = None):
@@ -71,7 +71,7 @@ class Api:
         if by == "owner":
             given.append(("X-Owner-Password", self._owner_password))
         elif by:
-            given.append(("Authorization", basic(*by)))
+            given.append(("Authorization", f"Bearer {by}" if isinstance(by, str) else basic(*by)))
         if json is not ...:
             data = _dumps(json)
             given.append(("Content-Type", "application/json"))

@@ -26,6 +26,7 @@ from taskapi.api import (
     responses,
     services,
     tasks,
+    tokens,
     users,
 )
 from taskapi.api.contract import CONTRACTS, View, call
@@ -63,7 +64,7 @@ class TaskApi(Flask):
         self.authenticator = authentication.Authenticator(settings, store)
         services.install(self, settings, store)
         responses.install(self)
-        for module in (health, users, groups, tasks, admin):
+        for module in (health, users, tokens, groups, tasks, admin):
             self.register_blueprint(module.bp)
         if settings.has_docs:
             self.register_blueprint(docs.bp)

@@ -11,9 +11,8 @@ from flask.globals import app_ctx
 from werkzeug.routing import Rule
 
 from taskapi import logs
-from taskapi.api.contract import CONTRACTS
+from taskapi.api.contract import CONTRACTS, READS
 
-READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 METHODS: Final = READS | {"POST", "PUT", "PATCH", "DELETE"}
 REFUSALS: Final = frozenset({401, 403, 409, 412, 429})
 """Statuses of refusals; the log line of a refused read also has its audit name and ids."""
@@ -30,6 +29,8 @@ def log_request(g: _AppCtxGlobals, request: Request, response: Response) -> None
     """Write the request's line; unknown methods and words may be a password, so they are masked."""
     method, path, status = request.method, request.path, response.status_code
     fields = {"request_id": g.request_id, "caller": g.caller.id if g.caller else None}
+    if g.token:
+        fields["by_token"] = g.token["id"]
     if request.url_rule is None:
         method = method if method in METHODS else "*"
         path = current_app.extensions["unknown_words"].sub("*", path)

@@ -9,9 +9,8 @@ from typing import Final
 from flask import Request
 from flask.ctx import _AppCtxGlobals
 from flask.globals import app_ctx
-from werkzeug.datastructures import ETags
 
-from taskapi import policy
+from taskapi import callers
 from taskapi.api import lookups
 from taskapi.api.credentials import (
     REMEMBERED_MOST,
@@ -21,9 +20,10 @@ from taskapi.api.credentials import (
 from taskapi.api.lookups import Entities, EntityRef, LookupCache
 from taskapi.api.password_checks import PasswordChecks
 from taskapi.api.throttling import LoginThrottle
+from taskapi.api.token_login import TokenLogin
+from taskapi.callers import Caller
 from taskapi.config import Settings
 from taskapi.errors import Stale, Unauthenticated, Unavailable
-from taskapi.policy import Caller
 from taskapi.store import session as sessions
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
@@ -56,7 +56,8 @@ def authenticate(
     Raises:
         The errors of `Authenticator`.
     """
-    refs = [(KINDS[word], id_) for word, id_ in (request.view_args or {}).items()]
+    ids = request.view_args or {}
+    refs = [(KINDS[word], id_) for word, id_ in ids.items() if word in KINDS]
     credentials = credentials_of(request)
     forget_caller(g)
     try:
@@ -66,28 +67,17 @@ def authenticate(
             raise
         g.caller = EMERGENCY_OWNER
         return {}
-    g.caller = policy.caller_of(user)
-    if "HTTP_IF_MATCH" in request.environ:
-        _set_expected_version(request.if_match, g.session, refs, entities)
+    g.caller = callers.caller_of(user, g.token)
+    target = lookups.target(refs, entities) if "HTTP_IF_MATCH" in request.environ else None
+    if target is not None:
+        g.session.wanted, g.session.actual = request.if_match, str(target["version"])
     return entities
 
 
 def forget_caller(g: _AppCtxGlobals) -> None:
     """Remove what the log line of this request would say of its caller and of its action."""
-    g.caller = g.account = None
+    g.caller = g.account = g.token = None
     g.log_fields = {}
-
-
-def _set_expected_version(
-    wanted: ETags, session: Session, refs: Sequence[EntityRef], entities: Entities
-) -> None:
-    """Make the session refuse commits unless If-Match names the version of the request's target.
-
-    The target is the task in the path, else the group, else the user.
-    """
-    target = entities[max((kind for kind, _ in refs), key=list(Kind).index).noun] if refs else None
-    if target is not None:
-        session.wanted, session.actual = wanted, str(target["version"])
 
 
 class Authenticator:
@@ -97,12 +87,13 @@ class Authenticator:
         self._store = store
         self._owner = hashlib.sha256(settings.owner_password.encode()).digest()
         self._checks, self._cache = PasswordChecks(settings.data_dir), LookupCache()
+        self.token_login = TokenLogin(self._cache)
         self._ids: dict[str, int] = {}
         self._guesses: Guesses = {}
 
     def is_owner_header(self, credentials: Credentials) -> bool:
-        """Return whether the request has the right owner header and no Basic credentials."""
-        return credentials.login is None and self._is_owner(credentials)
+        """Return whether the request has the right owner header and no other credentials."""
+        return credentials.name is None and self._is_owner(credentials)
 
     def __call__(
         self,
@@ -121,24 +112,27 @@ class Authenticator:
             Unauthenticated: no or wrong credentials; the same error for every reason.
             TooManyFailures: the account or the address is blocked.
             Unavailable: the store is away or not ready, or too many log-ins wait for a check.
-            Damaged: the user or the password hash cannot be read.
+            Damaged: the user, the password hash or the tokens cannot be read.
             Stale: there is no usable cached lookup, the user remembered for an e-mail address no
                 longer has that address, or an old password hash was replaced.
         """
         session = sessions.begin(self._store)
         address = request.remote_addr or ""
-        session.prefetched = self._prefetched(request, credentials.login, address)
+        session.prefetched = self._prefetched(request, credentials.name, address)
         if from_cache and credentials.owner_password is not None:
             raise Stale
         if credentials.owner_password is not None:
             user, entities = self._header_caller(session, credentials, address, refs)
+        if credentials.token is not None:
+            sent = credentials.token
+            user, entities = self.token_login(session, request, sent, refs, from_cache)
         if credentials.login is not None:
             user, entities = self._basic_caller(session, credentials, address, refs, from_cache)
-            if credentials.owner_password is not None and user["id"] != SYSTEM_OWNER:
-                raise Unauthenticated
+        if credentials.owner_password is not None and user["id"] != SYSTEM_OWNER:
+            raise Unauthenticated
         return session, user, entities
 
-    def _prefetched(self, request: Request, login: str | None, address: str) -> PrefetchedRead:
+    def _prefetched(self, request: Request, name: str | None, address: str) -> PrefetchedRead:
         """Return the guess for this request.
 
         Only a GET has one: what other requests read depends on their body too.
@@ -147,7 +141,7 @@ class Authenticator:
         """
         if request.method != "GET" or len(request.query_string) > LONGEST:
             return PrefetchedRead()
-        return PrefetchedRead(self._guesses, (login, address, request.path, request.query_string))
+        return PrefetchedRead(self._guesses, (name, address, request.path, request.query_string))
 
     def _is_owner(self, credentials: Credentials) -> bool:
         given = hashlib.sha256(credentials.owner_password or b"").digest()

@@ -3,8 +3,8 @@
 from typing import Any
 
 from taskapi import policy
+from taskapi.callers import Caller
 from taskapi.errors import Invalid
-from taskapi.policy import Caller
 from taskapi.store import tasks as store
 from taskapi.store.codec import Entity, fragment
 from taskapi.store.keys import Kind

@@ -9,17 +9,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from flask.globals import request_ctx
 from flask.typing import ResponseReturnValue
 from marshmallow import Schema
 
 from schemas.fields import NOTHING, Body, Query
-from taskapi import policy
+from taskapi import callers, policy
 from taskapi.api import requests
-from taskapi.policy import Action, Caller
+from taskapi.callers import Caller
+from taskapi.policy import Action
 from taskapi.store.codec import Entity
 
 View = Callable[..., Any]
 V = TypeVar("V", bound=View)
+READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""The methods that change nothing."""
 
 
 class NoAuthorisation(Exception):
@@ -32,7 +36,7 @@ class Contract:
 
     Attributes:
         parameters: the arguments of the view, chosen from `user`, `group` and `task` (what the path
-            names), `body` and `query`.
+            names), the ids in the path, `body` and `query`.
         action: what a caller must be permitted to do; None for a public endpoint.
         note: a sentence that the OpenAPI document adds to the rule of the action.
         answers: the schemas that an answer's `data` may have.
@@ -131,10 +135,10 @@ def call(
         ids: the ids in the path.
 
     Raises:
-        Forbidden, NotFound: see `policy.authorise`.
+        Forbidden, NotFound: see `callers.require_access` and `policy.authorise`.
         Invalid: the body or the query is not usable.
     """
-    contract, arguments = CONTRACTS[view], dict[str, Any](entities)
+    contract, arguments = CONTRACTS[view], dict[str, Any](ids) | dict(entities)
     if not contract.is_public:
         _authorise(contract.action, caller, entities, ids)
     if contract.body is not None:
@@ -153,8 +157,11 @@ def _authorise(
 ) -> None:
     if action is None or caller is None:
         raise NoAuthorisation
-    target = action.value.target
-    named = entities.get(target.noun) if target else None
+    rule = action.value
+    if caller.access is not None:
+        is_read = request_ctx.request.method in READS
+        callers.require_access(caller, is_read=is_read, needs_password=rule.needs_password)
+    named = entities.get(rule.target.noun) if rule.target else None
     policy.authorise(action, caller, named, user_id=ids.get("user_id"))
 
 

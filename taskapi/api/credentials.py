@@ -1,5 +1,6 @@
 """The credentials of a request, and a memory of digests of credentials."""
 
+import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
@@ -7,11 +8,21 @@ from typing import Final
 from flask import Request
 
 from taskapi.errors import Unauthenticated
+from taskapi.store import tokens
 
 REMEMBERED_MOST: Final = 10_000
 """Digests take about 200 bytes each."""
 OWNER_HEADER: Final = "HTTP_X_OWNER_PASSWORD"
 """The name of the header X-Owner-Password in a WSGI environment."""
+_TOKEN: Final = re.compile(r"tk_([1-9][0-9]{0,15})_[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class SentToken:
+    """The user that a token names, and the digest by which the token is found."""
+
+    user_id: int
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +33,18 @@ class Credentials:
         owner_password: the owner header; None without one.
         login: the id or e-mail address of Basic credentials; None without them.
         password: the password of Basic credentials.
+        token: a Bearer token; None without one.
     """
 
     owner_password: bytes | None
     login: str | None
     password: str
+    token: SentToken | None = None
+
+    @property
+    def name(self) -> str | None:
+        """What tells these credentials from those of others, without a secret."""
+        return self.token.sha256 if self.token else self.login
 
 
 def credentials_of(request: Request) -> Credentials:
@@ -38,13 +56,22 @@ def credentials_of(request: Request) -> Credentials:
         if owner_password is None:
             raise Unauthenticated
         return Credentials(owner_password, None, "")
-    basic = request.authorization
-    if basic is None or basic.type != "basic":
+    sent = request.authorization
+    if sent is not None and sent.type == "bearer":
+        return Credentials(owner_password, None, "", _sent_token(sent.token or ""))
+    if sent is None or sent.type != "basic":
         raise Unauthenticated
-    login, password = basic.username or "", basic.password or ""
+    login, password = sent.username or "", sent.password or ""
     if "\0" in login + password:
         raise Unauthenticated
     return Credentials(owner_password, login, password)
+
+
+def _sent_token(secret: str) -> SentToken:
+    match = _TOKEN.fullmatch(secret)
+    if match is None:
+        raise Unauthenticated
+    return SentToken(int(match[1]), tokens.digest(secret))
 
 
 class Digests:

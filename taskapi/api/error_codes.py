@@ -17,9 +17,15 @@ CODES: Final = {
     "unknown_user": ErrorCode(400, "Name a user who exists."),
     "unknown_group": ErrorCode(400, "Name groups that exist."),
     "not_an_admin": ErrorCode(400, "Name a user with role group_admin or owner as admin_id."),
-    "unauthenticated": ErrorCode(401, "Send Basic credentials, or the owner's X-Owner-Password."),
+    "unauthenticated": ErrorCode(
+        401, "Send Basic credentials, a Bearer token, or the owner's X-Owner-Password."
+    ),
     "forbidden": ErrorCode(
         403, "Ask someone who is permitted; the answer does not tell whether the target exists."
+    ),
+    "read_only_token": ErrorCode(403, "Use a token with access full, or a password."),
+    "password_needed": ErrorCode(
+        403, "Send Basic credentials or X-Owner-Password, without a token."
     ),
     "not_found": ErrorCode(404, "Check the id: the target was deleted or never existed."),
     "no_such_route": ErrorCode(404, "Compare the address with this document; ids are 1 to 2^63-1."),
@@ -28,6 +34,7 @@ CODES: Final = {
     "name_taken": ErrorCode(409, "Use another group name; case does not matter."),
     "already_member": ErrorCode(409, "Nothing to do: the user is in the group already."),
     "administers_groups": ErrorCode(409, "First, give another admin to the groups in `error`."),
+    "too_many_tokens": ErrorCode(409, "Revoke a token of the user first."),
     "system_owner": ErrorCode(409, "User 1 keeps the role owner and cannot be deleted."),
     "fenced": ErrorCode(409, "Decide which store is right, as /admin/status says."),
     "not_empty": ErrorCode(409, "Restore from PostgreSQL, or empty it first."),

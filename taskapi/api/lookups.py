@@ -6,11 +6,12 @@ from typing import Final
 
 from taskapi.api.throttling import LoginThrottle
 from taskapi.errors import Stale
-from taskapi.store import memberships
+from taskapi.store import memberships, tokens
 from taskapi.store import session as sessions
 from taskapi.store.commit import ABSENT
 from taskapi.store.keys import Kind
 from taskapi.store.session import Session, StoredEntity
+from taskapi.store.tokens import Token
 
 CACHED_MOST: Final = 5_000
 """Lookups of about 2 kB each."""
@@ -28,6 +29,7 @@ class Lookup:
         password_hash: the password hash of that user.
         failures: the values of the throttle's counters.
         entities: the entities in the path, by noun; None if one does not exist.
+        tokens: the tokens of that user; a cached lookup has at most the one that logged in.
     """
 
     epoch: str
@@ -35,16 +37,22 @@ class Lookup:
     password_hash: bytes | None
     failures: list[bytes | None]
     entities: Entities
+    tokens: Sequence[Token] = ()
 
 
 def read(
-    session: Session, user_id: int, throttle: LoginThrottle, refs: Sequence[EntityRef]
+    session: Session,
+    user_id: int,
+    throttle: LoginThrottle,
+    refs: Sequence[EntityRef],
+    *,
+    with_tokens: bool = False,
 ) -> Lookup:
     """Read in one round trip: the user, their password hash, the failures, the path's entities."""
-    caller = (Kind.USER, user_id)
+    caller, fields = (Kind.USER, user_id), (tokens.FIELD,) if with_tokens else ()
     others = [ref for ref in refs if ref != caller]
     reply, (password_hash, *failures), *replies = session.open(
-        sessions.fetch(session.keys, *caller),
+        (*sessions.fetch(session.keys, *caller), *fields),
         ("MGET", session.keys.password_hash(user_id), *throttle.keys),
         *(sessions.fetch(session.keys, *ref) for ref in others),
     )
@@ -54,13 +62,26 @@ def read(
     if user is not None:
         session.rights = memberships.rights(session.keys, user)
     entities = {ref[0].noun: by_ref[ref] for ref in refs}
-    return Lookup(session.epoch, user, password_hash, failures, entities)
+    found = tokens.of_user(user_id, reply[-1]) if with_tokens else ()
+    return Lookup(session.epoch, user, password_hash, failures, entities, found)
+
+
+def read_with_tokens(
+    session: Session, user_id: int, throttle: LoginThrottle, refs: Sequence[EntityRef]
+) -> Lookup:
+    """Read what `read` reads, and the tokens of the user; raises Damaged if they are damaged."""
+    return read(session, user_id, throttle, refs, with_tokens=True)
+
+
+def target(refs: Sequence[EntityRef], entities: Entities) -> StoredEntity | None:
+    """Return what If-Match is about: the task in the path, else the group, else the user."""
+    return entities[max((kind for kind, _ in refs), key=list(Kind).index).noun] if refs else None
 
 
 class LookupCache:
     """The last lookups of callers whose path named one user, for views with `@cached_lookup`.
 
-    A change of a password gives its user a new version, so it is enough to guard versions.
+    A change of a password or a token gives its user a new version, so guards of versions suffice.
     """
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from taskapi.api import openapi_parts as parts
-from taskapi.api.contract import CONTRACTS, Contract
+from taskapi.api.contract import CONTRACTS, READS, Contract
 from taskapi.api.error_codes import CODES
 from taskapi.api.openapi_parts import ID, Shape
 from taskapi.api.openapi_schemas import SchemaConverter, body_example, example, object_of, ref
@@ -75,7 +75,7 @@ class _Operations:
                 **self._successes(contract),
                 **dict(self._errors(_codes(rule, method, contract))),
             },
-            **({"security": []} if contract.is_public else {}),
+            **_security(contract),
         }
 
     def _parameters(self, rule: Rule, method: str, contract: Contract) -> list[Any]:
@@ -129,6 +129,13 @@ class _Operations:
             yield str(status), name
 
 
+def _security(contract: Contract) -> Shape:
+    """Return who may send this, if that differs from most operations."""
+    if contract.action and contract.action.value.needs_password:
+        return {"security": parts.PASSWORDS}
+    return {"security": []} if contract.is_public else {}
+
+
 def _codes(rule: Rule, method: str, contract: Contract) -> list[str]:
     """Return every error code of an operation, in the order of CODES."""
     codes = {"bad_request", "validation_failed", "method_not_allowed", "internal_error"}
@@ -141,6 +148,8 @@ def _codes(rule: Rule, method: str, contract: Contract) -> list[str]:
         codes |= {"unauthenticated", "too_many_failures"}
         codes |= {"busy", "not_ready", "redis_unreachable", "redis_full", "damaged"}
         codes |= set() if Relation.ANYONE in contract.action.value.permitted else {"forbidden"}
+        codes |= {"password_needed"} if contract.action.value.needs_password else set()
+        codes |= set() if method in READS else {"read_only_token"}
     if method in CHANGES:
         codes.add("version_mismatch")
     return sorted(codes, key=list(CODES).index)  # ValueError: @refuses has an unknown code

@@ -6,6 +6,7 @@ from schemas.fields import INT64_MOST
 from taskapi.api.error_codes import CODES
 
 Shape = dict[str, Any]
+PASSWORDS: Final[list[Shape]] = [{"basic": []}, {"ownerPassword": []}]
 
 ABOUT: Final = """\
 Tasks of teams. Owners run groups, group admins run their members, users run their tasks.
@@ -26,9 +27,10 @@ TOP: Final[Shape] = {
     "openapi_version": "3.1.0",
     "info": {"description": ABOUT, "license": {"name": "MIT", "identifier": "MIT"}},
     "servers": [{"url": "/"}],
-    "security": [{"basic": []}, {"ownerPassword": []}],
+    "security": [*PASSWORDS, {"bearer": []}],
     "tags": [
         {"name": "users", "description": "People and their working hours."},
+        {"name": "tokens", "description": "A user's tokens, with which scripts log in."},
         {"name": "groups", "description": "Groups, their members and their statistics."},
         {"name": "tasks", "description": "A user's tasks, and all tasks that a caller may see."},
         {"name": "admin", "description": "Both stores and the sync; for owners."},
@@ -47,6 +49,11 @@ SECURITY_SCHEMES: Final = {
         "in": "header",
         "name": "X-Owner-Password",
         "description": "The owner's password: acts as user 1.",
+    },
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A token of a user: `tk_…`. With access `read`, it only reads.",
     },
 }
 PUBLIC: Final = "Everyone, without credentials."

@@ -7,7 +7,7 @@ from apispec import APISpec
 from marshmallow import INCLUDE, Schema
 from marshmallow.fields import Field, List
 
-from schemas.fields import Body, Day, Digits, Email, Flag, Object, Text, Timestamp, Whole
+from schemas.fields import Body, Day, Digits, Email, Flag, Instant, Object, Text, Timestamp, Whole
 from schemas.users import WEEK, GroupIds, WorkTimes
 from taskapi.api import openapi_parts as parts
 from taskapi.api.openapi_parts import ID, Shape
@@ -148,6 +148,7 @@ FIELD_SHAPES: Final[dict[type[Field[Any]], Callable[[Any], Shape]]] = {
     Digits: _number,
     Flag: lambda _: {"type": "boolean"},
     Day: lambda _: {"type": "string", "format": "date"},
+    Instant: lambda _: {"type": "string", "format": "date-time"},
     Timestamp: lambda _: {"type": "string", "format": "date-time"},
     GroupIds: lambda _: {"type": "array", "items": ID, "uniqueItems": True},
     WorkTimes: lambda _: object_of(dict.fromkeys(WEEK, parts.HOURS), []),

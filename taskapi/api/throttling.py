@@ -53,6 +53,12 @@ class LoginThrottle:
         if account > ACCOUNT_MOST:
             raise self._blocked(self._account_key)
 
+    def count_for_address(self) -> None:
+        """Count a wrong token, for the address only; raises TooManyFailures past the limit."""
+        (address,) = self._count(self._address_key)
+        if address > ADDRESS_MOST:
+            raise self._blocked(self._address_key)
+
     def count(self) -> None:
         """Count an attempt before the password check; raises TooManyFailures past the limit."""
         account, address = self._count(*self.keys)

@@ -65,7 +65,7 @@ def show(user: StoredEntity) -> Response:
 @allowed(Action.EDIT_USER)
 @takes(schema.EDIT_USER)
 @returns(schema.UserChanged, etag=True)
-@refuses("unknown_group", "email_taken", "system_owner", "administers_groups")
+@refuses("unknown_group", "email_taken", "system_owner", "administers_groups", "password_needed")
 @audited("user.update")
 def edit(user: StoredEntity, body: dict[str, Any]) -> Response:
     """Change some fields of a user."""

@@ -16,7 +16,7 @@ from taskapi.doctor.differences import (
 from taskapi.doctor.key_checks import TAKEN
 from taskapi.doctor.row_checks import compare_rows
 from taskapi.errors import Damaged
-from taskapi.store import codec, quarantine, session
+from taskapi.store import codec, quarantine, session, tokens
 from taskapi.store.chunks import Mark
 from taskapi.store.codec import Entity
 from taskapi.store.connection import Command
@@ -62,7 +62,7 @@ def _compare(
 ) -> Iterator[tuple[EntityRef, bool, list[Difference]]]:
     """Yield each entity that is unchanged, whether it is marked, and what disagrees with it.
 
-    Users get their `password_hash`, unless it cannot be read.
+    Users get their `password_hash` and `tokens`, unless they cannot be read.
     """
     keys = stores.keys
     derived = {ref: entries(keys, ref[0], entity) for ref, entity in found.items()}
@@ -83,9 +83,15 @@ def _compare(
             wrong = [*_wrong_entries(keys, ref, entity, zip(derived[ref], rest[:at], strict=True))]
             pairs = zip(others[ref], rest[at:], strict=True)
             wrong += [problem for each, value in pairs if (problem := each.find(value))]
-            if ref[0] is Kind.USER and is_hash(rest[at]):
-                entity["password_hash"] = rest[at].decode()
+            if ref[0] is Kind.USER:
+                entity |= _hidden(*rest[at : at + 2])
             yield ref, mark is not None, wrong
+
+
+def _hidden(password_hash: bytes | None, stored: bytes | None) -> Entity:
+    """Return the hidden values of a user that can be read."""
+    hashed = {"password_hash": (password_hash or b"").decode()} if is_hash(password_hash) else {}
+    return hashed | ({"tokens": tokens.parse(stored)} if tokens.are_readable(stored) else {})
 
 
 def _wrong_entries(
@@ -103,7 +109,8 @@ def _wrong_entries(
 def _expectations(stores: Stores, ref: EntityRef, entity: Entity) -> Iterator[Expectation]:
     """Yield what users and groups need besides indexes; `check_owners` looks for lost owners."""
     if ref[0] is Kind.USER:
-        yield _password_hash(stores, entity)  # first, because `_compare` uses its reply
+        yield _password_hash(stores, entity)  # these come first: `_compare` uses their replies
+        yield _tokens(stores, entity)
         yield from (_existing(stores.keys, ref, other) for other in references(entity))
         held = entity.get("administers", ())
         yield from (_held(stores.keys, ref, group) for group in held)
@@ -129,15 +136,38 @@ def _password_hash(stores: Stores, user: Entity) -> Expectation:
             return None
         row = row_versions.find(stores.db, Kind.USER, mark.id)
         taken = row["password_hash"] if row and is_hash(row["password_hash"].encode()) else ""
-        writes: list[Write] = [("SET", read[1], taken)]
-        if quarantine.contains(stores.store, mark):
-            writes.append(("HDEL", stores.keys.quarantine, str(mark)))
+        writes: list[Write] = [("SET", read[1], taken), *_leave_quarantine(stores, mark)]
         remedy = TAKEN if taken else "set a new password"
         problem = "has a password hash that cannot be read" if stored else "has no password hash"
         repair = Repair([(read, text_of(stored))], writes) if taken else None
         return Difference(named((Kind.USER, mark.id)), problem, remedy, Step.ENTITIES, "", repair)
 
     return Expectation(read, find)
+
+
+def _tokens(stores: Stores, user: Entity) -> Expectation:
+    mark = Mark(Kind.USER, user["id"], user["version"])
+    read = ("HGET", stores.keys.entity(Kind.USER, mark.id), tokens.FIELD)
+
+    def find(stored: bytes | None) -> Difference | None:
+        if stored == WRONG_TYPE or tokens.are_readable(stored):
+            return None
+        row = row_versions.find(stores.db, Kind.USER, mark.id)
+        repair, remedy = None, "delete the field tokens of its key"
+        if row and tokens.are_tokens(row["tokens"]):
+            write = tokens.write(stores.keys, mark.id, row["tokens"])
+            writes = [write, *_leave_quarantine(stores, mark)]
+            repair, remedy = Repair([(read, text_of(stored))], writes), TAKEN
+        subject, problem = named((Kind.USER, mark.id)), "has tokens that cannot be read"
+        return Difference(subject, problem, remedy, Step.ENTITIES, "", repair)
+
+    return Expectation(read, find)
+
+
+def _leave_quarantine(stores: Stores, mark: Mark) -> list[Write]:
+    """Return the command that takes a repaired user out of quarantine, if it is there."""
+    is_there = quarantine.contains(stores.store, mark)
+    return [("HDEL", stores.keys.quarantine, str(mark))] if is_there else []
 
 
 def _held(keys: Keys, ref: EntityRef, group_id: int) -> Expectation:

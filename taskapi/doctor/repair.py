@@ -9,7 +9,7 @@ import orjson
 from taskapi.doctor.consistency import examine
 from taskapi.doctor.differences import Difference, Duty, EntityRef, Step, Stores, named, references
 from taskapi.errors import Damaged, Stale
-from taskapi.store import changes, consistency, meta
+from taskapi.store import changes, consistency, meta, tokens
 from taskapi.store import session as sessions
 from taskapi.store.codec import Entity
 from taskapi.store.consistency import WRONG_TYPE, Removal, Repair
@@ -100,7 +100,12 @@ def _put_back(stores: Stores, ref: EntityRef, refs: set[EntityRef]) -> str:
 def _obstacles(
     stores: Stores, ref: EntityRef, entity: Entity, refs: set[EntityRef]
 ) -> Iterator[str]:
-    """Yield missing parents that do not come back too, and other owners of the name."""
+    """Yield missing parents that do not come back too, and other owners of the name.
+
+    Tokens that cannot be read are an obstacle too.
+    """
+    if ref[0] is Kind.USER and not tokens.are_tokens(entity["tokens"]):
+        yield "its tokens there cannot be read"
     parents = [parent for parent in references(entity) if parent not in refs]
     exist = consistency.look(
         stores.store, [("EXISTS", stores.keys.entity(*each)) for each in parents]

@@ -24,7 +24,8 @@ def compare_rows(stores: Stores, kind: Kind, found: dict[int, Entity]) -> Iterat
     An entity and a row with the same version must have the same values.
 
     Args:
-        found: the entities by id; users with `password_hash`, unless it cannot be read.
+        found: the entities by id; users with `password_hash` and `tokens`, unless they cannot be
+            read.
     """
     rows = row_versions.read(stores.db, kind, [*found])
     for entity_id, entity in found.items():
@@ -53,5 +54,5 @@ def _uncopied(stores: Stores, ref: EntityRef, version: int, state: str) -> Diffe
 
 def _differing(entity: Entity, row: Entity) -> list[str]:
     """Return the fields that differ, except `administers`, which is derived from the groups."""
-    left_out = {"administers"} | ({"password_hash"} - entity.keys())
+    left_out = {"administers"} | ({"password_hash", "tokens"} - entity.keys())
     return [name for name in row if name not in left_out and entity[name] != row[name]]

@@ -9,7 +9,7 @@
 --                skip   whether to skip marks in quarantine
 -- Result   {last score or nothing, 1 if more follows, the sizes of the sets of users, groups and tasks,
 --          for users, groups and tasks the JSON of the entities, the same for their
---          [<id>,<version>] joined by commas, the users' password hashes, and then as
+--          [<id>,<version>] joined by commas, the users' password hashes and tokens, and then as
 --          <k>:<id>:<version> joined by commas:
 --          deletes, marks with neither an entity nor a tombstone of their version,
 --          keys of the wrong type, members of the set whose entity is gone}
@@ -25,7 +25,7 @@ local HIGHEST = not q.kind and digits(redis.call('HGET', KEYS[1], 'version')) or
 local NOUNS = { u = 'user:', g = 'group:', t = 'task:' }
 local texts = { u = {}, g = {}, t = {} }
 local versions = { u = {}, g = {}, t = {} }
-local hashes, deleted, inconsistent, unreadable, missing = {}, {}, {}, {}, {}
+local hashes, tokens, deleted, inconsistent, unreadable, missing = {}, {}, {}, {}, {}, {}
 
 local function range(from, to, ...)
   return redis.call('ZRANGEBYSCORE', q.set, from, to, 'WITHSCORES', ...)
@@ -48,7 +48,7 @@ end
 
 local function read(kind, id, mark, score)
   if not NOUNS[kind] or not string.find(id, '^%d+$') then return end
-  local stored = pcall_value('HMGET', q.root .. NOUNS[kind] .. id, 'json', 'version')
+  local stored = pcall_value('HMGET', q.root .. NOUNS[kind] .. id, 'json', 'version', 'tokens')
   local json, version = stored and stored[1], stored and stored[2]
   if not stored then
     table.insert(unreadable, mark .. ':' .. score)
@@ -57,6 +57,7 @@ local function read(kind, id, mark, score)
     table.insert(versions[kind], '[' .. id .. ',' .. (digits(version) or '0') .. ']')
     if kind == 'u' then
       table.insert(hashes, pcall_value('GET', q.root .. 'secret:' .. id) or '')
+      table.insert(tokens, stored[3] or '[]')
     end
   elseif q.kind then
     table.insert(missing, mark .. ':0')
@@ -90,6 +91,6 @@ for i, name in ipairs({ 'users', 'groups', 'tasks' }) do
 end
 return {
   entries[#entries] or '', follows, sizes, { texts.u, texts.g, texts.t },
-  { joined(versions.u), joined(versions.g), joined(versions.t) }, hashes,
+  { joined(versions.u), joined(versions.g), joined(versions.t) }, hashes, tokens,
   joined(deleted), joined(inconsistent), joined(unreadable), joined(missing),
 }

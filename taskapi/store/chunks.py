@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from taskapi.errors import Damaged
+from taskapi.store import tokens
 from taskapi.store.codec import Entity, decode, decode_list
 from taskapi.store.keys import Kind
 from taskapi.store.passwords import is_hash
@@ -16,6 +17,7 @@ WRONG_TYPE: Final = "its key in Redis has the wrong type"
 UNREADABLE: Final = "its JSON in Redis cannot be read, lacks fields or has another id or version"
 MISSING: Final = "an index in Redis names it, but the entity is gone"
 NO_PASSWORD_HASH: Final = "its password hash in Redis is gone or cannot be read"
+BAD_TOKENS: Final = "its tokens in Redis cannot be read"
 
 
 class Mark(NamedTuple):
@@ -42,7 +44,7 @@ class Chunk:
     """Entities as they were at one instant.
 
     Attributes:
-        entities: by kind; users with their `password_hash`.
+        entities: by kind; users with their `password_hash` and `tokens`.
         inconsistent: marks with neither an entity nor a tombstone of their version.
         damaged: entities that cannot be read; they are in none of the other lists.
         last: the score up to which everything was read; empty if there was nothing.
@@ -82,6 +84,7 @@ def parse(  # in the order of the result of changes.lua
     texts: list[list[bytes]],
     versions: list[bytes],
     password_hashes: list[bytes],
+    stored_tokens: list[bytes],
     *marks: bytes,
 ) -> Chunk:
     """Return the chunk in a reply of `changes.lua`."""
@@ -90,8 +93,9 @@ def parse(  # in the order of the result of changes.lua
     damaged += [Damage(mark, MISSING) for mark in missing]
     stored = zip(Kind, texts, versions, strict=True)
     entities = {kind: _entities(kind, each, pairs, damaged) for kind, each, pairs in stored}
-    hashed = dict(zip(_pairs(versions[0]), password_hashes, strict=True))
-    entities[Kind.USER] = _with_hashes(entities[Kind.USER], hashed, damaged)
+    hidden = zip(_pairs(versions[0]), password_hashes, stored_tokens, strict=True)
+    by_pair = {pair: (hashed, stored) for pair, hashed, stored in hidden}
+    entities[Kind.USER] = [*_with_hidden(entities[Kind.USER], by_pair, damaged)]
     return Chunk(
         entities=entities,
         deleted=deleted,
@@ -130,19 +134,19 @@ def _readable(
         damaged.append(Damage(Mark(kind, *pair), UNREADABLE, text.decode(errors="replace")))
 
 
-def _with_hashes(
-    users: list[Entity], hashed: dict[tuple[int, int], bytes], damaged: list[Damage]
-) -> list[Entity]:
-    """Add the password hash of each user; a user without a readable one is damaged."""
+def _with_hidden(
+    users: list[Entity], hidden: dict[tuple[int, int], tuple[bytes, bytes]], damaged: list[Damage]
+) -> Iterator[Entity]:
+    """Yield users with their password hash and tokens; add those that lack them to `damaged`."""
     for user in users:
-        stored = hashed[user["id"], user["version"]]
-        user["password_hash"] = stored.decode() if is_hash(stored) else ""
-    lacking = [user for user in users if not user["password_hash"]]
-    if not lacking:
-        return users
-    marks = (Mark(Kind.USER, user["id"], user["version"]) for user in lacking)
-    damaged += [Damage(mark, NO_PASSWORD_HASH) for mark in marks]
-    return [user for user in users if user["password_hash"]]
+        pair = user["id"], user["version"]
+        password_hash, stored = hidden[pair]
+        if not is_hash(password_hash):
+            damaged.append(Damage(Mark(Kind.USER, *pair), NO_PASSWORD_HASH))
+        elif not tokens.are_readable(stored):
+            damaged.append(Damage(Mark(Kind.USER, *pair), BAD_TOKENS))
+        else:
+            yield user | {"password_hash": password_hash.decode(), "tokens": tokens.parse(stored)}
 
 
 def _pairs(versions: bytes) -> list[tuple[int, int]]:

@@ -23,7 +23,9 @@ ADDED: Final = {
 }
 """Fields that a migration added: older entities are stored without them."""
 TYPES: Final = {kind: FieldTypes(schema) for kind, schema in SCHEMAS.items()}
-_KNOWN: Final = {kind: {*names, "administers", "password_hash"} for kind, names in FIELDS.items()}
+HIDDEN: Final = {"administers", "password_hash", "tokens"}
+"""Values of a user that are not in the JSON."""
+_KNOWN: Final = {kind: {*names, *HIDDEN} for kind, names in FIELDS.items()}
 
 NEW_ID: Final = "\0i"
 NEW_VERSION: Final = "\0v"

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from taskapi.store import codec, scripts
+from taskapi.store import codec, scripts, tokens
 from taskapi.store.codec import NEW_VERSION, Entity
 from taskapi.store.commit import ABSENT, Commit, equals
 from taskapi.store.connection import Command, Store
@@ -155,6 +155,7 @@ def put_back(session: Session, kind: Kind, entity: Entity) -> None:
     commit.add("HSET", key, "json", text, "version", NEW_VERSION)
     if kind is Kind.USER:
         commit.add("SET", session.keys.password_hash(entity["id"]), entity["password_hash"])
+        commit.add(*tokens.write(session.keys, entity["id"], entity["tokens"]))
     mark = f"{kind}:{entity['id']}"
     commit.add("ZREM", session.keys.tombstones, mark)
     commit.add("ZADD", session.keys.dirty, NEW_VERSION, mark)

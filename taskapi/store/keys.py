@@ -12,7 +12,8 @@ many entities and spell the names themselves.
 |                  |        | PostgreSQL knows), loader and loaded (token and batch of a restore), |
 |                  |        | former (state before it), saved (whether it may clear Redis),        |
 |                  |        | remarked (changes when marks are set in another way than by commits) |
-| user:<id>        | hash   | json (the answer's object), version, administers (group ids)         |
+| user:<id>        | hash   | json (the answer's object), version, administers (group ids), tokens |
+|                  |        | (a JSON list: `tokens.py`)                                           |
 | group:<id>       | hash   | json, version                                                        |
 | task:<id>        | hash   | json, version                                                        |
 | secret:<uid>     | string | the salted password hash                                             |

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 import orjson
 
 from taskapi.errors import NewEpoch
-from taskapi.store import codec, meta, scripts
+from taskapi.store import codec, meta, scripts, tokens
 from taskapi.store.codec import Entity
 from taskapi.store.connection import Store
 from taskapi.store.indexes import Write, merged, reindex
@@ -73,7 +73,7 @@ class Loader:
                 return
 
     def load(self, kind: Kind, entities: Iterable[Entity]) -> int:
-        """Write entities with all their indexes; users carry `password_hash` and `administers`.
+        """Write entities with all their indexes; users carry their hidden values.
 
         Returns:
             The number of entities.
@@ -129,6 +129,8 @@ def commands(keys: Keys, kind: Kind, old: Entity | None, new: Entity) -> Iterato
     yield from reindex(keys, kind, old, new)
     if kind is Kind.USER:
         yield ("SET", keys.password_hash(new["id"]), new["password_hash"])
+        if old or new["tokens"]:
+            yield tokens.write(keys, new["id"], new["tokens"])
         if new["administers"]:
             group_ids = orjson.dumps(new["administers"]).decode()
             yield ("HSET", key, "administers", group_ids)

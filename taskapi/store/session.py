@@ -101,7 +101,10 @@ class Session:
 
     def is_compared(self) -> bool:
         """Return whether PostgreSQL was compared after Redis was started: it may have more."""
-        ((opened, confirmed),) = self.read(("HMGET", self.keys.meta, "opened", "confirmed"))
+        read = ("HMGET", self.keys.meta, "opened", "confirmed")
+        ((opened, confirmed),) = self.connection.execute(
+            read
+        )  # not `read`, which uses up the guess
         return bool(opened == confirmed)
 
     def _require_readable(self, found: list[bytes | None], seen: int) -> None:

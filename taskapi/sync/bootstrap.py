@@ -88,6 +88,7 @@ def _create_installation(db: Database, settings: Settings) -> None:
         "updated_at": f"{now:%Y-%m-%dT%H:%M:%SZ}",
         "version": int(now.timestamp() * 1_000_000),
         "password_hash": hash_password(settings.owner_password),
+        "tokens": [],
     }
     rows.prepare(db)
     rows.copy(db, Chunk({Kind.USER: [complete(Kind.USER, owner)]}))

@@ -128,9 +128,14 @@ def _advance_to_rows(db: Database) -> None:
 
 
 def _entity(kind: Kind, content: dict[str, Any]) -> Entity:
-    """Return an entity of any format: in format 1 a password hash is `secret`."""
+    """Return an entity of any file: in format 1 a password hash is `secret`.
+
+    Users in files from before tokens have none.
+    """
     if "secret" in content:
         content["password_hash"] = content.pop("secret")
+    if kind is Kind.USER:
+        content.setdefault("tokens", [])
     return complete(kind, content)
 
 

@@ -41,12 +41,12 @@ def highest(db: Database, kind: Kind) -> tuple[int, int]:
 
 
 def find(db: Database, kind: Kind, entity_id: int) -> Entity | None:
-    """Return an entity, users with `password_hash`; None if PostgreSQL does not have it."""
+    """Return an entity, users with hidden values; None if PostgreSQL does not have it."""
     return read(db, kind, [entity_id]).get(entity_id)
 
 
 def read(db: Database, kind: Kind, ids: Sequence[int]) -> dict[int, Entity]:
-    """Return the entities with these ids, as far as they exist; users with `password_hash`."""
+    """Return the entities with these ids, as far as they exist; users with hidden values."""
     return {entity["id"]: entity for entity in rows.read(db, kind, only=ids)} if ids else {}
 
 

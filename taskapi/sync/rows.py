@@ -132,7 +132,7 @@ def lines(chunk: Chunk) -> Lines:
 def read(db: Database, kind: Kind, above: int = -1, only: Sequence[int] = ()) -> Iterator[Entity]:
     """Yield the entities of a kind above a version; if `only` is not empty, only those ids.
 
-    Users have `password_hash` and `administers`. Tasks are in the order of users: they load faster.
+    Users have the values in `codec.HIDDEN` too. Tasks are in the order of users: they load faster.
     """
     plan, order = _PLANS[kind], "user_id, id" if kind is Kind.TASK else "id"
     for row in db.stream(f"{plan.select} WHERE {_condition(above, only)} ORDER BY {order}"):
@@ -202,17 +202,16 @@ def _column(field: Field[Any], name: str) -> _Column:
 _DERIVED: Final[dict[Kind, dict[str, Callable[[Entity], str]]]] = {
     Kind.USER: {
         "password_hash": lambda user: user["password_hash"],
+        "tokens": lambda user: orjson.dumps(user["tokens"]).decode(),
         "email_key": lambda user: fold(user["email"]),
     },
     Kind.GROUP: {"name_key": lambda group: fold(group["name"])},
     Kind.TASK: {"folded": lambda task: fold(f"{task['title']}\n{task['information']}")},
 }
 """Columns that no client sees, made from the entity."""
+_ADMINISTERS: Final = "ARRAY(SELECT id FROM groups WHERE admin_id = users.id ORDER BY 1)"
 _HIDDEN_COLUMNS: Final[dict[Kind, dict[str, str]]] = {
-    Kind.USER: {
-        "password_hash": "password_hash",
-        "administers": "ARRAY(SELECT id FROM groups WHERE admin_id = users.id ORDER BY 1)",
-    }
+    Kind.USER: {"password_hash": "password_hash", "tokens": "tokens", "administers": _ADMINISTERS}
 }
 """Columns that `read` yields besides the fields that a client sees."""
 

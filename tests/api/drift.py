@@ -13,7 +13,7 @@ from tests.support import Installation
 ROWS = {
     "user": """
         SELECT id, full_name, role, email, number, work_times, created_at, updated_at, version,
-               password_hash,
+               password_hash, tokens,
                ARRAY(SELECT group_id FROM memberships WHERE user_id = id ORDER BY 1) AS group_ids
           FROM users""",
     "group": "SELECT id, name, admin_id, created_at, updated_at, version FROM groups",
@@ -68,8 +68,11 @@ def _expected(store: Store, kind: str) -> dict[int, dict[str, Any]]:
     expected = {}
     for entity_id, entity in entities(store, kind).items():
         times = {k: datetime.fromisoformat(entity[k]) for k in ("created_at", "updated_at")}
-        secret = {"password_hash": store[f"secret:{entity_id}"]} if kind == "user" else {}
-        expected[entity_id] = entity | times | secret
+        expected[entity_id] = entity | times
+        if kind == "user":
+            hidden = {"password_hash": store[f"secret:{entity_id}"]}
+            hidden["tokens"] = store[f"user:{entity_id}"].get("tokens", [])
+            expected[entity_id] |= hidden
     return expected
 
 

@@ -41,6 +41,13 @@ def new_task(api: Api, user_id: int, group_id: int, by: Caller = "owner", **fiel
     return made(api("POST", f"/users/{user_id}/tasks", by=by, json=body))["task"]
 
 
+def new_token(api: Api, user: User, by: Caller = "owner", **fields: Any) -> tuple[Any, str]:
+    """Create a token of a user; return it with its secret."""
+    body = {"name": f"Token {next(_fresh)}"} | fields
+    data = made(api("POST", f"/users/{user['id']}/tokens", by=by, json=body))
+    return data["token"], data["secret"]
+
+
 def login(user: User) -> tuple[int, str]:
     """Return this user's credentials, for `by`."""
     return user["id"], PASSWORD

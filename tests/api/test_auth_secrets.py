@@ -1,4 +1,4 @@
-"""Passwords appear in no answer, log, store or backup."""
+"""Passwords and tokens appear in no answer, log, store or backup."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ import redis
 from psycopg2 import sql
 
 from devserver.servers import Valkey
+from taskapi.store.tokens import digest
 from tests.api import test_guide
-from tests.api.factories import new_user, ok
+from tests.api.factories import new_token, new_user, ok
 from tests.client import Answer, Api, basic
 from tests.conftest import Install
 from tests.operations.test_readme import COMMANDS, curl
@@ -43,19 +44,24 @@ def installation(install: Install) -> Installation:
 
 
 @pytest.mark.parametrize(("whose", "style"), [("readme", "json"), ("guide", "text")])
-def test_no_password_is_in_anything_that_leaves(
+def test_no_password_or_token_is_in_anything_that_leaves(
     install: Install, tmp_path: Path, whose: str, style: str
 ) -> None:
     installation = install(LOG_FORMAT=style, OWNER_PASSWORD=TOURISTS["admin1234"])
     with installation.serve(workers=1) as api, installation.worker() as worker_log:
-        tour = readmes_tour(api) if whose == "readme" else guides_tour(api, tmp_path)
-        answers = "".join([*tour, *misplaced(api), *kept(api)])
-        send_malformed_http(api)
-        eventually(lambda: api.log().count("Invalid request from ip=") == 2)
+        tour = [*readmes_tour(api)] if whose == "readme" else guides_tour(api, tmp_path)
+        token, secret = new_token(api, {"id": 3})
+        answers = "".join([*tour, *misplaced(api), *misplaced_token(api, secret), *kept(api)])
+        send_malformed_http(api, secret)
+        eventually(lambda: api.log().count("Invalid request from ip=") == 4)
     log = api.log() + worker_log.read_text()
     stored = stored_in_backups(installation) + stored_in_postgresql(installation)
-    for text, secrets in ((answers, SECRETS), (log + stored, (*SECRETS, *ECHOED))):
+    hidden = (*SECRETS, secret.rpartition("_")[2])
+    for text, secrets in ((answers, hidden), (log + stored, (*hidden, *ECHOED))):
         assert not [form for secret in secrets for form in forms(secret) if form in text]
+    assert str(token["id"]) in log  # the id tells which token a request used
+    assert digest(secret) in stored
+    assert digest(secret) not in answers + log
     assert "alice@company.com" in stored
     assert "argon2" not in answers + log
     for line in log.splitlines() if style == "json" else ():
@@ -112,6 +118,27 @@ def misplaced(api: Api) -> Iterator[str]:
     api("PUT", user, by="owner", json={KEY: 1})
 
 
+def misplaced_token(api: Api, secret: str) -> Iterator[str]:
+    """Send a token, also in wrong places; yield the answers."""
+    user = "/users/3"
+    for by in (secret, secret + "0", (3, secret), (secret, ""), (f"{secret}@x.com", secret)):
+        yield text_of(api("GET", user, by=by))
+    for name, value in (
+        ("X-Owner-Password", secret),
+        ("Authorization", secret),
+        ("Authorization", f"Token {secret}"),
+        ("Authorization", f"Basic {secret}"),
+        ("Authorization", f"Bearer {secret} {secret}"),
+        ("Authorization", f'Bearer token="{secret}"'),
+    ):
+        yield text_of(api("GET", user, headers={name: value}))
+    yield text_of(api("GET", user, by=secret, headers={"X-Request-ID": secret}))
+    for path in (f"/{secret}", f"{user}/tokens/{secret}", f"{user}?token={secret}"):
+        yield text_of(api("DELETE", path, by=secret))
+    yield text_of(api("PUT", user, by=secret, json={"full_name": secret, "role": "owner"}))
+    yield text_of(api("GET", f"{user}/tokens", by="owner"))
+
+
 def kept(api: Api) -> Iterator[str]:
     """Request everything that can be listed and copied; yield the answers."""
     for path in ("/users", "/groups", "/tasks/filter", "/admin/status", "/admin/stats"):
@@ -124,10 +151,15 @@ def text_of(answer: Answer) -> str:
     return f"{answer.headers}{answer.body.decode()}"
 
 
-def send_malformed_http(api: Api) -> None:
-    """Send passwords in requests that gunicorn cannot read."""
+def send_malformed_http(api: Api, secret: str) -> None:
+    """Send passwords and tokens in requests that gunicorn cannot read."""
     address = urlsplit(api.url)
-    for line in (f"GET /{RAW} {RAW} HTTP/1.1", f"GET / HTTP/1.1\r\n{RAW} {RAW}: {RAW}"):
+    for line in (
+        f"GET /{RAW} {RAW} HTTP/1.1",
+        f"GET / HTTP/1.1\r\n{RAW} {RAW}: {RAW}",
+        f"GET / HTTP/1.1\r\nAuthorization : Bearer {secret}",
+        f"Bearer {secret}",
+    ):
         with socket.create_connection((address.hostname, address.port)) as connection:
             connection.sendall(f"{line}\r\n\r\n".encode())
             assert b" 400 " in connection.recv(4096)

@@ -81,6 +81,17 @@ PUT /users/<uma>/worktimes {"work_times": {"Friday": 6}}         | 200 200 200 4
 PUT /users/<cy>/worktimes {"work_times": {"Friday": 6}}          | 200 200 403 403 200 403 403 403
 PUT /users/<sam>/worktimes {"work_times": {"Friday": 6}}         | 200 200 403 200 403 403 403 200
 PUT /users/<gone>/worktimes {"work_times": {"Friday": 6}}        | 404 404 403 403 403 403 403 403
+GET /users/<me>/tokens                                           | 200 200 200 200 200 200 200 200
+GET /users/<uma>/tokens                                          | 200 200 403 403 403 200 403 403
+GET /users/1/tokens                                              | 200 200 403 403 403 403 403 403
+GET /users/<gone>/tokens                                         | 404 404 403 403 403 403 403 403
+POST /users/<me>/tokens {"name": "<any>"}                        | 201 201 201 201 201 201 201 201
+POST /users/<uma>/tokens {"name": "<any>"}                       | 201 201 403 403 403 201 403 403
+POST /users/1/tokens {"name": "<any>"}                           | 201 201 403 403 403 403 403 403
+POST /users/<gone>/tokens {"name": "<any>"}                      | 404 404 403 403 403 403 403 403
+DELETE /users/<me>/tokens/<gone>                                 | 404 404 404 404 404 404 404 404
+DELETE /users/<uma>/tokens/<gone>                                | 404 404 403 403 403 404 403 403
+DELETE /users/<gone>/tokens/<gone>                               | 404 404 403 403 403 403 403 403
 """
 GROUPS = """
 GET /groups                                                      | 200 200 200 200 200 200 200 200

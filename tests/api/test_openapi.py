@@ -14,7 +14,7 @@ from taskapi import create_app
 from taskapi.api import openapi
 from taskapi.api.contract import CONTRACTS
 from taskapi.config import load
-from tests.api.factories import login, new_admin, new_group, new_task, new_user
+from tests.api.factories import login, new_admin, new_group, new_task, new_token, new_user
 from tests.client import Answer, Api, Caller
 
 APP = create_app(load({}))
@@ -80,6 +80,32 @@ def test_operation_ids_and_summaries_are_there_and_ids_are_unique() -> None:
     assert all(operation["summary"].endswith(".") for operation in DOCUMENTED.values())
 
 
+def test_tokens_log_in_everywhere_but_where_a_password_is_needed() -> None:
+    schemes, refused = {"basic", "ownerPassword", "bearer"}, set()
+    assert set(DOCUMENT["components"]["securitySchemes"]) == schemes
+    for (method, path), operation in DOCUMENTED.items():
+        accepted = {
+            name for each in operation.get("security", DOCUMENT["security"]) for name in each
+        }
+        if accepted == schemes - {"bearer"}:
+            refused.add((method, path))
+        else:
+            is_public = VIEWS[operation_endpoint(operation)].is_public
+            assert accepted == (set() if is_public else schemes), (method, path)
+    of_user = "/users/{user_id}/tokens"
+    assert refused == {
+        ("post", "/users"),
+        ("get", of_user),
+        ("post", of_user),
+        ("delete", f"{of_user}/{{token_id}}"),
+    }
+
+
+def operation_endpoint(operation: dict[str, Any]) -> str:
+    (name,) = {each for each in VIEWS if operation in operations_of(each)}
+    return name
+
+
 @pytest.mark.parametrize("endpoint", [name for name, one in VIEWS.items() if one.body])
 def test_a_body_documents_exactly_what_its_schema_takes(endpoint: str) -> None:
     schema, operation = VIEWS[endpoint].body, operations_of(endpoint)[0]
@@ -138,6 +164,15 @@ user PUT /users/3 {"full_name": "Renamed"}
 user PATCH /users/3 {"full_name": "Renamed again"}
 user GET /users/3/worktimes
 user PUT /users/3/worktimes {"work_times": {"Monday": 8}}
+user POST /users/3/tokens {"name": "Daily", "access": "read", "expires_at": "2099-12-31T23:59:59Z"}
+user POST /users/3/tokens {"name": "Daily", "access": "read", "expires_at": "2009-12-31T23:59:59Z"}
+user GET /users/3/tokens
+user GET /users/3/tokens?limit=1
+token GET /users/3
+token PUT /users/3 {"full_name": "Renamed"}
+token GET /users/3/tokens
+user DELETE /users/3/tokens/7
+user DELETE /users/3/tokens/<token>
 owner DELETE /users/1
 owner GET /groups
 owner POST /groups {"name": "Another", "admin_id": 2}
@@ -212,8 +247,9 @@ def test_what_is_answered_is_what_is_documented(api: Api) -> None:
         new_task(api, 3, 1)
     by: dict[str, Caller] = {"nobody": None, "owner": "owner", "user": login(user)}
     by["admin"] = login({"id": 2})
+    token, by["token"] = new_token(api, user, access="read")
     visited = set()
-    for line in TOUR.strip().splitlines():
+    for line in TOUR.replace("<token>", str(token["id"])).strip().splitlines():
         who, method, path, *body = line.split(" ", 3)
         typed = {"Content-Type": "application/json"} if body else {}
         data = body[0].encode() if body else None

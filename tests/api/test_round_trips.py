@@ -10,13 +10,15 @@ import pytest
 from taskapi import create_app
 from taskapi.store.connection import Command, Connection, Store
 from taskapi.store.scripts import SOURCES
-from tests.api.factories import PASSWORD, new_admin, new_group, new_task, new_user
-from tests.client import Answer, Api
+from tests.api.factories import PASSWORD, new_admin, new_group, new_task, new_token, new_user
+from tests.client import Answer, Api, Caller
 from tests.conftest import Install
 from tests.support import OWNER_PASSWORD, Installation
 
 OWNER, ADMIN, USER = (1, OWNER_PASSWORD), (2, PASSWORD), (3, PASSWORD)
-CALLERS = {"owner": OWNER, "admin": ADMIN, "user": USER, "header": "owner", "nobody": None}
+CALLERS: dict[str, Caller] = {"owner": OWNER, "admin": ADMIN, "user": USER, "header": "owner"}
+CALLERS |= {"nobody": None, "token": None}
+"""`populate` sets the token, one of user 3."""
 PERSON = {"full_name": "New", "email": "new@example.com", "password": PASSWORD, "group_ids": [1]}
 BODIES: dict[str, Any] = {
     "POST /users": PERSON,
@@ -25,9 +27,11 @@ BODIES: dict[str, Any] = {
     "POST /groups": {"name": "New group", "admin_id": 2},
     "PUT /groups/1": {"name": "Renamed"},
     "POST /groups/2/users": {"user_id": 3},
+    "POST /users/3/tokens": {"name": "New"},
     "POST /users/3/tasks": {"title": "New", "group_id": 1},
     "PUT /users/3/tasks/1": {"title": "Renamed"},
     "PUT /users/3/tasks/2": {"priority": 1},
+    "PATCH /users/3/tasks/1": {"information": "Changed"},
     "POST /tasks/batch": {"task_ids": [1, 2, 3], "updates": {"title": "All renamed"}},
 }
 
@@ -42,6 +46,7 @@ COSTS = {
     "user GET /users/3/tasks": (2, 6),
     "user GET /users/3/tasks?limit=2": (2, 6),
     "user GET /users/3/tasks/1": (1, 5),
+    "user GET /users/3/tokens": (2, 6),
     "user GET /groups": (2, 6),
     "user GET /groups/1": (2, 9),
     "user GET /groups/1/users": (2, 7),
@@ -64,11 +69,18 @@ COSTS = {
     "owner GET /tasks/stats": (3, 14),
     "owner GET /tasks/search?q=task": (3, 8),
     "header GET /users/3": (1, 5),
+    "token GET /users/3": (1, 4),
+    "token GET /users/3/tasks": (2, 6),
+    "token GET /users/3/tasks/1": (1, 5),
+    "token GET /groups/1": (2, 9),
+    "token PATCH /users/3/tasks/1": (2, 6),
     "user POST /users/3/tasks": (1, 1),
     "user PUT /users/3/tasks/1": (2, 6),
     "user PUT /users/3/tasks/1/done": (2, 6),
     "user POST /tasks/batch": (3, 9),
     "user DELETE /users/3/tasks/1": (2, 6),
+    "user POST /users/3/tokens": (3, 7),
+    "user DELETE /users/3/tokens/<token>": (3, 7),
     "user PUT /users/3": (2, 5),
     "user PUT /users/3/worktimes": (2, 5),
     "admin PUT /users/3/tasks/2": (2, 7),
@@ -84,6 +96,10 @@ COSTS = {
     "owner GET /admin/status": (7, 16),
     "owner GET /admin/stats": (8, 19),
 }
+
+
+PLACES: dict[str, str] = {}
+"""Words in paths -> what `populate` made."""
 
 
 class Counter:
@@ -128,12 +144,16 @@ def populate(api: Api) -> None:
     new_user(api, 1)
     for _ in range(3):
         new_task(api, 3, 1)
+    token, CALLERS["token"] = new_token(api, {"id": 3})
+    PLACES["<token>"] = str(token["id"])
 
 
 def ask(api: Api, request: str) -> Answer:
     """Send `<caller> <method> <path>`, with its body."""
     caller, method, path = request.split(" ")
     body = BODIES.get(f"{method} {path}", ...)
+    for word, value in PLACES.items():
+        path = path.replace(word, value)
     return api(method, path, by=CALLERS[caller], json=body)
 
 
@@ -141,7 +161,7 @@ def test_every_endpoint_is_in_the_table(installation: Installation) -> None:
     routes = create_app(installation.settings).url_map
     endpoints = set()
     for request in COSTS:
-        _, method, path = request.split(" ")
+        _, method, path = request.replace("<token>", "1").split(" ")
         endpoints.add(routes.bind("").match(path.partition("?")[0], method)[0])
     assert endpoints == {rule.endpoint for rule in routes.iter_rules()}
 
@@ -155,6 +175,7 @@ def api(install: Install) -> Api:
     populate(api)
     for caller in ("owner GET /users/1", "admin GET /users/2", "user GET /users/3"):
         assert ask(api, caller).status == 200
+    assert ask(api, "token GET /groups").status == 200
     return api
 
 
@@ -187,3 +208,9 @@ def test_an_equal_search_after_a_change_saves_a_round_trip(api: Api, counter: Co
     for _ in range(2):
         new_task(api, 3, 1)
         assert cost(api, counter, request) == (trips - 1, commands - 1)
+
+
+def test_the_first_use_of_a_token_on_a_day_costs_two_more_trips(api: Api, counter: Counter) -> None:
+    _, CALLERS["token"] = new_token(api, {"id": 3})
+    assert cost(api, counter, "token GET /users/3") == (3, 6)
+    assert cost(api, counter, "token GET /users/3") == (1, 4)

@@ -9,7 +9,7 @@ import pytest
 
 from taskapi.errors import StoreFull
 from taskapi.sync import import_backup
-from tests.api.factories import everything, new_group, new_task, ok, refused
+from tests.api.factories import everything, new_group, new_task, new_token, ok, refused
 from tests.client import Api
 from tests.faults.checks import settle
 from tests.stores import connect, empty_redis
@@ -42,6 +42,14 @@ def test_a_full_redis_is_shown_by_health_and_status(installation: Installation, 
     assert api("GET", "/health").json["status"] == "healthy"
     assert shown["healthy"] is True
     assert SENTENCE not in shown["warnings"]
+
+
+def test_a_token_is_revoked_while_redis_is_full(installation: Installation, api: Api) -> None:
+    token, secret = new_token(api, {"id": 1})
+    with full(installation):
+        ok(api("GET", "/groups", by=secret))
+        ok(api("DELETE", f"/users/1/tokens/{token['id']}", by="owner"))
+        refused(api("GET", "/groups", by=secret), 401)
 
 
 def test_a_backup_is_made_while_redis_is_full(installation: Installation, api: Api) -> None:

@@ -1,22 +1,28 @@
 """gunicorn: settings with which it refuses to start, and answers to malformed HTTP."""
 
 import json
+import logging
 import os
+import runpy
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from devserver.servers import free_port
 from taskapi.doctor.ports import health_at
+from taskapi.errors import NewEpoch, NotReady
+from taskapi.sync import bootstrap
 from tests.api.factories import login, new_user, ok
 from tests.client import Api
 from tests.conftest import Install
 from tests.operations.nginx import raw, reload_gunicorn
+from tests.stores import before
 from tests.support import OWNER_PASSWORD, ROOT, eventually
 
 REFUSED = "Invalid request from ip="
@@ -65,6 +71,28 @@ def test_a_taken_port_is_refused_though_ports_are_shared() -> None:
         refused = _gunicorn(SERVER_PORT=str(port), OWNER_PASSWORD="")
     assert refused.returncode == 1
     assert f"Port {port} of 127.0.0.1 is taken" in refused.stderr
+
+
+def test_a_reload_that_cannot_migrate_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OWNER_PASSWORD", "of-our-own")
+    settings = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
+    server = SimpleNamespace(log=logging.getLogger("gunicorn.error"))
+    for error in (NewEpoch(), NotReady("The store is empty.")):
+        before(monkeypatch, bootstrap, "prepare", raising(error))
+        settings["on_reload"](server)
+    assert [record.getMessage() for record in caplog.records] == [
+        "Not migrated: reload again, or restart the sync worker. ",
+        "Not migrated: reload again, or restart the sync worker. The store is empty.",
+    ]
+
+
+def raising(error: Exception) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail
 
 
 def test_an_address_of_another_machine_is_refused() -> None:

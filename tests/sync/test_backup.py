@@ -45,7 +45,7 @@ def in_redis(installation: Installation) -> dict[str, Any]:
 
 def without_secrets(saved: dict[str, Any]) -> dict[str, Any]:
     return {
-        key: {name: value for name, value in entity.items() if name != "password_hash"}
+        key: {n: value for n, value in entity.items() if n not in ("password_hash", "tokens")}
         for key, entity in saved.items()
     }
 

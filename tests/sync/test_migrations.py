@@ -19,8 +19,18 @@ from taskapi.store import codec
 from taskapi.store.keys import Kind
 from taskapi.sync import bootstrap, migrations
 from tests.api.drift import check_stores
-from tests.api.factories import made, new_group, new_task, new_user, ok, path_of, refused
+from tests.api.factories import (
+    made,
+    new_group,
+    new_task,
+    new_token,
+    new_user,
+    ok,
+    path_of,
+    refused,
+)
 from tests.client import Api
+from tests.operations.nginx import reload_gunicorn
 from tests.stores import connect, root, sql
 from tests.support import ROOT, Installation, eventually
 
@@ -111,6 +121,17 @@ def test_old_and_new_program_work_side_by_side(
     assert tasks[created["id"]]["estimate"] == 7
     rows = dict(sql(installation, "SELECT id, estimate FROM tasks"))
     assert rows == {each["id"]: each["estimate"] for each in tasks.values()}
+
+
+def test_a_reload_migrates_before_the_new_program_runs(
+    installation: Installation, next_program: Path, tmp_path: Path
+) -> None:
+    migration = next_program / f"taskapi/sync/migrations/{NEXT:04}_add_estimate.sql"
+    migration.rename(tmp_path / migration.name)
+    with installation.serve(root=next_program) as served:
+        (tmp_path / migration.name).rename(migration)
+        reload_gunicorn(served)
+    assert sql(installation, "SELECT 1 FROM migrations WHERE number = %s", NEXT)
 
 
 def test_workers_of_both_programs_lose_nothing(
@@ -205,6 +226,28 @@ def test_fields_that_only_a_newer_program_knows_are_kept(
     assert list(changed)[-1] == "version"
     etag = api("GET", path_of(task), by="owner").headers["ETag"]
     assert etag == f'"{changed["version"]}"'
+
+
+def test_what_only_a_newer_program_knows_of_a_user_and_of_a_token_is_kept(
+    installation: Installation, api: Api
+) -> None:
+    user = new_user(api)
+    _, secret = new_token(api, user)
+    key, path = f"{root(installation)}user:{user['id']}", f"/users/{user['id']}"
+    with connect(installation) as redis:
+        tokens = redis.hget(key, "tokens")
+        redis.hset(key, "tokens", tokens.replace(',"name"', ',"colour":"red","name"'))
+        redis.hset(key, "keys", "[7]")
+    new_token(api, user)
+    ok(api("PUT", path, by=secret, json={"number": "7"}))
+    with connect(installation) as redis:
+        assert '"colour":"red"' in redis.hget(key, "tokens")
+        assert redis.hget(key, "keys") == "[7]"
+    installation.sync()
+    ok(api("POST", "/admin/sync?action=restore", by="owner"))
+    with connect(installation) as redis:
+        assert '"colour":"red"' in redis.hget(key, "tokens").replace(" ", "")
+    ok(api("GET", path, by=secret))
 
 
 @pytest.mark.parametrize("kind", Kind)

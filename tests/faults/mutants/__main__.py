@@ -25,11 +25,15 @@ from tests.faults.mutants import (
     searches,
     store,
     sync,
+    tokens,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__")
-GROUPS = (api, clocks, damage, deletes, log_ins, postgres, redis_server, searches, store, sync)
+GROUPS = (
+    *(api, clocks, damage, deletes, log_ins, postgres),
+    *(redis_server, searches, store, sync, tokens),
+)
 MUTANTS = [mutant for group in GROUPS for mutant in group.MUTANTS]
 AT_ONCE = 2
 LONGEST_SECONDS = 300

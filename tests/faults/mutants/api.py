@@ -86,8 +86,8 @@ MUTANTS = [
     Mutant(
         "guesses are kept for each address",
         "taskapi/api/authentication.py",
-        "(login, address, request.path, request.query_string))\n",
-        "(login, request.path, request.query_string))\n",
+        "(name, address, request.path, request.query_string))\n",
+        "(name, request.path, request.query_string))\n",
         "api/test_prefetched_reads.py::test_requests_from_another_address_send_no_guess",
     ),
     Mutant(

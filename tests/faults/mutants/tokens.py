@@ -1,0 +1,268 @@
+"""Safeguards of tokens: what they permit, when they end, and that both stores have them."""
+
+from tests.faults.mutants import Mutant
+
+LOGIN = "taskapi/api/token_login.py"
+TOKENS = "taskapi/store/tokens.py"
+CALLERS = "taskapi/callers.py"
+RIGHTS = "api/test_token_rights.py"
+LOGINS = "api/test_token_logins.py"
+USE = "api/test_token_use.py"
+SYNC = "sync/test_tokens.py"
+
+MUTANTS = [
+    Mutant(
+        "a token is found by its digest",
+        TOKENS,
+        '        if hmac.compare_digest(token["sha256"].encode(), sha256.encode()):\n',
+        "        if True:\n",
+        f"{LOGINS}::test_a_user_with_two_tokens_is_logged_in_by_each",
+    ),
+    Mutant(
+        "a token is stored as its digest only",
+        TOKENS,
+        "    return hashlib.sha256(secret.encode()).hexdigest()\n",
+        "    return secret.rpartition('_')[2]\n",
+        f"{LOGINS}::test_only_the_digest_of_a_token_is_stored",
+    ),
+    Mutant(
+        "a token has 256 random bits",
+        TOKENS,
+        "SECRET_BYTES: Final = 32\n",
+        "SECRET_BYTES: Final = 16\n",
+        f"{LOGINS}::test_only_the_digest_of_a_token_is_stored",
+    ),
+    Mutant(
+        "a token expires",
+        TOKENS,
+        'bool(now < token["expires_at"])',
+        "True",
+        f"{LOGINS}::test_a_token_works_until_the_second_in_which_it_expires",
+    ),
+    Mutant(
+        "a remembered token expires",
+        LOGIN,
+        "        if from_cache and (token is None or not _is_recorded(token, today)):\n",
+        "        token = token or (lookup.tokens[0] if from_cache else None)\n"
+        "        if from_cache and token is None:\n",
+        f"{LOGINS}::test_a_token_works_until_the_second_in_which_it_expires",
+    ),
+    Mutant(
+        "wrong tokens count for the address",
+        LOGIN,
+        "            throttle.count_for_address()\n",
+        "",
+        f"{LOGINS}::test_wrong_tokens_count_for_the_address_only",
+    ),
+    Mutant(
+        "wrong tokens block no account",
+        LOGIN,
+        "throttle.count_for_address()",
+        "throttle.count()",
+        f"{LOGINS}::test_wrong_tokens_count_for_the_address_only",
+    ),
+    Mutant(
+        "an address that sends many wrong tokens is blocked",
+        "taskapi/api/throttling.py",
+        "        if address > ADDRESS_MOST:\n            raise self._blocked(self._address_key)\n\n"
+        "    def count(self)",
+        "    def count(self)",
+        f"{LOGINS}::test_wrong_tokens_count_for_the_address_only",
+    ),
+    Mutant(
+        "a right token clears no failures",
+        LOGIN,
+        "        app_ctx.g.token = token\n",
+        "        app_ctx.g.token = token\n        throttle.clear(lookup.failures)\n",
+        f"{LOGINS}::test_a_token_neither_minds_nor_clears_failures_of_its_user",
+    ),
+    Mutant(
+        "no token creates a user",
+        "taskapi/policy.py",
+        'in their groups. Not with a token.",\n        needs_password=True,\n',
+        'in their groups. Not with a token.",\n',
+        f"{RIGHTS}::test_no_token_creates_a_user",
+    ),
+    Mutant(
+        "a token is revoked while Redis is full",
+        TOKENS,
+        "kept, frees_memory=True)",
+        "kept)",
+        "faults/test_full_redis.py::test_a_token_is_revoked_while_redis_is_full",
+    ),
+    Mutant(
+        "a request that names a version records no use",
+        LOGIN,
+        '"HTTP_IF_MATCH" not in request.environ and ',
+        "",
+        f"{USE}::test_a_request_that_names_a_version_records_no_use",
+    ),
+    Mutant(
+        "no use is recorded of a user of whom PostgreSQL may have more",
+        LOGIN,
+        " and session.is_compared()",
+        "",
+        f"{USE}::test_no_use_is_recorded_of_a_user_of_whom_postgres_may_have_more",
+    ),
+    Mutant(
+        "a reload migrates",
+        "gunicorn.conf.py",
+        "        bootstrap.prepare(_settings)  # migrate",
+        "        pass  # migrate",
+        "sync/test_migrations.py::test_a_reload_migrates_before_the_new_program_runs",
+    ),
+    Mutant(
+        "the owner header and a token name one caller",
+        "taskapi/api/authentication.py",
+        "        if credentials.owner_password is not None and user[",
+        "        if credentials.login is not None and credentials.owner_password and user[",
+        f"{LOGINS}::test_the_owner_header_and_a_token_name_one_caller",
+    ),
+    Mutant(
+        "tokens that cannot be read are damage",
+        TOKENS,
+        "isinstance(value, list) and all(map(_is_token, value))",
+        "isinstance(value, list)",
+        f"{SYNC}::test_a_pass_is_not_held_up_by_tokens_that_cannot_be_read",
+    ),
+    Mutant(
+        "a read-only token changes nothing",
+        CALLERS,
+        "    if caller.access is Access.READ and not is_read:\n",
+        "    if False:\n",
+        f"{RIGHTS}::test_a_read_only_token_changes_nothing",
+    ),
+    Mutant(
+        "no token manages tokens",
+        CALLERS,
+        "    if caller.access is not None and needs_password:\n",
+        "    if caller.access is Access.READ and needs_password:\n",
+        f"{RIGHTS}::test_no_token_manages_tokens",
+    ),
+    Mutant(
+        "no token changes what opens a way in",
+        "taskapi/policy.py",
+        "    require_fields_without_password(caller, changed)\n",
+        "",
+        f"{RIGHTS}::test_no_token_changes_password_email_or_role",
+    ),
+    Mutant(
+        "an unknown access permits reading only",
+        CALLERS,
+        "    access = None if token is None else Access.READ\n",
+        "    access = None if token is None else Access.FULL\n",
+        f"{RIGHTS}::test_an_access_that_only_a_newer_program_knows_permits_reading",
+    ),
+    Mutant(
+        "a change of a token is guarded by the version of its user",
+        TOKENS,
+        "    template = commit.update(Kind.USER, user, {}, updated_at)\n",
+        "    template = commit._put(Kind.USER, user, {**user, 'updated_at': updated_at})\n",
+        "api/test_tokens.py::test_of_two_tokens_created_at_once_both_are_kept",
+    ),
+    Mutant(
+        "a user has at most fifty tokens",
+        TOKENS,
+        "    if len(tokens) >= TOKENS_MOST:\n",
+        "    if len(tokens) > TOKENS_MOST:\n",
+        "api/test_tokens.py::test_a_user_has_at_most_fifty",
+    ),
+    Mutant(
+        "tokens are never part of the JSON",
+        "taskapi/store/codec.py",
+        'HIDDEN: Final = {"administers", "password_hash", "tokens"}\n',
+        'HIDDEN: Final = {"administers", "password_hash"}\n',
+        f"{SYNC}::test_a_restore_brings_back_every_token",
+    ),
+    Mutant(
+        "the day of the last use does not go back",
+        LOGIN,
+        '(token["last_used_on"] or "") >= today)',
+        '(token["last_used_on"] or "") == today)',
+        f"{USE}::test_the_day_of_the_last_use_is_shown",
+    ),
+    Mutant(
+        "a use does not look like a change of the user",
+        TOKENS,
+        ', user["updated_at"])',
+        ")",
+        f"{USE}::test_a_use_changes_the_version_once_a_day_and_nothing_else",
+    ),
+    Mutant(
+        "an answer has the version that the use made",
+        LOGIN,
+        "{noun: after if it is user else it for noun, it in lookup.entities.items()}",
+        "lookup.entities",
+        f"{USE}::test_a_use_changes_the_version_once_a_day_and_nothing_else",
+    ),
+    Mutant(
+        "a use keeps the groups that the user administers",
+        TOKENS,
+        '    after |= {"administers": user["administers"]} if "administers" in user else {}\n',
+        "",
+        f"{USE}::test_a_group_admin_keeps_their_groups_at_the_first_use_of_a_day",
+    ),
+    Mutant(
+        "a token reads while Redis refuses changes",
+        LOGIN,
+        "    except (Unavailable, Stale):",
+        "    except Stale:",
+        f"{USE}::test_while_redis_refuses_changes_a_token_reads",
+    ),
+    Mutant(
+        "tokens that Redis lost are put back, and revoked ones removed",
+        "taskapi/store/loading.py",
+        '        if old or new["tokens"]:\n',
+        '        if new["tokens"]:\n',
+        f"{SYNC}::test_a_redis_that_lost_changes_of_tokens_gets_them_back",
+    ),
+    Mutant(
+        "tokens of a damaged row are not taken",
+        "taskapi/doctor/entity_checks.py",
+        '        if row and tokens.are_tokens(row["tokens"]):\n',
+        "        if row:\n",
+        f"{SYNC}::test_no_tokens_are_taken_from_a_row_that_is_damaged",
+    ),
+    Mutant(
+        "a user with tokens that cannot be read is not taken from PostgreSQL",
+        "taskapi/doctor/repair.py",
+        '    if ref[0] is Kind.USER and not tokens.are_tokens(entity["tokens"]):\n',
+        "    if False:\n",
+        f"{SYNC}::test_no_user_is_taken_from_a_row_whose_tokens_are_damaged",
+    ),
+    Mutant(
+        "a token whose end is no time is damage",
+        TOKENS,
+        "    has_end = type(end) is str and _TIME.fullmatch(end)\n",
+        "    has_end = True\n",
+        f"{LOGINS}::test_a_token_that_cannot_be_read_is_damage",
+    ),
+    Mutant(
+        "a token reads while its user changes all the time",
+        LOGIN,
+        "    except (Unavailable, Stale):",
+        "    except Unavailable:",
+        f"{USE}::test_a_token_reads_while_its_user_changes",
+    ),
+    Mutant(
+        "a reload that cannot migrate goes on",
+        "gunicorn.conf.py",
+        '    except (TaskApiError, Stale) as error:\n        server.log.warning("Not',
+        '    except TaskApiError as error:\n        server.log.warning("Not',
+        "operations/test_gunicorn.py::test_a_reload_that_cannot_migrate_goes_on",
+    ),
+    Mutant(
+        "a repaired user has the tokens of PostgreSQL",
+        "taskapi/store/consistency.py",
+        '        commit.add(*tokens.write(session.keys, entity["id"], entity["tokens"]))\n',
+        "",
+        f"{SYNC}::test_a_check_takes_tokens_that_differ_from_postgresql",
+    ),
+    Mutant(
+        "tokens that cannot be read are repaired",
+        "taskapi/doctor/entity_checks.py",
+        "        yield _tokens(stores, entity)\n",
+        "        yield Expectation(_tokens(stores, entity).read, lambda _: None)\n",
+        f"{SYNC}::test_a_check_finds_and_repairs_tokens_that_cannot_be_read",
+    ),
+]
