@@ -55,10 +55,13 @@ def template(kind: Kind, entity: Entity) -> str:
 
 def with_placeholders(text: str) -> str:
     """Return JSON text with its placeholders in the form that `commit.lua` looks for."""
-    if "\\u0000" in text:
-        for escaped, written in _ESCAPED.values():
-            text = text.replace(escaped, written)
-    return text
+    at = text.find('"\\u0000')  # the search for all of them would take longer in a long text
+    if at < 0:
+        return text
+    end = text[at:]
+    for escaped, written in _ESCAPED.values():
+        end = end.replace(escaped, written)
+    return text[:at] + end
 
 
 def decode(kind: Kind, json: bytes) -> Entity:

@@ -105,12 +105,13 @@ if next_field ~= '' then
   for bucket = 0, 5 do values[tostring(bucket)] = string.format('%.0f', bucket * BUCKET + id) end
 end
 
-local call, find, gsub = redis.call, string.find, string.gsub
+local call, find, sub, gsub = redis.call, string.find, string.sub, string.gsub
 local at = COMMANDS
 while at < #ARGV do
   local first, last = at + 1, at + tonumber(ARGV[at])
   for i = first + 1, last do
-    if find(ARGV[i], '\0', 1, true) then ARGV[i] = gsub(ARGV[i], '%z(.)', values) end
+    local from = find(ARGV[i], '\0', 1, true) -- ten times as fast as a search for a pattern
+    if from then ARGV[i] = sub(ARGV[i], 1, from - 1) .. gsub(sub(ARGV[i], from), '%z(.)', values) end
   end
   call(unpack(ARGV, first, last))
   at = last + 1

@@ -55,8 +55,9 @@ class Stamp(NamedTuple):
 
     def fill(self, template: str) -> bytes:
         """Fill in a template as `commit.lua` does."""
-        filled = template.replace(NEW_ID, self.id).replace(NEW_VERSION, self.version)
-        return filled.replace(NOW, self.time).encode()
+        text, nul, end = template.partition("\0")
+        end = (nul + end).replace(NEW_ID, self.id).replace(NEW_VERSION, self.version)
+        return (text + end.replace(NOW, self.time)).encode()
 
 
 class Commit:
