@@ -59,7 +59,10 @@ class Batch(Body):
         Whole(),
         required=True,
         validate=validate.Length(1, BATCH_MOST, error="Name 1 to 1000 ids."),
-        metadata={"example": [1, 2, 3]},
+        metadata={
+            "example": [1, 2, 3],
+            "description": "In an update, the tasks may have 4 MB of JSON together.",
+        },
     )
     updates = fields.Nested(Task(partial=True), metadata={"example": {"priority": 2}})
     action = Text(

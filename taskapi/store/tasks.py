@@ -1,11 +1,16 @@
 """Creating, changing and deleting tasks, one or many in one commit."""
 
 from collections.abc import Sequence
+from typing import Final
 
+from taskapi.errors import Invalid
 from taskapi.store.codec import Entity, template
 from taskapi.store.commit import PRESENT, Commit, WrittenEntity
 from taskapi.store.keys import Kind
 from taskapi.store.session import Session
+
+BYTES_MOST: Final = 4_000_000
+"""JSON of the tasks that one commit changes: about 30 ms of Redis' time with 1000 tasks."""
 
 
 def create(session: Session, user: Entity, fields: Entity) -> WrittenEntity:
@@ -26,6 +31,9 @@ def update(
 
     A task without an effective change keeps its version. If the group changes, the user must be
     unchanged, because their membership permits it.
+
+    Raises:
+        Invalid: the tasks together have more than BYTES_MOST of JSON; nothing was written.
     """
     commit = Commit(session)
     texts, is_changed = [], False
@@ -40,6 +48,8 @@ def update(
         texts.append(
             commit.update(Kind.TASK, task, effective) if effective else template(Kind.TASK, task)
         )
+    if len(texts) > 1:
+        _require_short(texts)
     if not is_changed:
         session.require_match()
         return [text.encode() for text in texts]
@@ -54,6 +64,15 @@ def delete(session: Session, tasks: Sequence[Entity]) -> None:
         commit.guard_not_closing(task["user_id"], task["group_id"])
         commit.delete(Kind.TASK, task)
     commit.run(frees_memory=True)
+
+
+def _require_short(texts: Sequence[str]) -> None:
+    size = sum(len(text.encode()) for text in texts)
+    if size > BYTES_MOST:
+        named = max(1, len(texts) * BYTES_MOST // size)
+        text = f"The tasks have {size} bytes of JSON together, of {BYTES_MOST} that one batch may"
+        text += f" have: name about {named} of them in each batch."
+        raise Invalid(text, code="validation_failed", fields={"task_ids": [text]})
 
 
 def _require_group(session: Session, commit: Commit, group_id: int) -> None:

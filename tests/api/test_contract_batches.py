@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from tests.api.factories import everything, login, new_task, ok, path_of
+import pytest
+
+from taskapi.store import tasks
+from tests.api.factories import everything, login, new_group, new_task, ok, path_of, refused
 from tests.api.test_contract_tasks import Team, api, team
 from tests.client import Api
 
 __all__ = ["api", "team"]
+
+LONG = "\x01" * 10_000
+"""Information that has six bytes of JSON for each character."""
 
 
 def test_a_batch_updates_marks_and_deletes(api: Api, team: Team) -> None:
@@ -86,3 +93,44 @@ def test_a_batch_takes_a_thousand_ids(api: Api, team: Team) -> None:
         [task],
         999,
     )
+
+
+def test_the_tasks_of_a_batch_have_a_limit_together(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [new_task(api, 1, new_group(api)["id"])["id"] for _ in range(3)]
+    body = {"task_ids": ids, "updates": {"information": "Ä" * 100}}
+    before = everything(api)
+    monkeypatch.setattr(tasks, "BYTES_MOST", 1)
+    size = int(re.findall(r"have (\d+) bytes", refused_as_long(api, body))[0])
+    assert size > 3 * 2 * 100
+    monkeypatch.setattr(tasks, "BYTES_MOST", size - 1)
+    assert "about 2 of them" in refused_as_long(api, body)
+    assert everything(api) == before
+    monkeypatch.setattr(tasks, "BYTES_MOST", size)
+    assert ok(api("POST", "/tasks/batch", by="owner", json=body))["updated_count"] == 3
+    monkeypatch.setattr(tasks, "BYTES_MOST", 1)
+    done = {"task_ids": ids, "action": "mark_done"}
+    before = everything(api)
+    refused_as_long(api, done)
+    assert everything(api) == before
+    ok(api("POST", "/tasks/batch", by="owner", json={"task_ids": ids, "action": "delete"}))
+
+
+def refused_as_long(api: Api, body: dict[str, Any]) -> str:
+    """Send a batch that is refused because of its tasks' size; return the sentence."""
+    error = refused(api("POST", "/tasks/batch", by="owner", json=body), 400)
+    assert error["code"] == "validation_failed"
+    assert error["fields"] == {"task_ids": [error["error"]]}
+    sentence: str = error["error"]
+    return sentence
+
+
+def test_four_megabytes_are_too_many_and_a_little_less_is_not(api: Api) -> None:
+    group = new_group(api)["id"]
+    ids = [new_task(api, 1, group)["id"] for _ in range(67)]
+    body = {"task_ids": ids, "updates": {"information": LONG}}
+    assert "about 66 of them" in refused_as_long(api, body)
+    data = ok(api("POST", "/tasks/batch", by="owner", json=body | {"task_ids": ids[1:]}))
+    assert data["updated_count"] == 66
+    assert [task["information"] for task in data["updated_tasks"]] == [LONG] * 66

@@ -23,6 +23,7 @@ from tests.faults.mutants import (
     postgres,
     redis_server,
     searches,
+    sizes,
     store,
     sync,
     tokens,
@@ -32,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[3]
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__")
 GROUPS = (
     *(api, clocks, damage, deletes, log_ins, postgres),
-    *(redis_server, searches, store, sync, tokens),
+    *(redis_server, searches, sizes, store, sync, tokens),
 )
 MUTANTS = [mutant for group in GROUPS for mutant in group.MUTANTS]
 AT_ONCE = 2
