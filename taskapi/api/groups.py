@@ -94,7 +94,7 @@ def members(group: StoredEntity, query: dict[str, Any]) -> Response:
     scope = queries.members(g.session.keys, group["id"])
     page = queries.page(g.session, scope, query["after"], query["limit"])
     if policy.sees_outlines_only(g.caller, group["id"]):
-        page = page._replace(json=outlines(page.json))
+        page = page._replace(chunks=[outlines(chunk) for chunk in page.chunks])
     return responses.page("users", page, query, group_id=group["id"])
 
 

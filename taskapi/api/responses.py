@@ -30,6 +30,10 @@ HTTP_ERRORS: Final = {
 """Status -> code and sentence, for errors raised by Flask and werkzeug."""
 COMMON_HEADERS: Final = (("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store"))
 """Headers of every answer, besides its request id."""
+ENCODED_MOST: Final = 250
+"""Objects encoded in one call, which keeps all other threads waiting."""
+_GAP: Final = b"\0"
+"""A byte that JSON never contains."""
 
 
 def success(data: dict[str, Any], status: int = 200, location: str | None = None) -> Response:
@@ -70,27 +74,42 @@ def conditional(response: Response, version: str | int) -> Response:
 
 
 def page(name: str, page: Page, paging: Mapping[str, Any], **more: Any) -> Response:
-    """Return one page of entities; `paging` has the `limit` and `after` of the request."""
-    listed = fragment(b"[" + page.json + b"]")
-    return listing(name, listed, page.size, page.next_after, paging, **more)
+    """Return a list with its count; `paging` has the `limit` and `after` of the request.
+
+    A page also has `next_after` and a Link to the next one.
+    """
+    is_long = len(page.chunks) > 1
+    listed = fragment(b"[" + (_GAP if is_long else b"".join(page.chunks)) + b"]")
+    data = {**more, name: listed, "count": page.size}
+    if paging["limit"] is not None or paging["after"]:
+        data["next_after"] = page.next_after
+    response = success(data)
+    if page.next_after is not None:
+        parameters = urlencode({**request.args.to_dict(), "after": page.next_after})
+        response.headers["Link"] = f'<{request.path}?{parameters}>; rel="next"'
+    return _filled(response, page.chunks) if is_long else response
 
 
 def listing(
     name: str,
-    listed: Any,
+    listed: list[Any],
     count: int,
     next_after: int | None,
     paging: Mapping[str, Any],
     **more: Any,
 ) -> Response:
-    """Return a list with its count; a page also has `next_after` and a Link to the next one."""
-    data = {**more, name: listed, "count": count}
-    if paging["limit"] is not None or paging["after"]:
-        data["next_after"] = next_after
-    response = success(data)
-    if next_after is not None:
-        parameters = urlencode({**request.args.to_dict(), "after": next_after})
-        response.headers["Link"] = f'<{request.path}?{parameters}>; rel="next"'
+    """Return a list of decoded objects, as `page` does."""
+    starts = range(0, len(listed), ENCODED_MOST)
+    chunks = [orjson.dumps(listed[start : start + ENCODED_MOST])[1:-1] for start in starts]
+    return page(name, Page(chunks, count, next_after), paging, **more)
+
+
+def _filled(response: Response, chunks: list[bytes]) -> Response:
+    """Return the response with the chunks of a list in its gap; they are sent one by one."""
+    before, after = response.get_data().split(_GAP)
+    pieces = [piece for chunk in chunks for piece in (b",", chunk)][1:]
+    response.response = [before, *pieces, after]
+    response.content_length = sum(map(len, response.response))
     return response
 
 

@@ -6,6 +6,7 @@
 --                kind   the kind of its members; false: members are marks, <k>:<id> -> version
 --                after  only scores above this one
 --                limit  about how many; marks of one version are never split
+--                bytes  no more entities once their JSON has this size, except of one version
 --                skip   whether to skip marks in quarantine
 -- Result   {last score or nothing, 1 if more follows, the sizes of the sets of users, groups and tasks,
 --          for users, groups and tasks the JSON of the entities, the same for their
@@ -26,6 +27,7 @@ local NOUNS = { u = 'user:', g = 'group:', t = 'task:' }
 local texts = { u = {}, g = {}, t = {} }
 local versions = { u = {}, g = {}, t = {} }
 local hashes, tokens, deleted, inconsistent, unreadable, missing = {}, {}, {}, {}, {}, {}
+local size = 0
 
 local function range(from, to, ...)
   return redis.call('ZRANGEBYSCORE', q.set, from, to, 'WITHSCORES', ...)
@@ -54,6 +56,7 @@ local function read(kind, id, mark, score)
     table.insert(unreadable, mark .. ':' .. score)
   elseif json and (q.kind or version == score) then
     table.insert(texts[kind], json)
+    size = size + #json
     table.insert(versions[kind], '[' .. id .. ',' .. (digits(version) or '0') .. ']')
     if kind == 'u' then
       table.insert(hashes, pcall_value('GET', q.root .. 'secret:' .. id) or '')
@@ -76,8 +79,14 @@ local function is_skipped(mark, score)
 end
 
 local entries, follows = page()
+local last = ''
 for i = 1, #entries, 2 do
   local member, score = entries[i], entries[i + 1]
+  if size >= q.bytes and score ~= last then
+    follows = 1
+    break
+  end
+  last = score
   if q.kind then read(q.kind, member, q.kind .. ':' .. member, '0')
   elseif string.find(score, '^%d+$') and not is_skipped(member, score) then
     read(string.sub(member, 1, 1), string.sub(member, 3), member, score)
@@ -90,7 +99,7 @@ for i, name in ipairs({ 'users', 'groups', 'tasks' }) do
   sizes[i] = pcall_value('ZCARD', q.root .. name) or -1
 end
 return {
-  entries[#entries] or '', follows, sizes, { texts.u, texts.g, texts.t },
+  last, follows, sizes, { texts.u, texts.g, texts.t },
   { joined(versions.u), joined(versions.g), joined(versions.t) }, hashes, tokens,
   joined(deleted), joined(inconsistent), joined(unreadable), joined(missing),
 }

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from taskapi.errors import Damaged, NewEpoch, Stale
-from taskapi.store import codec, queries
+from taskapi.store import queries
 from taskapi.store.codec import NEW_VERSION, Entity
 from taskapi.store.commit import Commit
 from taskapi.store.connection import Store
@@ -84,7 +84,7 @@ def _delete_batch(session: Session, kind: Kind, entity_id: int, scope: Scope) ->
     commit = Commit(session)
     commit.add("HSET", session.keys.deleting, mark(kind, entity_id), NEW_VERSION)
     commit.close(kind, entity_id)
-    for task in codec.decode_list(Kind.TASK, page.json):
+    for task in page.entities(Kind.TASK):
         commit.delete(Kind.TASK, task)
     commit.run(frees_memory=True)
     return True

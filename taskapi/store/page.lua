@@ -9,6 +9,7 @@
 --                buckets  the wanted buckets of task sets; false for sets scored by id
 --                after    only ids above this one
 --                limit    the maximum number of entities
+--                bytes    no more entities once their JSON has this size
 --                chunk    the maximum number of candidates
 --                entity   prefix of an entity's key
 -- Result   {number, their JSON joined by commas, id of the last, what follows}: "end" if nothing,
@@ -90,7 +91,7 @@ end
 
 walk_the_smaller_set()
 open_ranges()
-local out, last, taken, looked = {}, 0, after, 0
+local out, size, last, taken, looked = {}, 0, 0, after, 0
 local id = ids[1]
 while id < huge do
   local range = ranges[1]
@@ -101,8 +102,10 @@ while id < huge do
   if id > taken then -- an id in several sets comes again
     taken, looked = id, looked + 1
     local json = read(name)
-    if json and #out == limit then return { #out, table.concat(out, ','), last, 'more' } end
-    if json then out[#out + 1], last = json, name end
+    if json then
+      if #out == limit or size >= q.bytes then return { #out, table.concat(out, ','), last, 'more' } end
+      out[#out + 1], size, last = json, size + #json, name
+    end
     if looked == chunk then return { #out, table.concat(out, ','), last, string.format('%.0f', id) } end
   end
   id = ids[1]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import orjson
 import pytest
 
+from taskapi.api import responses
+from taskapi.store import queries
 from tests.api.factories import login, new_admin, new_group, new_task, new_user, ok, refused
 from tests.client import Api, Caller
 from tests.conftest import Install
@@ -80,6 +83,34 @@ def next_url(link: str | None) -> str | None:
     match = re.fullmatch(r'<(?:https?://[^/>]+)?(/[^>]+)>; rel="next"', link)
     assert match, link
     return match[1]
+
+
+@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize("limit", [None, 3])
+def test_a_list_read_in_chunks_is_the_same_to_the_byte(
+    api: Api, path: str, limit: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = path if limit is None else f"{path}{'&' if '?' in path else '?'}limit={limit}"
+    sent: dict[str, Any] = {"by": "owner", "headers": {"X-Request-ID": "the-same"}}
+    plain, head = api("GET", url, **sent), api("HEAD", url, **sent)
+    monkeypatch.setattr(queries, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(responses, "ENCODED_MOST", 1)
+    for method, expected in (("GET", plain), ("HEAD", head)):
+        answer = api(method, url, **sent)
+        assert (answer.status, answer.body) == (200, expected.body)
+        assert answer.headers.items() == expected.headers.items()
+    assert int(plain.headers["Content-Length"]) == len(plain.body)
+    assert plain.body == orjson.dumps(plain.json)
+
+
+@pytest.mark.parametrize("by", ["owner", "member"])
+def test_members_read_in_chunks_are_the_same_to_the_byte(
+    api: Api, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller: Caller = "owner" if by == "owner" else login({"id": 3})
+    plain = api("GET", "/groups/1/users", by=caller).body
+    monkeypatch.setattr(queries, "CHUNK_BYTES", 1)
+    assert api("GET", "/groups/1/users", by=caller).body == plain
 
 
 @pytest.mark.parametrize(("path", "key"), LISTS.items())
