@@ -33,7 +33,7 @@ class logger_class(Logger):
 
 bind = f"[{_settings.server_host}]:{_settings.server_port}"  # brackets: an IPv6 address needs them
 workers = _settings.web_concurrency
-threads = 16  # more than WAITING_MOST of api/password_checks.py, and the class is gthread
+threads = 16  # more than WAITING_MOST of api/password_checks.py and PLACES of store/heavy.py
 reuse_port = True  # a socket for each worker: the kernel spreads connections evenly
 keepalive = 75  # seconds; longer than nginx' 60, so that nginx never reuses a closed connection
 graceful_timeout = 30  # seconds to finish requests; REPLACING_SECONDS of that file is longer

@@ -106,6 +106,15 @@ class NotReady(Unavailable):
     retry_after = 5
 
 
+class Crowded(Unavailable):
+    """The process works on too many requests that take long."""
+
+    code = "busy"
+
+    def __init__(self) -> None:
+        super().__init__("Too many requests that take long at once: try again.")
+
+
 class StoreUnreachable(Unavailable):
     """Redis does not answer."""
 

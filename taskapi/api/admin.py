@@ -47,6 +47,7 @@ def sync(query: dict[str, Any]) -> Response:
     if not _turns.acquire(blocking=False):
         raise AlreadyRunning("Other actions are running: try again when they are done.")
     try:
+        services().store.heavy.enter()
         data = ACTIONS[action, reseed](services().settings, services().store)
     finally:
         _turns.release()

@@ -4,7 +4,7 @@ import random
 import re
 import time
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from flask import Flask, Request, Response
 from flask.ctx import _AppCtxGlobals
@@ -14,6 +14,7 @@ from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import MapAdapter
+from werkzeug.wsgi import ClosingIterator
 
 from taskapi import logs
 from taskapi.api import (
@@ -61,6 +62,7 @@ class TaskApi(Flask):
         self.url_map.strict_slashes = False
         self.url_map.merge_slashes = False
         store = Store(settings.redis_url, settings.key_prefix)
+        self.heavy = store.heavy
         self.authenticator = authentication.Authenticator(settings, store)
         services.install(self, settings, store)
         responses.install(self)
@@ -120,6 +122,11 @@ class TaskApi(Flask):
         audit.log_request(g, request, response)
         return response
 
+    def wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer a request; a heavy one keeps its place until its answer is sent."""
+        answer = super().wsgi_app(environ, start_response)
+        return ClosingIterator(answer, self.heavy.leave) if self.heavy.is_inside else answer
+
     def _answer(self, g: _AppCtxGlobals, request: Request) -> ResponseReturnValue:
         """Run the view of this request, after authentication unless the view is public."""
         if request.routing_exception is not None or request.method == "OPTIONS":
@@ -176,6 +183,8 @@ class TaskApi(Flask):
                 new_epochs += isinstance(error, NewEpoch)
                 time.sleep(random.uniform(0, pause))
                 pause = min(2 * pause, PAUSES_SECONDS[1])
+            finally:
+                self.heavy.rest()
         raise NotReady(UNCHECKED) if is_checking else Unavailable(BUSY, code="busy")
 
 

@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Final, NamedTuple
 
 from taskapi.errors import (
+    Crowded,
     Damaged,
     NewEpoch,
     NotReady,
@@ -93,7 +94,8 @@ class Commit:
         """Refuse writes to the tasks of a user or group until this commit, for at most `seconds`.
 
         Otherwise frequent writes would make a commit on all these tasks fail again and again. The
-        tasks are read in the block; if it raises Damaged, writes are possible again at once.
+        tasks are read in the block; if it raises Damaged or Crowded, writes are possible again at
+        once.
         """
         self._session.require_match()  # a commit that will be refused must not block others
         key, execute = self._keys.closing(kind, entity_id), self._session.connection.execute
@@ -101,7 +103,7 @@ class Commit:
         self.add("UNLINK", key)
         try:
             yield
-        except Damaged:
+        except (Damaged, Crowded):
             execute(("UNLINK", key))
             raise
 

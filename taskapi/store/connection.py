@@ -14,6 +14,7 @@ from redis import exceptions as driver
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from taskapi.store.heavy import Heavy
 from taskapi.store.info import value_of
 from taskapi.store.issued import Issued
 from taskapi.store.keys import Keys
@@ -184,6 +185,7 @@ class Store:
     Attributes:
         process: a random name of this process.
         issued: what this process has seen issued.
+        heavy: the heavy requests of this process.
         generation: grows when all connections have to be opened again.
         silent_until: monotonic time until which Redis counts as silent; 0 if it answers.
         run_id: names the start of the server that a thread connected to last.
@@ -197,7 +199,7 @@ class Store:
         *,
         read_only: bool = False,
     ) -> None:
-        self.keys, self.read_only = Keys(prefix), read_only
+        self.keys, self.read_only, self.heavy = Keys(prefix), read_only, Heavy()
         self.process, self.issued = secrets.token_hex(6), Issued()
         self.generation, self.run_id, self.silent_until = 0, "", 0.0
         self._threads = itertools.count(1)

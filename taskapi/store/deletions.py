@@ -55,6 +55,7 @@ def finish(
     session = replace(session, rights=[], wanted=None)  # the first commit has checked them
     tries = 0
     while tries < TRIES:
+        session.heavy.step()
         try:
             (entity,) = session.find(kind, entity_id)
             if entity is None:

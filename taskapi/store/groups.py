@@ -73,6 +73,8 @@ def delete(session: Session, group: Entity) -> DeletedGroup:
     counts = ("ZCARD", index), ("HVALS", keys.group_counts(group_id))
     (size,) = session.read(("ZCARD", index))
     is_big = size > deletions.BATCH
+    if is_big:
+        session.heavy.step()
     tasks: list[Entity] = []
     with commit.closed(Kind.GROUP, group_id, COUNT_SECONDS if is_big else CLOSING_SECONDS):
         users, _ = queries.all_of(session, queries.members(keys, group_id), ("ZCARD", members))

@@ -10,6 +10,7 @@ from taskapi.errors import Damaged, NewEpoch, NotReady, Stale, Unchecked, Versio
 from taskapi.store import meta
 from taskapi.store.codec import complete_json, decode
 from taskapi.store.connection import Command, Connection, Store
+from taskapi.store.heavy import Heavy
 from taskapi.store.keys import Keys, Kind
 from taskapi.store.numbers import is_number
 from taskapi.store.prefetched_read import Guess, PrefetchedRead
@@ -35,6 +36,7 @@ class Session:
     """The store as one request reads it.
 
     Attributes:
+        heavy: the heavy requests of the process.
         epoch: the store's epoch at the first read; a restore starts a new one.
         rights: guards of the caller's rights, part of every commit.
         wanted: the versions in If-Match; None for any.
@@ -45,6 +47,7 @@ class Session:
 
     connection: Connection
     keys: Keys
+    heavy: Heavy
     epoch: str = ""
     rights: list[Guard] = field(default_factory=list)
     wanted: Container[str] | None = None
@@ -140,7 +143,7 @@ class Session:
 
 def begin(store: Store) -> Session:
     """Return a session that has read nothing yet."""
-    return Session(store.connection, store.keys)
+    return Session(store.connection, store.keys, store.heavy)
 
 
 def fetch(keys: Keys, kind: Kind, entity_id: int) -> Command:

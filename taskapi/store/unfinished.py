@@ -33,4 +33,6 @@ def resume(store: Store, known: dict[str, str]) -> dict[str, str]:
             FINISH[kind](reader, entity_id)
         except Damaged as error:
             log.error("The delete of %s %d waits: %s", kind.noun, entity_id, error)
+        finally:
+            reader.heavy.leave()
     return found

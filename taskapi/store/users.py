@@ -91,6 +91,7 @@ def delete(session: Session, user: Entity) -> DeletedUser:
     key, counter = keys.user_tasks(user_id), ("HGET", keys.counts, user_id)
     (size,) = session.read(("ZCARD", key))
     if size > deletions.BATCH:
+        session.heavy.step()
         with commit.closed(Kind.USER, user_id, COUNT_SECONDS):
             size = queries.size_of(session, scope, ("ZCARD", key), counter)
         deletions.decide(session, commit, Kind.USER, user)

@@ -19,6 +19,7 @@ from tests.faults.mutants import (
     clocks,
     damage,
     deletes,
+    heavy,
     log_ins,
     postgres,
     redis_server,
@@ -32,7 +33,7 @@ from tests.faults.mutants import (
 ROOT = Path(__file__).resolve().parents[3]
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__")
 GROUPS = (
-    *(api, clocks, damage, deletes, log_ins, postgres),
+    *(api, clocks, damage, deletes, heavy, log_ins, postgres),
     *(redis_server, searches, sizes, store, sync, tokens),
 )
 MUTANTS = [mutant for group in GROUPS for mutant in group.MUTANTS]
