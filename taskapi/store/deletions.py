@@ -1,8 +1,8 @@
-"""Deleting a user or group that has more tasks than one commit may hold.
+"""Deleting a user or group that has more tasks or members than one commit may hold.
 
 The first commit decides: it checks the caller's rights, closes the tasks to writes and records the
-delete under `deleting`. Then the tasks are deleted in batches, and at the end the user or group.
-Each batch is a consistent state. If the process dies, the worker goes on.
+delete under `deleting`. Then tasks are deleted and members removed in batches, and at the end the
+user or group is deleted. Each batch is a consistent state. If the process dies, the worker goes on.
 """
 
 import random
@@ -22,7 +22,7 @@ from taskapi.store.queries import Scope
 from taskapi.store.session import Session
 
 BATCH: Final = 250
-"""Tasks deleted in one commit: about 5 ms of Redis' time."""
+"""Tasks deleted, or members removed, in one commit: about 5 ms of Redis' time."""
 TRIES: Final = 50
 """How often in a row a step may lose a race against other changes."""
 PAUSE_SECONDS: Final = 0.05
@@ -42,11 +42,14 @@ def finish(
     kind: Kind,
     entity_id: int,
     scope: Scope,
-    delete: Callable[[Session, Commit, Entity], object],
+    delete: Callable[[Session, Commit, Entity], bool],
 ) -> None:
     """Delete the tasks in scope in batches, and then the entity itself by calling `delete`.
 
     Another process may do the same at the same time.
+
+    Args:
+        delete: returns False if it only did a part, in its own commit: it is called again.
 
     Raises:
         Damaged: a task cannot be read; writes to the other tasks stay refused until it is repaired.
@@ -63,13 +66,14 @@ def finish(
             if not _delete_batch(session, kind, entity_id, scope):
                 commit = Commit(session)
                 commit.add("UNLINK", session.keys.closing(kind, entity_id))
-                delete(session, commit, entity)
-                return
+                if delete(session, commit, entity):
+                    return
             tries = 0
         except NewEpoch:
             raise
         except Stale:
             tries += 1
+            session.heavy.rest()
             time.sleep(random.uniform(0, PAUSE_SECONDS))
     raise Stale
 
@@ -82,13 +86,19 @@ def _delete_batch(session: Session, kind: Kind, entity_id: int, scope: Scope) ->
         if left:
             raise Damaged(f"{left} task(s) of {kind.noun} {entity_id} cannot be read")
         return False
-    commit = Commit(session)
-    commit.add("HSET", session.keys.deleting, mark(kind, entity_id), NEW_VERSION)
-    commit.close(kind, entity_id)
+    commit = begin_batch(session, kind, entity_id)
     for task in page.entities(Kind.TASK):
         commit.delete(Kind.TASK, task)
     commit.run(frees_memory=True)
     return True
+
+
+def begin_batch(session: Session, kind: Kind, entity_id: int) -> Commit:
+    """Return a commit that records progress of a delete, and keeps the tasks closed."""
+    commit = Commit(session)
+    commit.add("HSET", session.keys.deleting, mark(kind, entity_id), NEW_VERSION)
+    commit.close(kind, entity_id)
+    return commit
 
 
 def mark(kind: Kind, entity_id: int) -> str:

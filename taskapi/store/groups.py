@@ -62,7 +62,7 @@ def update(session: Session, group: Entity, changes: Entity) -> WrittenEntity | 
 
 
 def delete(session: Session, group: Entity) -> DeletedGroup:
-    """Delete a group with its tasks and memberships; many tasks in batches: see `deletions`.
+    """Delete a group with its tasks and memberships; many of them in batches: see `deletions`.
 
     Raises:
         Damaged: it may have tasks or members that its indexes do not name.
@@ -71,8 +71,8 @@ def delete(session: Session, group: Entity) -> DeletedGroup:
     commit = Commit(session)
     members, index = _sets(session, group_id)
     counts = ("ZCARD", index), ("HVALS", keys.group_counts(group_id))
-    (size,) = session.read(("ZCARD", index))
-    is_big = size > deletions.BATCH
+    size, members_count = session.read(("ZCARD", index), ("ZCARD", members))
+    is_big = max(size, members_count) > deletions.BATCH
     if is_big:
         session.heavy.step()
     tasks: list[Entity] = []
@@ -95,10 +95,13 @@ def finish_delete(session: Session, group_id: int) -> None:
     """Finish a delete in batches; raises what `deletions.finish` raises."""
     keys = session.keys
 
-    def delete(session: Session, commit: Commit, group: Entity) -> None:
+    def delete(session: Session, commit: Commit, group: Entity) -> bool:
+        if _remove_members(session, group):
+            return False
         users = queries.entities(session, queries.members(keys, group_id))
         _require_member(session, group, users)
         _delete(session, commit, group, users, [])
+        return True
 
     deletions.finish(session, Kind.GROUP, group_id, _tasks(keys, group_id), delete)
 
@@ -121,6 +124,25 @@ def _delete(
     commit.delete(Kind.GROUP, group)
     commit.add("HDEL", session.keys.deleting, deletions.mark(Kind.GROUP, group_id))
     commit.run(frees_memory=True)
+
+
+def _remove_members(session: Session, group: Entity) -> bool:
+    """Remove some members of a group without tasks if they are too many for one commit.
+
+    Returns:
+        Whether there were too many.
+    """
+    group_id = group["id"]
+    page = queries.page(session, queries.members(session.keys, group_id), limit=deletions.BATCH + 1)
+    if page.next_after is None:
+        return False
+    commit = deletions.begin_batch(session, Kind.GROUP, group_id)
+    for user in page.entities(Kind.USER):
+        if user["id"] != group["admin_id"]:
+            remaining = [i for i in user["group_ids"] if i != group_id]
+            commit.update(Kind.USER, user, {"group_ids": remaining})
+    commit.run(frees_memory=True)
+    return True
 
 
 def _tasks(keys: Keys, group_id: int) -> Scope:

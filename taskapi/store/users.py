@@ -108,8 +108,8 @@ def finish_delete(session: Session, user_id: int) -> None:
     deletions.finish(session, Kind.USER, user_id, _tasks(session.keys, user_id), _delete)
 
 
-def _delete(session: Session, commit: Commit, user: Entity, tasks: Sequence[Entity] = ()) -> None:
-    """Delete a user who has these tasks and no others."""
+def _delete(session: Session, commit: Commit, user: Entity, tasks: Sequence[Entity] = ()) -> bool:
+    """Delete a user who has these tasks and no others; return True."""
     keys = session.keys
     commit.guard_size(keys.user_tasks(user["id"]), len(tasks))
     for task in tasks:
@@ -119,6 +119,7 @@ def _delete(session: Session, commit: Commit, user: Entity, tasks: Sequence[Enti
     commit.delete(Kind.USER, user)
     commit.add("HDEL", keys.deleting, deletions.mark(Kind.USER, user["id"]))
     commit.run(frees_memory=True)
+    return True
 
 
 def _tasks(keys: Keys, user_id: int) -> Scope:

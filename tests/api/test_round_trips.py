@@ -90,7 +90,7 @@ COSTS = {
     "owner DELETE /users/4": (6, 14),
     "owner POST /groups": (4, 9),
     "owner PUT /groups/1": (3, 8),
-    "owner DELETE /groups/1": (9, 20),
+    "owner DELETE /groups/1": (9, 21),
     "owner DELETE /users/3": (6, 14),
     "owner POST /admin/sync": (14, 18),
     "owner GET /admin/status": (7, 16),

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from taskapi.store import deletions, memberships, unfinished
+from taskapi.store import deletions, memberships, scripts, unfinished
 from taskapi.sync import sync_pass
+from tests.api.conftest import RoundTrips, round_trips
 from tests.api.factories import made, new_admin, new_group, new_task, new_user, ok, path_of, refused
 from tests.client import Api
 from tests.faults.checks import settle
@@ -21,6 +22,7 @@ from tests.faults.victim import Victim
 from tests.stores import before, connect, crash, root, sql
 from tests.support import Installation, eventually
 
+__all__ = ["round_trips"]
 MANY = 30_050
 FEW = 9
 SMALL_BATCHES = {"store__deletions__BATCH": 2}
@@ -42,8 +44,10 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def doomed(installation: Installation, api: Api) -> Any:
-    """A group with FEW tasks of one member, all of them in PostgreSQL too."""
+    """A group with FEW tasks of one of its five members, all of them in PostgreSQL too."""
     group = new_group(api)
+    for _ in range(3):
+        new_user(api, group["id"])
     user = new_user(api, group["id"])
     for _ in range(FEW):
         new_task(api, user["id"], group["id"])
@@ -74,6 +78,8 @@ def check_gone(installation: Installation, api: Api, path: str) -> None:
     with connect(installation) as connection:
         left = [*connection.scan_iter(f"{root(installation)}*clos*"), is_decided(installation)]
     assert left == [False]
+    if path.startswith("/groups"):
+        assert not any(user["group_ids"] for user in ok(api("GET", "/users", by="owner"))["users"])
     settle(installation)
 
 
@@ -160,6 +166,21 @@ def test_a_user_with_many_tasks_leaves_their_groups_to_the_owner(
     assert (deleted["deleted_tasks"], deleted["reassigned_groups"]) == (FEW, [group["id"]])
     assert ok(api("GET", f"/groups/{group['id']}", by="owner"))["admin_id"] == 1
     check_gone(installation, api, f"/users/{admin['id']}")
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_members_leave_in_batches_too(
+    installation: Installation, api: Api, round_trips: RoundTrips
+) -> None:
+    group = new_group(api)
+    for _ in range(7):
+        new_user(api, group["id"])
+    round_trips.clear()
+    deleted = ok(api("DELETE", f"/groups/{group['id']}", by="owner"))
+    assert (deleted["deleted_tasks"], deleted["affected_users"]) == (0, 8)
+    commits = [trip[0] for trip in round_trips if trip[0][1] == scripts.COMMIT_WHEN_FULL]
+    assert max(commit.count("json") for commit in commits) <= deletions.BATCH + 1
+    check_gone(installation, api, f"/groups/{group['id']}")
 
 
 @pytest.mark.usefixtures("small_batches")

@@ -46,6 +46,13 @@ MUTANTS = [
         "faults/test_big_deletes.py::test_a_task_that_cannot_be_read_is_found_before_anything_is_deleted",
     ),
     Mutant(
+        "big deletes: members in batches",
+        "taskapi/store/groups.py",
+        "    if page.next_after is None:\n        return False\n",
+        "    return False\n",
+        "faults/test_big_deletes.py::test_members_leave_in_batches_too",
+    ),
+    Mutant(
         "big deletes: in batches",
         "taskapi/store/deletions.py",
         "BATCH: Final = 250",
