@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from bench import (
+    bystander,
     copies,
     crowd,
     pending,
@@ -36,6 +37,7 @@ PARTS: Final[dict[str, Callable[[Stage, Sizes], Iterator[Row]]]] = {
     "login": storm.storm,
     "crowd": crowd.crowd,
     "tokens": tokens.tokens,
+    "bystander": bystander.bystander,
 }
 
 

@@ -34,7 +34,15 @@ class Site:
         bytes_per_task: memory in Redis for each task.
     """
 
-    def __init__(self, name: str, tasks: int, folder: Path, valkey: Valkey, postgres: Postgres):
+    def __init__(
+        self,
+        name: str,
+        users: int,
+        tasks: int,
+        folder: Path,
+        valkey: Valkey,
+        postgres: Postgres,
+    ) -> None:
         self.env = {
             "PATH": os.environ["PATH"],
             "OWNER_PASSWORD": OWNER[1],
@@ -46,7 +54,6 @@ class Site:
         self.settings: Settings = load(self.env)
         bootstrap.prepare(self.settings)
         self.store: Store = sync_pass.open_store(self.settings)
-        users = min(tasks, USERS_MOST)
         self.population, self.bytes_per_task = seed.populate(self.store, users, tasks)
 
     @property
@@ -84,12 +91,13 @@ class Stage(ExitStack):
         self.enter_context(self.valkey)
         self.enter_context(self.postgres)
 
-    def site(self, tasks: int, purpose: str = "site") -> Site:
-        """Return an installation with this number of tasks."""
+    def site(self, tasks: int, purpose: str = "site", users: int = USERS_MOST) -> Site:
+        """Return an installation with this number of tasks, and at most as many users."""
         name = f"{purpose}{tasks}"
         if name not in self._sites:
             say(f"seeding {tasks:,} tasks".replace(",", " "))
-            self._sites[name] = Site(name, tasks, self.folder, self.valkey, self.postgres)
+            numbers = min(tasks, users), tasks
+            self._sites[name] = Site(name, *numbers, self.folder, self.valkey, self.postgres)
         return self._sites[name]
 
     def url(self, site: Site) -> str:
