@@ -124,7 +124,11 @@ class TaskApi(Flask):
 
     def wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer a request; a heavy one keeps its place until its answer is sent."""
-        answer = super().wsgi_app(environ, start_response)
+        try:
+            answer = super().wsgi_app(environ, start_response)
+        except BaseException:
+            self.heavy.leave()
+            raise
         return ClosingIterator(answer, self.heavy.leave) if self.heavy.is_inside else answer
 
     def _answer(self, g: _AppCtxGlobals, request: Request) -> ResponseReturnValue:
@@ -174,18 +178,22 @@ class TaskApi(Flask):
             except Unchecked:
                 is_checking, deadline = True, begin + CHECK_SECONDS
                 services.services().watch.wake()
-                time.sleep(PAUSES_SECONDS[1])
+                self._pause(PAUSES_SECONDS[1])
             except NotReady:
                 if not is_checking:
                     raise
-                time.sleep(PAUSES_SECONDS[1])  # the check puts back what Redis lost
+                self._pause(PAUSES_SECONDS[1])  # the check puts back what Redis lost
             except Stale as error:
                 new_epochs += isinstance(error, NewEpoch)
-                time.sleep(random.uniform(0, pause))
+                self._pause(random.uniform(0, pause))
                 pause = min(2 * pause, PAUSES_SECONDS[1])
             finally:
                 self.heavy.rest()
         raise NotReady(UNCHECKED) if is_checking else Unavailable(BUSY, code="busy")
+
+    def _pause(self, seconds: float) -> None:
+        self.heavy.rest()
+        time.sleep(seconds)
 
 
 def _begin(g: _AppCtxGlobals, request: Request) -> None:

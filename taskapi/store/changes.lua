@@ -6,7 +6,7 @@
 --                kind   the kind of its members; false: members are marks, <k>:<id> -> version
 --                after  only scores above this one
 --                limit  about how many; marks of one version are never split
---                bytes  no more entities once their JSON has this size, except of one version
+--                bytes  no more entities once JSON and tokens have this size, except of one version
 --                skip   whether to skip marks in quarantine
 -- Result   {last score or nothing, 1 if more follows, the sizes of the sets of users, groups and tasks,
 --          for users, groups and tasks the JSON of the entities, the same for their
@@ -61,6 +61,7 @@ local function read(kind, id, mark, score)
     if kind == 'u' then
       table.insert(hashes, pcall_value('GET', q.root .. 'secret:' .. id) or '')
       table.insert(tokens, stored[3] or '[]')
+      size = size + #tokens[#tokens]
     end
   elseif q.kind then
     table.insert(missing, mark .. ':0')

@@ -102,7 +102,8 @@ class Commit:
         execute(("EVALSHA", scripts.SET_CLOSING, 1, key, seconds))
         self.add("UNLINK", key)
         try:
-            yield
+            with self._session.heavy.keeping_turn():  # the key must not expire before the commit
+                yield
         except (Damaged, Crowded):
             execute(("UNLINK", key))
             raise

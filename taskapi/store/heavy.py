@@ -1,12 +1,14 @@
 """A limit on the requests that need much of a process' time, so that it serves all others."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from taskapi.errors import Crowded
 
 PLACES: Final = 3
-"""Heavy requests at once in a process; it has one thread more."""
+"""Heavy requests at once in a process, which has more threads."""
 
 
 class Heavy:
@@ -37,10 +39,21 @@ class Heavy:
     def step(self) -> None:
         """Wait for a turn; call this before each short step of a heavy request. Raises Crowded."""
         self.enter()
+        if getattr(self._local, "keeps_turn", False) and self._local.has_turn:
+            return
         self.rest()
         with self._next:  # whoever waits longest is next, not the thread that has just rested
             self._turn.acquire()
         self._local.has_turn = True
+
+    @contextmanager
+    def keeping_turn(self) -> Iterator[None]:
+        """Keep the turn to the end of the block, once this thread has it."""
+        self._local.keeps_turn, self._local.has_turn = True, getattr(self._local, "has_turn", False)
+        try:
+            yield
+        finally:
+            self._local.keeps_turn = False
 
     def rest(self) -> None:
         """Let the next request work, if this thread has the turn."""

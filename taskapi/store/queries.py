@@ -1,6 +1,5 @@
 """Lists: pages of entities in order of id, read from index sets without a scan of all entities."""
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeVar
@@ -19,7 +18,7 @@ CHUNK: Final = 1000
 CHUNK_BYTES: Final = 1_000_000
 """JSON that one call of the script returns, and at most one entity more: about 4 ms."""
 LIGHT_MOST: Final = 5
-"""Chunks of a list that does not count as heavy: about 25 ms."""
+"""Chunks of a request that does not count as heavy: about 25 ms."""
 ALL_BUCKETS: Final = tuple(range(BUCKETS))
 Found = TypeVar("Found", bound=Sized)
 _Sets = tuple[tuple[str, ...], tuple[str, ...]]
@@ -148,14 +147,15 @@ def _chunks(
 ) -> Iterator[tuple[int, bytes, bytes, bytes]]:
     """Yield (number, JSON, last id, follows) until the limit is reached or nothing follows."""
     left, cursor = limit, after
-    for chunks in itertools.count(1):
+    while True:
+        session.chunks += 1
         wanted = CHUNK if left is None else left
         (reply,) = session.read(_command(session.keys, scope, cursor, wanted))
         number, text, last, follows = reply
         yield number, complete_json(scope.kind, text, number), last, follows
         if follows == b"end" or (follows == b"more" and left == number):
             return
-        if chunks >= LIGHT_MOST:
+        if session.chunks >= LIGHT_MOST:
             session.heavy.step()
         cursor = int(last if follows == b"more" else follows)
         left = None if left is None else left - number

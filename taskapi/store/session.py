@@ -37,6 +37,7 @@ class Session:
 
     Attributes:
         heavy: the heavy requests of the process.
+        chunks: how many chunks of lists were read.
         epoch: the store's epoch at the first read; a restore starts a new one.
         rights: guards of the caller's rights, part of every commit.
         wanted: the versions in If-Match; None for any.
@@ -48,6 +49,7 @@ class Session:
     connection: Connection
     keys: Keys
     heavy: Heavy
+    chunks: int = 0
     epoch: str = ""
     rights: list[Guard] = field(default_factory=list)
     wanted: Container[str] | None = None

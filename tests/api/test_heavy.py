@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Thread
 from typing import Any
@@ -11,13 +11,16 @@ import pytest
 from werkzeug.test import create_environ
 
 from taskapi import create_app
-from taskapi.api import batches
+from taskapi.api import application, batches
+from taskapi.errors import Stale
 from taskapi.store import deletions, queries, statistics
+from taskapi.store import session as sessions
 from taskapi.store.commit import Commit, Stamp
 from taskapi.store.heavy import PLACES, Heavy
+from taskapi.store.keys import Kind
 from tests.api.factories import everything, made, new_group, new_task, ok, refused
 from tests.client import Answer, Api, in_process
-from tests.stores import connect, root
+from tests.stores import before, connect, root
 from tests.support import OWNER_PASSWORD, Installation, eventually
 
 HEAVY = {
@@ -25,6 +28,7 @@ HEAVY = {
     "list": ("GET", "/tasks/filter", ...),
     "page": ("GET", "/tasks/filter?limit=2", ...),
     "search": ("GET", "/users/search?q=o", ...),
+    "search of tasks": ("GET", "/tasks/search?q=task", ...),
     "statistics": ("GET", "/tasks/stats", ...),
     "action": ("POST", "/admin/sync", ...),
     "member": ("DELETE", "/groups/1/users/2", ...),
@@ -175,3 +179,57 @@ def test_heavy_requests_take_turns() -> None:
     assert done == ["other"]
     heavy.leave()
     thread.join()
+
+
+def test_the_turn_is_kept_while_tasks_are_closed(app: Any) -> None:
+    heavy, done = app.heavy, []
+
+    def once() -> None:
+        heavy.step()
+        done.append("other")
+        heavy.leave()
+
+    session = sessions.begin(app.extensions["taskapi"].store)
+    heavy.step()
+    thread = Thread(target=once, daemon=True)
+    thread.start()
+    eventually(heavy._next.locked)
+    with Commit(session).closed(Kind.USER, 1):
+        heavy.step()
+        assert done == []
+    heavy.step()
+    assert done == ["other"]
+    heavy.leave()
+    thread.join()
+
+
+def test_a_request_that_waits_for_its_next_try_has_no_turn(
+    app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked: list[bool] = []
+    monkeypatch.setattr(
+        application.time, "sleep", lambda _: locked.append(app.heavy._turn.locked())
+    )
+    with monkeypatch.context() as patch:
+        before(patch, Commit, "run", conflict_once(locked))
+        ok(ask(client(app), "batch"))
+    assert locked == [False]
+
+
+def conflict_once(tries: list[bool]) -> Callable[[], None]:
+    def conflict() -> None:
+        if not tries:
+            raise Stale
+
+    return conflict
+
+
+def test_a_place_is_given_back_after_an_error_of_the_server(app: Any) -> None:
+    headers = {"X-Owner-Password": OWNER_PASSWORD}
+
+    def fail(*_: object) -> None:
+        raise OSError
+
+    with pytest.raises(OSError):
+        app.wsgi_app(create_environ("/tasks/filter", headers=headers), fail)
+    assert not app.heavy.is_inside

@@ -5,6 +5,7 @@ from tests.faults.mutants import Mutant
 HEAVY = "api/test_heavy.py"
 BUSY = f"{HEAVY}::test_one_heavy_request_too_many_is_busy_and_changes_nothing"
 STEP = "        session.heavy.step()\n"
+NO_STEP = "        pass\n"
 
 MUTANTS = [
     Mutant(
@@ -24,9 +25,9 @@ MUTANTS = [
     Mutant(
         "heavy requests take turns",
         "taskapi/store/heavy.py",
-        "        self.enter()\n        self.rest()\n",
-        "        self.enter()\n        if getattr(self._local, 'has_turn', False):\n"
-        "            return\n",
+        "        self.rest()\n        with self._next:",
+        "        if getattr(self._local, 'has_turn', False):\n            return\n"
+        "        with self._next:",
         f"{HEAVY}::test_heavy_requests_take_turns",
     ),
     Mutant(
@@ -46,22 +47,56 @@ MUTANTS = [
     Mutant(
         "long lists are heavy",
         "taskapi/store/queries.py",
-        "if chunks >= LIGHT_MOST:",
+        "if session.chunks >= LIGHT_MOST:",
         "if False:",
         f"{BUSY}[list]",
     ),
-    Mutant("big batches are heavy", "taskapi/api/batches.py", STEP, "", f"{BUSY}[batch]"),
+    Mutant("big batches are heavy", "taskapi/api/batches.py", STEP, NO_STEP, f"{BUSY}[batch]"),
     Mutant(
         "statistics of many users are heavy",
         "taskapi/store/statistics.py",
         STEP,
-        "",
+        NO_STEP,
         f"{BUSY}[statistics]",
     ),
     Mutant(
-        "big deletes of groups are heavy", "taskapi/store/groups.py", STEP, "", f"{BUSY}[group]"
+        "big deletes of groups are heavy",
+        "taskapi/store/groups.py",
+        STEP,
+        NO_STEP,
+        f"{BUSY}[group]",
     ),
-    Mutant("big deletes of users are heavy", "taskapi/store/users.py", STEP, "", f"{BUSY}[user]"),
+    Mutant(
+        "big deletes of users are heavy", "taskapi/store/users.py", STEP, NO_STEP, f"{BUSY}[user]"
+    ),
+    Mutant(
+        "a request keeps the turn while tasks are closed",
+        "taskapi/store/heavy.py",
+        '        if getattr(self._local, "keeps_turn", False) and',
+        "        if False and",
+        f"{HEAVY}::test_the_turn_is_kept_while_tasks_are_closed",
+    ),
+    Mutant(
+        "a commit that closes tasks keeps the turn",
+        "taskapi/store/commit.py",
+        "            with self._session.heavy.keeping_turn():",
+        "            if True:",
+        f"{HEAVY}::test_the_turn_is_kept_while_tasks_are_closed",
+    ),
+    Mutant(
+        "a request that will be tried again gives the turn back",
+        "taskapi/api/application.py",
+        "        self.heavy.rest()\n        time.sleep(seconds)\n",
+        "        time.sleep(seconds)\n",
+        f"{HEAVY}::test_a_request_that_waits_for_its_next_try_has_no_turn",
+    ),
+    Mutant(
+        "a place is given back after an error of the server",
+        "taskapi/api/application.py",
+        "            self.heavy.leave()\n            raise\n",
+        "            raise\n",
+        f"{HEAVY}::test_a_place_is_given_back_after_an_error_of_the_server",
+    ),
     Mutant(
         "actions are heavy",
         "taskapi/api/admin.py",
