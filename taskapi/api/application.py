@@ -38,7 +38,7 @@ from taskapi.store.connection import Store
 
 RETRY_SECONDS: Final = 2.0
 CHECK_SECONDS: Final = 1.5
-"""How long a request waits for the check of a start: with its last try, less than two seconds."""
+"""How long a request waits while a started Redis is checked; with its last try, below 2 s."""
 PAUSES_SECONDS: Final = (0.001, 0.05)
 """The first and the longest pause between two tries."""
 BUSY: Final = "Too many changes of the same things at once: try again."
@@ -94,7 +94,7 @@ class TaskApi(Flask):
         )
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Match paths without a look at the host, on which no route depends: it takes longer."""
+        """Match paths only: no route depends on the host, and reading it takes longer."""
         if request is None:
             return super().create_url_adapter(None)
         environ = request.environ
@@ -105,7 +105,7 @@ class TaskApi(Flask):
     def full_dispatch_request(self) -> Response:
         """Answer the request as Flask does, without the signals and hooks that nothing uses.
 
-        The request and `g` are looked up here only, and handed on: that takes longer than it seems.
+        `g` and the request are looked up once and passed on, because each look-up takes time.
         """
         g, request = app_ctx.g, request_ctx.request
         _begin(g, request)
@@ -140,11 +140,13 @@ class TaskApi(Flask):
         view = self.view_functions[request.endpoint or ""]
         if CONTRACTS[view].is_public:
             return call(view, None, {}, {})
-        if CONTRACTS[view].can_use_cache:
-            answer = self._run_from_cache(g, request, view)
-            if answer is not None:
-                return answer
-        return self._run_for_caller(g, request, view)
+        if not CONTRACTS[view].can_use_cache:
+            return self._run_for_caller(g, request, view)
+        answer = self._run_from_cache(g, request, view)
+        if answer is None:
+            answer = self._run_for_caller(g, request, view)
+        self.authenticator.cache.update(g.session.cached_as, g.session.changed_tasks)
+        return answer
 
     def _run_from_cache(
         self, g: _AppCtxGlobals, request: Request, view: View
@@ -155,7 +157,11 @@ class TaskApi(Flask):
             answer = call(view, g.caller, entities, request.view_args or {})
         except Unavailable:
             raise
-        except (Stale, TaskApiError, HTTPException):
+        except Stale as error:
+            if g.caller and type(error) is Stale:  # a guard of the commit failed
+                self.authenticator.cache.contest(g.session.cached_as)
+            return None
+        except (TaskApiError, HTTPException):
             return None
         return answer if g.session.has_committed else None
 

@@ -20,8 +20,8 @@ from taskapi.store.tokens import Token
 class TokenLogin:
     """Finds the caller of a request with a token.
 
-    Nobody guesses 256 bits, so no slow hash is needed, wrong tokens count for the address only, and
-    a right one works also while the address or the account is blocked.
+    256 random bits cannot be guessed, so no slow hash is needed, wrong tokens count for the address
+    only, and a right one works also while the address or the account is blocked.
     """
 
     def __init__(self, cache: LookupCache, clock: Callable[[], float] = time.time) -> None:
@@ -45,8 +45,11 @@ class TokenLogin:
             Stale: there is no usable cached lookup, or the user has changed meanwhile.
         """
         throttle = LoginThrottle(session, str(sent.user_id), request.remote_addr or "")
-        look_up = self._cache.get if from_cache else lookups.read_with_tokens
-        lookup = look_up(session, sent.user_id, throttle, refs)
+        key = session.cached_as = (sent.user_id, sent.sha256, tuple(refs))
+        if from_cache:
+            lookup = self._cache.get(session, key, throttle)
+        else:
+            lookup = lookups.read(session, sent.user_id, throttle, refs, with_tokens=True)
         app_ctx.g.account = sent.user_id if lookup.user else "unknown"
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._clock()))
         token, today = _find(lookup, sent, now), now[:10]
@@ -61,7 +64,7 @@ class TokenLogin:
             user, entities = _record_use(session, user, lookup, token, today)
         if not from_cache:
             kept = replace(lookup, user=user, entities=entities, tokens=(token,))
-            self._cache.add(sent.user_id, refs, kept)
+            self._cache.add(key, kept)
         return user, entities
 
 
@@ -80,7 +83,7 @@ def _may_record(session: Session, request: Request) -> bool:
     """Return whether the user may get a new version now.
 
     No If-Match may name the present one, and PostgreSQL must have been compared: its user may be
-    newer, and would lose to the new version.
+    newer, and the new version would overwrite it.
     """
     return "HTTP_IF_MATCH" not in request.environ and session.is_compared()
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Container
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from orjson import loads
 
@@ -18,6 +18,8 @@ from taskapi.store.prefetched_read import Guess, PrefetchedRead
 Guard = tuple[str, str, str]
 """Key, field and condition: see `Commit.guard`."""
 _STATE = ("epoch", "state", "opened")
+KEPT_MOST: Final = 2_000
+"""The number of bytes up to which the JSON of an entity is kept after the request."""
 NOT_READY = "The store is empty, or is being restored: try again in a few seconds."
 
 
@@ -43,6 +45,8 @@ class Session:
         wanted: the versions in If-Match; None for any.
         actual: the version of the entity that the request is about.
         has_committed: a commit was done.
+        cached_as: the key of the request's lookup in the cache of the process.
+        changed_tasks: the JSON of tasks that it changed, by id; empty for deleted and long ones.
         prefetched: the commands of the first `read` that `open` sends too.
     """
 
@@ -55,6 +59,8 @@ class Session:
     wanted: Container[str] | None = None
     actual: str = ""
     has_committed: bool = False
+    cached_as: Any = None
+    changed_tasks: dict[int, bytes] = field(default_factory=dict)
     prefetched: PrefetchedRead = field(default_factory=PrefetchedRead)
 
     def open(self, *commands: Command) -> list[Any]:
@@ -105,7 +111,7 @@ class Session:
         return replies
 
     def is_compared(self) -> bool:
-        """Return whether PostgreSQL was compared after Redis was started: it may have more."""
+        """Return whether PostgreSQL, which may be newer, was compared after Redis was started."""
         read = ("HMGET", self.keys.meta, "opened", "confirmed")
         ((opened, confirmed),) = self.connection.execute(
             read

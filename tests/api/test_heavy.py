@@ -228,8 +228,8 @@ def test_a_place_is_given_back_after_an_error_of_the_server(app: Any) -> None:
     headers = {"X-Owner-Password": OWNER_PASSWORD}
 
     def fail(*_: object) -> None:
-        raise OSError
+        raise BrokenPipeError
 
-    with pytest.raises(OSError):
+    with pytest.raises(BrokenPipeError):
         app.wsgi_app(create_environ("/tasks/filter", headers=headers), fail)
     assert not app.heavy.is_inside
