@@ -11,6 +11,7 @@ from bench import (
     bystander,
     copies,
     crowd,
+    peers,
     pending,
     progress,
     requests,
@@ -38,6 +39,7 @@ PARTS: Final[dict[str, Callable[[Stage, Sizes], Iterator[Row]]]] = {
     "crowd": crowd.crowd,
     "tokens": tokens.tokens,
     "bystander": bystander.bystander,
+    "peers": peers.peers,
 }
 
 

@@ -16,7 +16,7 @@ from werkzeug.security import generate_password_hash
 
 from bench import seed, table, wrk
 from bench.requests import INFORMATION
-from bench.sites import ROOT, Site, Stage
+from bench.sites import ROOT, Site, Stage, environment
 from bench.wrk import Operation, Rounds, Tasks
 
 TASKS: Final = 1_000
@@ -71,9 +71,7 @@ def _tree(commit: str, folder: Path) -> Path:
     if packed.returncode:
         sys.exit(packed.stderr.decode().strip())
     subprocess.run(["tar", "-x"], cwd=folder, input=packed.stdout, check=True)
-    subprocess.run([sys.executable, "-m", "venv", ".venv"], cwd=folder, check=True)
-    pip = [".venv/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "-r", "requirements.txt"], cwd=folder, check=True)
+    environment(folder / ".venv", folder / "requirements.txt")
     return folder
 
 

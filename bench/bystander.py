@@ -1,4 +1,4 @@
-"""Measure how long others wait for a small answer while somebody sends what takes long.
+"""Measure how long a user waits for a small answer while others send long requests.
 
 All requests have the owner header: a log-in with Basic would take long from time to time.
 """
@@ -24,7 +24,7 @@ from bench.table import Row
 GROUPS: Final = 4
 HEADERS: Final = {"X-Owner-Password": OWNER[1]}
 CONNECTIONS: Final = 8
-"""Of the bystander. The kernel gives each of them to one of the web processes."""
+"""Connections of the bystander. The kernel gives each of them to one of the web processes."""
 PAUSE_SECONDS: Final = 0.02
 """Between two requests of a connection: the bystander asks every 2.5 ms."""
 WORST_MS: Final = 100

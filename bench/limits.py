@@ -4,8 +4,9 @@ import os
 from itertools import count
 from typing import Any
 
+import orjson
 import redis
-from flask import Flask, Response, jsonify
+from flask import Flask, Response
 
 TASK: dict[Any, Any] = {
     "id": "1",
@@ -42,11 +43,15 @@ _serial = count()
 @app.get("/r")
 def read() -> Response:
     """R: one round trip, eleven fields, JSON."""
-    return jsonify(store.hgetall("limit:R"))
+    return _json(store.hgetall("limit:R"))
 
 
 @app.post("/w")
 def write() -> Response:
     """W: one round trip, six commands, JSON."""
     task_id = next(_serial) % IDS
-    return jsonify({"id": store.evalsha(sha, 1, "limit:W:", task_id, TASK["title"], 1)})
+    return _json({"id": store.evalsha(sha, 1, "limit:W:", task_id, TASK["title"], 1)})
+
+
+def _json(data: object) -> Response:
+    return Response(orjson.dumps(data), content_type="application/json")

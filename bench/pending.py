@@ -1,4 +1,4 @@
-"""Measure searches while many changes wait for the next pass, and requests of a wide admin."""
+"""Measure searches while many changes wait for the next pass, and an admin of many groups."""
 
 import sys
 import threading

@@ -1,18 +1,32 @@
 -- The requests that wrk sends, and its report. Arguments after `--`:
 --   method path body  the request; in path and body, {task} is a task's id, {user} its user's id,
---                     {n} a number never used before, {tasks} the ids of many tasks
+--                     {n} a number never used before, {tasks} the ids of many tasks,
+--                     {caller} the id of the caller, {group} of their group, {own} of one of their tasks
 --   skip              number of requests that earlier runs have sent
 --   first step count  the ids of the tasks: first, first + step, ...; after `count` ids, from first again
 --   users             number of users who have the tasks in turn; their ids begin at 2
 --   many              number of ids in {tasks}
+--   callers each      a file with the id, the group and the Authorization header of each caller, who send
+--                     requests in turn, and how many tasks each has; empty and 0 if wrk sets the header
 local method, path, body, skip, first, step, count, users, many, is_fixed
+local callers, each = {}, 0
+
+local function read_callers(file)
+  for line in io.lines(file) do
+    local id, group, header = string.match(line, '^(%d+) (%d+) (.+)$')
+    local headers = { Authorization = header, ['Content-Type'] = wrk.headers['Content-Type'] }
+    callers[#callers + 1] = { id = tonumber(id), group = group, headers = headers }
+  end
+end
 
 function init(args)
   method, path, body = args[1], args[2], args[3]
   skip, first, step = tonumber(args[4]), tonumber(args[5]), tonumber(args[6])
   count, users, many = tonumber(args[7]), tonumber(args[8]), tonumber(args[9])
   if body ~= '' then wrk.headers['Content-Type'] = 'application/json' else body = nil end
-  if not string.find(path .. (body or ''), '{%l+}') then is_fixed = wrk.format(method, path, nil, body) end
+  each = tonumber(args[11])
+  if args[10] ~= '' then read_callers(args[10])
+  elseif not string.find(path .. (body or ''), '{%l+}') then is_fixed = wrk.format(method, path, nil, body) end
 end
 
 local function task(n) return string.format('%d', first + step * (n % count)) end
@@ -26,8 +40,14 @@ function request()
     for i = 1, many do ids[i] = task(skip * many + i) end
     values.tasks = table.concat(ids, ',')
   end
+  local caller = callers[skip % #callers + 1]
+  if caller then
+    local turn = math.floor(skip / #callers)
+    values.caller, values.group = string.format('%d', caller.id), caller.group
+    values.own = string.format('%d', caller.id - 1 + users * (turn % each))
+  end
   skip = skip + 1
-  return wrk.format(method, string.gsub(path, '{(%l+)}', values), nil,
+  return wrk.format(method, string.gsub(path, '{(%l+)}', values), caller and caller.headers,
     body and string.gsub(body, '{(%l+)}', values))
 end
 

@@ -73,7 +73,7 @@ def populate(store: Store, users: int, tasks: int) -> tuple[Population, float]:
     before = _memory(store)
     _write(store, Kind.TASK, all_tasks(population))
     taken = _memory(store) - before
-    _count(store, (users + 2, population.groups, tasks + OWN))
+    _set_counters(store, (users + 2, population.groups, tasks + OWN))
     return population, taken / (tasks + OWN)
 
 
@@ -95,11 +95,11 @@ def add_wide_admin(store: Store, population: Population) -> int:
         _write(store, kind, stamped)
         marks = ((str(e["version"]), f"{kind}:{e['id']}") for e in stamped)
         _send(store, (("ZADD", store.keys.dirty, *mark) for mark in marks))
-    _count(store, (user_id, group_ids[-1], first + WIDE_TASKS - 1))
+    _set_counters(store, (user_id, group_ids[-1], first + WIDE_TASKS - 1))
     return user_id
 
 
-def _count(store: Store, ids: tuple[int, ...]) -> None:
+def _set_counters(store: Store, ids: tuple[int, ...]) -> None:
     """Set the last ids, and a version above all others."""
     counted = itertools.chain(*((f"next:{kind}", i) for kind, i in zip(Kind, ids, strict=True)))
     version = time.time_ns() // 1000
@@ -172,8 +172,13 @@ def _groups(population: Population) -> Iterator[Entity]:
         yield {"id": i, "name": f"Group {i}", "admin_id": admin_id, **_stamps(population.base)}
 
 
+def group_of(user_id: int) -> int:
+    """Return the group of a user who is not the reader."""
+    return (user_id - 2) // MEMBERS + 1
+
+
 def _group_of(population: Population, user_id: int) -> int:
-    return 1 if user_id == population.reader else (user_id - 2) // MEMBERS + 1
+    return 1 if user_id == population.reader else group_of(user_id)
 
 
 def _stamps(version: int) -> Entity:

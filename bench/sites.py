@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -16,6 +16,7 @@ import psycopg2
 from bench import seed
 from bench.debian import DebianPostgres
 from bench.progress import say
+from bench.wrk import Callers
 from devserver.servers import Postgres, Valkey, free_port
 from taskapi.config import Settings, load
 from taskapi.store.connection import Store
@@ -83,6 +84,7 @@ class Stage(ExitStack):
         kind = DebianPostgres if self.has_trigrams else Postgres
         self.valkey = Valkey(folder / "valkey", options=["appendonly no"])
         self.postgres = kind(folder / "postgres", options=["max_wal_size=4GB"])
+        self.callers: dict[str, Callers] = {}
         self._sites: dict[str, Site] = {}
         self._urls: dict[str, str] = {}
 
@@ -108,53 +110,68 @@ class Stage(ExitStack):
         return self._urls[name]
 
     def limit_url(self) -> str:
-        """Return the URL of the limit routes, under the gunicorn settings of the service."""
+        """Return the URL of the limit routes, with the fastest packages and settings known."""
         if "limit" not in self._urls:
-            address = f"127.0.0.1:{free_port()}"
-            flags = "-k gthread -w 2 --threads 16 --reuse-port --keep-alive 75 --no-control-socket"
+            flags = "-k gthread -w 2 --threads 4 --reuse-port --keep-alive 75 --no-control-socket"
             # Without this empty configuration, gunicorn reads the gunicorn.conf.py of the service.
-            words = ["-c", "python:bench", *flags.split(), "-b", address, "bench.limits:app"]
-            env = {"PATH": os.environ["PATH"], "REDIS_URL": self.valkey.url}
-            serving = self._gunicorn("limit", words, env, address, "/r")
+            words = ["-c", "python:bench", *flags.split(), "bench.limits:app"]
+            python = environment(self.folder / "limit", ROOT / "bench/limits.txt")
+            serving = self.gunicorn("limit", words, "/r", python=python)
             self._urls["limit"] = self.enter_context(serving)
         return self._urls["limit"]
 
     @contextmanager
     def serve(self, site: Site, root: Path = ROOT, **settings: str) -> Iterator[str]:
         """Run the service of the tree `root` inside the `with` block; yield its URL."""
-        port = free_port()
-        env = site.env | settings | {"SERVER_PORT": str(port)}
-        address = f"127.0.0.1:{port}"
-        name = site.settings.key_prefix
-        with self._gunicorn(name, ["app:app"], env, address, "/health", root) as url:
+        port, name = free_port(), site.settings.key_prefix
+        env = site.env | settings | {"SERVER_PORT": str(port), "WEB_CONCURRENCY": "2"}
+        python = sys.executable if root == ROOT else root / ".venv/bin/python"
+        command = [str(python), "-m", "gunicorn", "app:app"]
+        with _serving(_start(command, env, self.folder / name, root), port, "/health") as url:
             yield url
 
     @contextmanager
-    def _gunicorn(
-        self,
-        name: str,
-        words: list[str],
-        env: dict[str, str],
-        address: str,
-        path: str,
-        root: Path = ROOT,
-    ) -> Iterator[str]:
-        python = root / ".venv/bin/python" if root != ROOT else sys.executable
-        command = [str(python), "-m", "gunicorn", *words]
-        with (self.folder / f"{name}.log").open("ab") as log:
-            process = _start(command, env, log, root)
-        try:
-            _wait(process, address, path)
-            yield f"http://{address}"
-        finally:
-            process.terminate()
-            process.wait()
+    def gunicorn(self, name: str, words: list[str], path: str, python: Path) -> Iterator[str]:
+        """Run another application inside the `with` block; yield its URL.
+
+        Args:
+            words: the arguments of gunicorn, except for the address.
+            path: what answers when the application is ready.
+            python: the Python of its environment.
+        """
+        port = free_port()
+        env = {"PATH": os.environ["PATH"], "REDIS_URL": self.valkey.url}
+        command = [str(python), "-m", "gunicorn", *words, "-b", f"127.0.0.1:{port}"]
+        with _serving(_start(command, env, self.folder / name, ROOT), port, path) as url:
+            yield url
+
+
+def environment(folder: Path, requirements: Path) -> Path:
+    """Create an environment with these packages, and return its Python."""
+    say(f"installing {requirements.name}")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    pip = [folder / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "-r", requirements], check=True)
+    return folder / "bin/python"
+
+
+@contextmanager
+def _serving(process: subprocess.Popen[bytes], port: int, path: str) -> Iterator[str]:
+    """Wait until the process answers, yield its URL, and end it."""
+    try:
+        _wait(process, f"127.0.0.1:{port}", path)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def _start(
-    command: list[str], env: dict[str, str], log: IO[bytes], root: Path
+    command: list[str], env: dict[str, str], place: Path, root: Path
 ) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, cwd=root, env=env, stdout=log, stderr=log)
+    """Start a process with the log file `place`.log."""
+    with place.with_suffix(".log").open("ab") as log:
+        return subprocess.Popen(command, cwd=root, env=env, stdout=log, stderr=log)
 
 
 def _wait(process: subprocess.Popen[bytes], address: str, path: str) -> None:

@@ -12,7 +12,10 @@ from typing import Final, Self
 from bench.wrk import Sample
 
 OUT: Final = Path(__file__).parent / "out"
-_HEADS: Final = ("operation", "value", "unit", "p50 ms", "p99 ms", "ratio", "target", "met")
+_HEADS: Final = (
+    *("operation", "value", "unit", "p50 ms", "p99 ms"),
+    *("web us", "Redis us", "ratio", "target", "met"),
+)
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class Row:
     """One measured operation.
 
     Attributes:
+        web_us: CPU time of the web processes for each request, in microseconds; None if unknown.
+        redis_us: the same of Redis.
         ratio: to the limit, or to the same operation at another size; `target` names which.
         target: the figure that the operation must reach; empty if there is none.
         is_met: whether the target is reached; None if there is none.
@@ -30,6 +35,8 @@ class Row:
     unit: str
     p50_ms: float | None = None
     p99_ms: float | None = None
+    web_us: float | None = None
+    redis_us: float | None = None
     ratio: float | None = None
     target: str = ""
     is_met: bool | None = None
@@ -37,7 +44,8 @@ class Row:
     @classmethod
     def of(cls, operation: str, sample: Sample, unit: str = "requests/s", per: int = 1) -> Self:
         """Return a row for a sample; each request counts as `per` units."""
-        return cls(operation, sample.rate * per, unit, sample.p50_ms, sample.p99_ms)
+        times = (sample.p50_ms, sample.p99_ms, sample.web_us, sample.redis_us)
+        return cls(operation, sample.rate * per, unit, *times)
 
     def with_target(self, target: str, is_met: bool, ratio: float | None = None) -> Self:
         """Return the row with a target."""
@@ -88,7 +96,8 @@ def machine() -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     met = {None: "", True: "yes", False: "NO"}[row.is_met]
     return (
-        *(row.operation, _number(row.value), row.unit, _number(row.p50_ms), _number(row.p99_ms)),
+        *(row.operation, _number(row.value), row.unit),
+        *map(_number, (row.p50_ms, row.p99_ms, row.web_us, row.redis_us)),
         *("" if row.ratio is None else f"{row.ratio:.2f}", row.target, met),
     )
 

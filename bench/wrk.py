@@ -8,7 +8,6 @@ import sys
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -25,15 +24,21 @@ class Sample(NamedTuple):
     """The result of one run, or the median of several.
 
     Attributes:
-        cpu_us: CPU time of the service and its stores for each request, in microseconds;
-            0 where it is not measured.
+        web_us: CPU time of the web processes for each request, in microseconds.
+        redis_us: CPU time of Redis for each request, in microseconds.
     """
 
     rate: float
     p50_ms: float
     p99_ms: float
-    cpu_us: float = 0.0
+    web_us: float = 0.0
+    redis_us: float = 0.0
     worst_ms: float = 0.0
+
+    @property
+    def cpu_us(self) -> float:
+        """CPU time of the web processes and Redis for each request, in microseconds."""
+        return self.web_us + self.redis_us
 
 
 @dataclass(frozen=True)
@@ -46,53 +51,70 @@ class Tasks:
     users: int = 1
 
 
+@dataclass(frozen=True)
+class Callers:
+    """Those who send the requests of an operation in turn.
+
+    Attributes:
+        file: a line for each caller: id, group, Authorization header. request.lua reads it.
+        users: users who have the installation's tasks in turn.
+        each: tasks of each caller.
+    """
+
+    file: Path
+    users: int
+    each: int
+
+
 @dataclass
 class Operation:
     """One kind of request; request.lua explains the placeholders in braces.
 
     Attributes:
-        by: id and password for HTTP Basic, or a token; None sends no credentials.
+        by: id and password for HTTP Basic, a token, or many callers; None sends no credentials.
         many: number of task ids in one request.
-        is_once: each task can be used by one request only.
         skip: how many requests have been sent.
     """
 
     url: str
     path: str
-    by: tuple[int, str] | str | None = None
+    by: tuple[int, str] | str | Callers | None = None
     method: str = "GET"
     body: str = ""
     tasks: Tasks = field(default_factory=Tasks)
     many: int = 1
-    is_once: bool = False
     connections: int = CONNECTIONS
     skip: int = 0
 
     def measure(self, seconds: int = SECONDS) -> Sample:
         """Send requests for `seconds`; raise SystemExit if an answer is not a success."""
-        before = cpu.seconds()
+        before = cpu.used()
         words = _run(self._command(seconds))
-        used = cpu.seconds() - before
+        web, redis = cpu.used().since(before)
         requests, duration, p50, p99, worst, refused, broken = map(int, words)
         self.skip += requests + self.connections
         if refused or broken or not requests:
             sys.exit(f"{self.method} {self.path}: {refused} refused, {broken} broken of {requests}")
-        if self.is_once and self.skip * self.many > self.tasks.count:
-            sys.exit(f"{self.method} {self.path}: more than {self.tasks.count} tasks are needed")
-        times_ms = (p50 / 1000, p99 / 1000, used / requests * 1e6, worst / 1000)
-        return Sample(requests / duration * 1e6, *times_ms)
+        used_us = (1e6 * web / requests, 1e6 * redis / requests)
+        return Sample(requests / duration * 1e6, p50 / 1000, p99 / 1000, *used_us, worst / 1000)
 
     def _command(self, seconds: int) -> list[str]:
-        given = f"Bearer {self.by}" if isinstance(self.by, str) else self.by and basic(*self.by)
-        headers = {"Authorization": given} if given else {}
+        many = self.by if isinstance(self.by, Callers) else None
+        users, each = (many.users, many.each) if many else (self.tasks.users, 0)
         return [
             *("wrk", "--threads=1", f"--connections={self.connections}", f"--duration={seconds}s"),
             *("--timeout=10s", f"--script={SCRIPT}"),
-            *chain(*(("--header", f"{name}: {value}") for name, value in headers.items())),
+            *self._header(),
             *(self.url, "--", self.method, self.path, self.body, str(self.skip)),
             *(str(self.tasks.first), str(self.tasks.step), str(self.tasks.count)),
-            *(str(self.tasks.users), str(self.many)),
+            *(str(users), str(self.many), str(many.file) if many else "", str(each)),
         ]
+
+    def _header(self) -> list[str]:
+        if self.by is None or isinstance(self.by, Callers):
+            return []
+        given = f"Bearer {self.by}" if isinstance(self.by, str) else basic(*self.by)
+        return ["--header", f"Authorization: {given}"]
 
 
 class Rounds:
@@ -114,7 +136,7 @@ class Rounds:
 
     def median(self, name: str) -> Sample:
         """Return the median of each figure of an operation."""
-        return Sample(*map(statistics.median, zip(*self._samples[name], strict=True)))
+        return median(self._samples[name])
 
     def ratio(self, name: str, limit: str) -> float:
         """Return the median, over rounds, of an operation's rate divided by that of `limit`."""
@@ -125,6 +147,11 @@ class Rounds:
         """Return the median, over rounds, of the CPU time of `limit` divided by an operation's."""
         pairs = zip(self._samples[name], self._samples[limit], strict=True)
         return statistics.median(other.cpu_us / one.cpu_us for one, other in pairs)
+
+
+def median(samples: Sequence[Sample]) -> Sample:
+    """Return the median of each figure."""
+    return Sample(*map(statistics.median, zip(*samples, strict=True)))
 
 
 def basic(user_id: int, password: str) -> str:
