@@ -33,10 +33,10 @@ class logger_class(Logger):
 
 bind = f"[{_settings.server_host}]:{_settings.server_port}"  # brackets: an IPv6 address needs them
 workers = _settings.web_concurrency
-threads = 16  # more than WAITING_MOST of api/password_checks.py and PLACES of store/heavy.py
+threads = 16  # more than WAITING_MOST (api/password_checks.py) + PLACES (store/heavy.py)
 reuse_port = True  # a socket for each worker: the kernel spreads connections evenly
 keepalive = 75  # seconds; longer than nginx' 60, so that nginx never reuses a closed connection
-graceful_timeout = 30  # seconds to finish requests; REPLACING_SECONDS of that file is longer
+graceful_timeout = 30  # seconds; REPLACING_SECONDS of api/password_checks.py is longer
 control_socket_disable = True
 _start_turn = get_context("fork").Semaphore(1)
 
@@ -61,7 +61,7 @@ def on_reload(server):
 
 
 def pre_fork(_server, _worker):
-    # Wait until the worker forked before this one listens, so that a reload never closes the port.
+    # Wait until the previous worker listens, so that a reload never closes the port.
     _start_turn.acquire(timeout=10)
     for name in [name for name in sys.modules if name.startswith(("taskapi", "schemas"))]:
         del sys.modules[name]  # after a reload, each worker and this file import the new code

@@ -96,7 +96,8 @@ class Worker:
         """Return whether a pass must begin before its time.
 
         This is so if Redis was emptied, replaced, restarted or fenced since the last pass, or if
-        SYNC_MAX_PENDING changes wait and the last pass ended at least EARLY_SECONDS ago.
+        SYNC_MAX_PENDING changes wait and the last pass ended at least EARLY_SECONDS ago. After a
+        failed pass the result is False: the pause decides.
         """
         with suppress(TaskApiError):
             redis = meta.read(self._store)
@@ -142,7 +143,7 @@ class Worker:
     def _report_failure(self, error: Exception) -> None:
         is_expected = isinstance(error, TaskApiError | Stale)
         text = str(error) or "Redis was restored or restarted during the pass."
-        log.error("Error Sync failed: %s", text, exc_info=None if is_expected else error)
+        log.error("Sync failed: %s", text, exc_info=None if is_expected else error)
         self._failures += 1
         fields = {"last_error": text, "failures": self._failures}
         fields["problem"] = public_reason(error)

@@ -1,8 +1,9 @@
 """Fields with exact JSON types, and the base classes of all schemas.
 
 marshmallow's own fields accept more than the contract permits: `"1_000"` as an integer, `1` as a
-boolean. For the OpenAPI document, a field's metadata can have a `description`,
-an `example`, and a `change`: the example for a body that changes only some fields.
+boolean. For the OpenAPI document, a field's metadata can have a `description`, an `example`, and a
+`change`: the example for a body that changes only some fields. It can also have `added`: the
+number of the migration that added the field.
 """
 
 import datetime
@@ -47,7 +48,7 @@ class Query(Schema):
 
 
 class Answer(Schema):
-    """The `data` of an answer. Used for the OpenAPI document only."""
+    """The `data` of an answer: documents it and names its fields; answers are not validated."""
 
 
 class Text(fields.String):

@@ -58,10 +58,10 @@ class Batch(Body):
     task_ids = fields.List(
         Whole(),
         required=True,
-        validate=validate.Length(1, BATCH_MOST, error="Name 1 to 1000 ids."),
+        validate=validate.Length(1, BATCH_MOST, error="Send 1 to 1000 ids."),
         metadata={
             "example": [1, 2, 3],
-            "description": "In an update, the tasks may have 4 MB of JSON together.",
+            "description": "In an update, the tasks together may have at most 4 MB of JSON.",
         },
     )
     updates = fields.Nested(Task(partial=True), metadata={"example": {"priority": 2}})
@@ -76,7 +76,7 @@ class Batch(Body):
     @validates_schema
     def require_updates(self, data: dict[str, Any], **_: Any) -> None:
         if data["action"] == "update" and "updates" not in data:
-            raise ValidationError("Say what to update.", "updates")
+            raise ValidationError("Send the fields to update.", "updates")
 
 
 class TaskSearch(Paged):

@@ -22,7 +22,7 @@ from schemas.fields import (
 
 
 class Access(StrEnum):
-    """What a token permits: all rights of its user, or only requests that read."""
+    """What a token permits: only reads, or all that its user may do without a password."""
 
     FULL = "full"
     READ = "read"

@@ -33,7 +33,7 @@ class WorkTimes(fields.Field[dict[str, float]]):
         if not isinstance(value, dict):
             raise ValidationError("Must be an object of weekday names and hours.")
         mistakes = {
-            day: [f"Must be a number of hours from 0 to 24 under one of {', '.join(WEEK)}."]
+            day: [f"Must map one of {', '.join(WEEK)} to hours from 0 to 24."]
             for day, hours in value.items()
             if day not in WEEK or not _is_hours(hours)
         }

@@ -10,7 +10,7 @@ from taskapi.store.codec import Entity
 from taskapi.store.tokens import Token
 
 PASSWORD_FIELDS: Final = {"password", "email", "role"}
-"""The fields of a user that nobody changes with a token: they open or keep a way in."""
+"""The fields of a user that a token cannot change: they decide who logs in, with which rights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Caller:
 
 
 def caller_of(user: Entity, token: Token | None = None) -> Caller:
-    """Return the user as a caller; with a token of an unknown access, one that only reads."""
+    """Return the user as a caller; a token whose access is unknown permits only reads."""
     administers = tuple(user.get("administers", ()))
     access = None if token is None else Access.READ
     if token and token["access"] == Access.FULL:
@@ -46,7 +46,7 @@ def require_access(caller: Caller, *, is_read: bool, needs_password: bool) -> No
 
     Args:
         is_read: the request changes nothing.
-        needs_password: nobody may do this with a token.
+        needs_password: this is not permitted with a token.
     """
     if caller.access is Access.READ and not is_read:
         raise Forbidden("This token permits reading only.", code="read_only_token")

@@ -14,7 +14,10 @@ from taskapi.sync import import_backup
 
 
 def main(arguments: list[str]) -> int:
-    """Run a command; return 0 if nothing failed, 1 if something did, 2 for unusable settings."""
+    """Run a command; return 0 for success, 1 for a problem, 2 for unusable settings.
+
+    `check` also returns 2 if it cannot compare the stores.
+    """
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(load(os.environ), options)
@@ -31,12 +34,12 @@ def main(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m taskapi", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    check = commands.add_parser("doctor", help="check everything that the service needs")
-    check.add_argument("--json", action="store_true", help="print a list for programs")
-    check.set_defaults(run=_doctor)
-    compare = commands.add_parser("check", help="compare all data in Redis and PostgreSQL")
-    compare.add_argument("--repair", action="store_true", help="repair what can be repaired")
-    compare.set_defaults(run=_check)
+    examine = commands.add_parser("doctor", help="check everything that the service needs")
+    examine.add_argument("--json", action="store_true", help="print JSON")
+    examine.set_defaults(run=_doctor)
+    check = commands.add_parser("check", help="compare all data in Redis and PostgreSQL")
+    check.add_argument("--repair", action="store_true", help="repair what can be repaired")
+    check.set_defaults(run=_check)
     restore = commands.add_parser("restore", help="restore an empty installation from a backup")
     restore.add_argument("file", type=Path, help="a file written by action=backup")
     restore.set_defaults(run=_restore)
@@ -53,7 +56,7 @@ def _doctor(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _check(settings: Settings, options: argparse.Namespace) -> int:
-    """Print what differs; return 1 if something does, 2 if a store is away or not ready."""
+    """Print what differs; return 1 if something does, 2 if the stores cannot be compared."""
     try:
         lines, number = doctor.check(settings, repairs=options.repair)
     except (TaskApiError, Stale) as error:

@@ -125,7 +125,9 @@ def _read(env: Any) -> dict[str, Any]:
     data_dir = env.path("DATA_DIR", Path(".data")).absolute()
     port = "SERVER_PORT" if "SERVER_PORT" in os.environ else "PORT"
     cores = min(max(2, os.cpu_count() or 1), 256)
-    prefix = validate.Regexp(r"[A-Za-z0-9_.-]{1,64}\Z", error="set letters, digits and . _ -")
+    prefix = validate.Regexp(
+        r"[A-Za-z0-9_.-]{1,64}\Z", error="set 1 to 64 letters, digits or . _ - signs."
+    )
     not_a_flag = {"invalid": "set true or false."}
     styles = validate.OneOf(("text", "json"), error="set text or json.")
     return {

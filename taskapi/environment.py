@@ -145,4 +145,5 @@ def _has_known_options(value: str) -> None:
     never = "(?!)"  # a pattern that matches nothing
     if not all(re.fullmatch(known.get(name, never), text) for name, text in given):
         names = ", ".join(known)
-        raise ValidationError(f"it has an option unknown with {parts.scheme}: set only {names}.")
+        problem = f"it has an option that {parts.scheme}:// does not know"
+        raise ValidationError(f"{problem}: set only {names}.")

@@ -1,4 +1,4 @@
-"""Domain errors. `api/error_codes.py` has the HTTP status of each code."""
+"""Domain errors. `api/error_codes.py` has the HTTP status of each code that a client gets."""
 
 
 class TaskApiError(Exception):
@@ -94,8 +94,7 @@ class OutcomeUnknown(Unavailable):
 
     def __init__(self) -> None:
         super().__init__(
-            "Redis did not answer when the change was sent. It may have been made: check that "
-            "before you send it again."
+            "Redis did not answer. The change may have been made: check before you send it again."
         )
 
 
@@ -112,7 +111,7 @@ class Crowded(Unavailable):
     code = "busy"
 
     def __init__(self) -> None:
-        super().__init__("Too many requests that take long at once: try again.")
+        super().__init__("Too many long requests at once: try again.")
 
 
 class StoreUnreachable(Unavailable):
@@ -143,7 +142,7 @@ class Damaged(Unavailable):
     retry_after = 30
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"Redis is damaged: {what}. python -m taskapi check says what to do.")
+        super().__init__(f"Redis is damaged: {what}. Run python -m taskapi check.")
 
 
 class DatabaseUnreachable(Unavailable):

@@ -35,7 +35,7 @@ class Rule:
         target: the kind of entity that the action is about; None if it is about none.
         permitted: a caller with one of these relations to the target may do it.
         sentence: `permitted` in words, for the OpenAPI document.
-        needs_password: nobody may do it with a token.
+        needs_password: it is not permitted with a token.
     """
 
     target: Kind | None
@@ -119,7 +119,10 @@ EDITABLE_FIELDS: Final = {
     SELF: {"full_name", "number", "work_times", "email", "password"},
     SUPERVISOR: {"full_name", "number", "work_times"},
 }
-"""Relation to a user -> the fields that the caller may change; the first relation held decides."""
+"""Relation to a user -> the fields that it permits to change.
+
+The first relation that the caller has decides.
+"""
 
 
 def authorise(
@@ -170,7 +173,7 @@ def require_new_user(caller: Caller, role: str, group_ids: list[int]) -> None:
     if role != "user":
         raise Forbidden("A group admin creates users with role user only.")
     if not group_ids or not set(group_ids) <= set(caller.administers):
-        raise Forbidden("A group admin creates users in groups of their own: name some.")
+        raise Forbidden("A group admin creates users in groups of their own: set group_ids.")
 
 
 def require_manageable_member(caller: Caller, target: Entity | None) -> Entity:

@@ -26,7 +26,7 @@ def add(**fields: Any) -> None:
 
 
 def log_request(g: _AppCtxGlobals, request: Request, response: Response) -> None:
-    """Write the request's line; unknown methods and words may be a password, so they are masked."""
+    """Write the request's line; mask unknown methods and path segments: they may be a password."""
     method, path, status = request.method, request.path, response.status_code
     fields = {"request_id": g.request_id, "caller": g.caller.id if g.caller else None}
     if g.token:

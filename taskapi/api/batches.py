@@ -20,7 +20,7 @@ def run(session: Session, caller: Caller, body: dict[str, Any]) -> tuple[dict[st
 
     Raises:
         Invalid: an owner moves tasks into a group that does not exist, or the tasks are too long
-            for one step.
+            for one commit.
         Crowded: the process works on too many heavy requests.
     """
     ids = sorted(set(body["task_ids"]))
@@ -65,7 +65,7 @@ def _permitted(
         elif caller.is_owner:
             errors[task_id] = f"Task {task_id} does not exist."
         else:
-            errors[task_id] = f"Task {task_id} is not within your reach."
+            errors[task_id] = f"You may not change task {task_id}."
     return tasks, errors
 
 

@@ -44,7 +44,7 @@ class Contract:
         is_bare: the answer has no envelope.
         has_etag: the answer has the version of its entity as ETag.
         is_conditional: If-None-Match is supported; implies `has_etag`.
-        codes: the error codes besides the general ones, which the document adds.
+        codes: the error codes of this endpoint; the document adds the general ones.
         audit: the name of the change in the log.
         can_use_cache: see `cached_lookup`.
     """

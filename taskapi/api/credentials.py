@@ -1,4 +1,4 @@
-"""The credentials of a request, and a memory of digests of credentials."""
+"""The credentials of a request, and a cache of their digests."""
 
 import re
 from collections import OrderedDict
@@ -43,7 +43,7 @@ class Credentials:
 
     @property
     def name(self) -> str | None:
-        """What tells these credentials from those of others, without a secret."""
+        """What identifies the user of these credentials; it contains no secret."""
         return self.token.sha256 if self.token else self.login
 
 
@@ -81,7 +81,7 @@ class Digests:
         self._times: OrderedDict[str, float] = OrderedDict()
 
     def use(self, digest: str) -> float:
-        """Return the time of a digest, 0 if it is not known; note that it is in use."""
+        """Return the time of a digest, 0 if it is not known, and mark it as recently used."""
         try:
             self._times.move_to_end(digest)
             return self._times[digest]

@@ -68,7 +68,7 @@ class _Operations:
             "operationId": f"{name}_patch" if method == "PATCH" else name,
             "tags": [rule.endpoint.partition(".")[0]],
             "summary": (view.__doc__ or "").partition("\n")[0],
-            "description": f"Who may: {who} {contract.note}".rstrip(),
+            "description": f"Allowed: {who} {contract.note}".rstrip(),
             "parameters": self._parameters(rule, method, contract),
             **self._request_body(contract),
             "responses": {

@@ -9,7 +9,7 @@ Shape = dict[str, Any]
 PASSWORDS: Final[list[Shape]] = [{"basic": []}, {"ownerPassword": []}]
 
 ABOUT: Final = """\
-Tasks of teams. Owners run groups, group admins run their members, users run their tasks.
+Tasks of teams. Owners manage groups, group admins manage their members, users manage their tasks.
 
 A success is `{"success": true, "data": …}`. An error is `{"success": false, "error": …, "code": …,
 "request_id": …}`, with `fields` where single fields are wrong. The service checks in this order:

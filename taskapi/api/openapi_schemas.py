@@ -110,7 +110,7 @@ def ref(name: str) -> Shape:
 
 
 def _body_name(schema: Body) -> str:
-    """Return the name of a body's component: such as NewTask, TaskChanges if partial, or Batch."""
+    """Return the name of a body's component: NewTask, TaskChanges if partial, or Batch."""
     name = type(schema).__name__
     if schema.partial:
         return f"{name}Changes"

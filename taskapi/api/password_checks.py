@@ -1,4 +1,4 @@
-"""Checks of passwords against stored hashes; the right ones are remembered."""
+"""Checks of passwords against stored hashes; right passwords are remembered as digests."""
 
 import hmac
 import logging
@@ -30,7 +30,7 @@ RENEWED_SECONDS: Final = verified.REMEMBERED_SECONDS / 4
 OLD_SECONDS: Final = 60.0
 """How long a process remembers credentials whose hash is an old one that it could not replace."""
 REPLACING_SECONDS: Final = 90.0
-"""Age of a process that replaces old hashes: gunicorn's graceful_timeout and a minute.
+"""Least age of a process that replaces old hashes: gunicorn's graceful_timeout and a minute.
 
 After a reload, older processes, which cannot check the new hashes, have ended by then.
 """
@@ -41,9 +41,9 @@ class PasswordChecks:
     """The checks of one process; it makes one at a time, because each takes all of a core.
 
     Credentials that were verified are remembered, as keyed digests, in this process and in Redis,
-    for other processes and after a restart. A digest needs no end: it is bound to the stored hash,
-    which is read for every request. It is bound to the client's address too: otherwise a blocked
-    address could tell a right guess by the answer.
+    for other processes and after a restart. A digest needs no expiry: it is bound to the stored
+    hash, which is read for every request. It is bound to the client's address too: otherwise a
+    client at a blocked address could recognise a right guess.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -128,9 +128,9 @@ class PasswordChecks:
             self._places.release()
 
     def _refusal(self, throttle: LoginThrottle, digest: str) -> Unavailable:
-        """Return the error for a log-in without a check, which counts: a remembered one is served.
+        """Return the error for a log-in that gets no check, and count the attempt once.
 
-        Who sends the same password again tells nothing by that, and is not counted again.
+        The error shows that the password is not remembered. Sending it again shows nothing new.
         """
         if not self._refused.use(digest):
             self._refused.add(digest, time.monotonic())
@@ -150,7 +150,7 @@ class PasswordChecks:
         """Return whether the user may get a new version now.
 
         Older processes must have ended, no If-Match may name the present version, and PostgreSQL
-        must have been compared: its user may be newer, and would lose to the new version.
+        must have been compared: its user may be newer, and the new version would overwrite it.
         """
         is_conditional = "HTTP_IF_MATCH" in request_ctx.request.environ
         is_old_enough = time.monotonic() > self._began + REPLACING_SECONDS
@@ -159,7 +159,7 @@ class PasswordChecks:
     def _replace(
         self, session: Session, throttle: LoginThrottle, user: StoredEntity, password: str
     ) -> None:
-        """Store the hash of a verified password as those of new passwords."""
+        """Replace the old hash of a verified password by one with today's parameters."""
         try:
             new = hash_password(password)
             users.replace_hash(session, user, new)

@@ -25,7 +25,7 @@ HTTP_ERRORS: Final = {
     405: ("method_not_allowed", "This address does not take that method: see Allow."),
     413: ("body_too_large", "The body is too large: send less at once."),
     415: ("not_json", "Send the body as JSON, with Content-Type: application/json."),
-    500: ("internal_error", "Internal error: tell us the request id."),
+    500: ("internal_error", "Internal error: report the request id to the operator."),
 }
 """Status -> code and sentence, for errors raised by Flask and werkzeug."""
 COMMON_HEADERS: Final = (("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store"))

@@ -17,7 +17,7 @@ log = logging.getLogger("taskapi")
 def shared_key(folder: Path) -> bytes | None:
     """Return the random key in this folder; the first process makes it.
 
-    It is in neither store, so that a digest in Redis is of no use to somebody who has only that.
+    It is in neither store, so that somebody who can read only Redis cannot use a digest.
 
     Returns:
         None if the key cannot be used; the log says why.
@@ -44,7 +44,7 @@ def _make(file: Path) -> None:
 
 
 def _read(file: Path) -> bytes:
-    """Return the key; raises OSError unless it is one that nobody else can read or choose."""
+    """Return the key; raises OSError if it is malformed, or others can read or write the file."""
     with open(file, "rb", opener=_open) as opened:
         status, key = os.fstat(opened.fileno()), opened.read(KEY_BYTES + 1)
     is_private = status.st_uid == os.geteuid() and not status.st_mode & 0o077

@@ -38,10 +38,10 @@ class LoginThrottle:
             raise self._blocked(self._address_key)
 
     def require_check(self, counts: list[bytes | None]) -> None:
-        """Raise TooManyFailures while the whole address is blocked; count that for the account.
+        """Raise TooManyFailures if the whole address is blocked; count the attempt for the account.
 
-        A blocked address may use a password that is remembered. Without the count, it could guess
-        at one without limit.
+        A blocked address may use a password that is remembered. Without this count, it could guess
+        remembered passwords without limit.
         """
         if _failures(counts[1]) >= ADDRESS_MOST:
             self._count(self._account_key)

@@ -1,7 +1,7 @@
 """`python -m taskapi doctor` and `check`: what the service needs, and whether its data agree.
 
-Without --repair nothing is changed: the connection to Redis is read-only, and so is the transaction
-in PostgreSQL. A finding never contains a secret.
+Without --repair neither store is changed: only reads are sent to Redis, and the transaction in
+PostgreSQL is read-only. A finding never contains a secret.
 """
 
 import time
@@ -34,7 +34,7 @@ def check(settings: Settings, *, repairs: bool = False) -> tuple[list[str], int]
     Raises:
         AlreadyRunning: a pass, restore or start does not let a repair begin.
         NotReady: Redis is empty or being restored.
-        Unavailable: a store is away.
+        Unavailable: a store is unreachable.
     """
     with Database(settings) as db:
         row_versions.begin(db, read_only=not repairs)

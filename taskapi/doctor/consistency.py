@@ -1,7 +1,8 @@
 """`python -m taskapi check`: compare entities, indexes, counters, marks and PostgreSQL.
 
-It runs beside traffic. Everything about one entity is read at one instant, and a difference counts
-only if a second look finds it too. The memory that it needs grows only with the differences.
+It runs while requests are served. Everything about one entity is read at one instant, and a
+difference counts only if a second look finds it too. The memory that it needs grows only with the
+differences.
 """
 
 import time
@@ -48,7 +49,7 @@ def examine(stores: Stores) -> list[Difference]:
 
     Raises:
         NotReady: Redis is empty or being restored.
-        Unavailable: a store is away.
+        Unavailable: a store is unreachable.
     """
     redis = meta.inspect(stores.store)
     if not redis.epoch or redis.state == State.RESTORING:

@@ -97,7 +97,7 @@ def guard_of(keys: Keys, ref: EntityRef, version: int) -> tuple[Command, str]:
 
 
 def lines(differences: list[Difference]) -> list[str]:
-    """Return a line for each subject and problem; what a key lacks is one line."""
+    """Return a line for each subject and problem, with all its details."""
     ordered = sorted(differences, key=lambda each: (each.step, each[:3], _number(each.detail)))
     return [_line([*same]) for _, same in groupby(ordered, key=lambda each: each[:3])]
 

@@ -165,7 +165,7 @@ def _stray(keys: Keys, item: IndexEntry, problem: str, guards: list[Any]) -> Dif
 
 
 def gone(stores: Stores, refs: list[EntityRef]) -> Iterator[Difference]:
-    """Yield a difference for each of these entities, which Redis lacks, that PostgreSQL has."""
+    """Yield a difference for each of these entities that PostgreSQL has and Redis lacks."""
     for kind in Kind:
         ids = [entity_id for each, entity_id in refs if each is kind]
         for entity_id in row_versions.of(stores.db, kind, ids) if ids else ():

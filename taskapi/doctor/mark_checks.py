@@ -83,7 +83,7 @@ def _check_mark(
         words = "is alive and has a tombstone" if exists else "has a tombstone without a version"
         yield difference(words, "--repair removes the tombstone", *remove)
     elif tombstone and tombstone != score:
-        words = "was deleted, and no pass will tell PostgreSQL"
+        words = "was deleted, and no pass will copy the delete"
         write = _set(keys.dirty, mark, tombstone)
         yield difference(words, "--repair marks the delete for the next pass", *write)
     elif score and version and is_number(version) and float(version) > float(score):
@@ -114,8 +114,8 @@ def _lost(
 ) -> Difference:
     """Return the difference for a mark with neither an entity nor a tombstone.
 
-    An entity was deleted, and its tombstone is lost, if its index does not name it and PostgreSQL
-    has only an older version. A mark of the row's version is of a change that Redis lost.
+    The tombstone is lost if the index does not name the entity and the row is older than the mark.
+    Otherwise Redis lost the entity. Without a row, only the mark is left.
     """
     keys, mark = stores.keys, f"{ref[0]}:{ref[1]}"
     row = row_versions.of(stores.db, ref[0], [ref[1]]).get(ref[1])

@@ -30,7 +30,7 @@ def repair(stores: Stores) -> tuple[list[Difference], list[Difference]]:
     The caller holds the lock for moving data between the stores, so no pass and no restore runs.
 
     Raises:
-        NotReady, Unavailable: a store is not ready, or away.
+        NotReady, Unavailable: a store is not ready, or unreachable.
     """
     differences = examine(stores)
     found = {each.identity: each for each in differences}
@@ -60,7 +60,7 @@ def _apply(stores: Stores, differences: list[Difference]) -> dict[str, str]:
     reasons = {}
     for ref in sorted(refs, key=lambda ref: (list(Kind).index(ref[0]), ref[1])):
         if reason := _put_back(stores, ref, refs):
-            refs.discard(ref)  # what refers to it stays away too
+            refs.discard(ref)  # what refers to it cannot be put back either
             reasons[named(ref)] = f"it cannot be taken from PostgreSQL: {reason}"
     return reasons
 
@@ -100,7 +100,7 @@ def _put_back(stores: Stores, ref: EntityRef, refs: set[EntityRef]) -> str:
 def _obstacles(
     stores: Stores, ref: EntityRef, entity: Entity, refs: set[EntityRef]
 ) -> Iterator[str]:
-    """Yield missing parents that do not come back too, and other owners of the name.
+    """Yield the parents that are missing and not put back, and another owner of the name.
 
     Tokens that cannot be read are an obstacle too.
     """

@@ -6,14 +6,20 @@
 --                kind   the kind of its members; false: members are marks, <k>:<id> -> version
 --                after  only scores above this one
 --                limit  about how many; marks of one version are never split
---                bytes  no more entities once JSON and tokens have this size, except of one version
+--                bytes  stop once JSON and tokens have this size; one version is never split
 --                skip   whether to skip marks in quarantine
--- Result   {last score or nothing, 1 if more follows, the sizes of the sets of users, groups and tasks,
---          for users, groups and tasks the JSON of the entities, the same for their
---          [<id>,<version>] joined by commas, the users' password hashes and tokens, and then as
---          <k>:<id>:<version> joined by commas:
---          deletes, marks with neither an entity nor a tombstone of their version,
---          keys of the wrong type, members of the set whose entity is gone}
+-- Result   {last score or nothing,
+--          1 if more follows,
+--          {sizes of the sets of users, of groups, of tasks},
+--          {list of the users' JSON, of the groups', of the tasks'},
+--          {the users' [<id>,<version>] joined by commas, the groups', the tasks'},
+--          list of the users' password hashes,
+--          list of the users' tokens,
+--          and as <k>:<id>:<version> joined by commas:
+--          deletes,
+--          marks with neither an entity nor a tombstone of their version,
+--          keys of the wrong type,
+--          members of the set whose entity is gone}
 local q = cjson.decode(ARGV[1])
 
 local function digits(text)

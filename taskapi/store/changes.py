@@ -19,7 +19,7 @@ from taskapi.store.prefetch import prefetch
 CHUNK: Final = 2000
 """Entities read in one call: about 8 ms of Redis' time."""
 CHUNK_BYTES: Final = 2_000_000
-"""JSON read in one call, and at most one version more."""
+"""A call stops once its JSON and tokens have this size; it does not split a version."""
 MARKS_MOST: Final = 10_000
 """Marks counted in one call."""
 PIN_SECONDS: Final = 60
@@ -168,7 +168,7 @@ class Pin:
             ("GET", self._key), ("EXPIRE", self._key, PIN_SECONDS)
         )
         if held is None or held != self.version.encode():
-            raise Unavailable("The backup took too long between two steps: try again.")
+            raise Unavailable("The backup took too long, or a restore began: try again.")
 
     def drop(self) -> None:
         """Remove the pin."""

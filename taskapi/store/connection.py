@@ -28,7 +28,7 @@ REPLY_SECONDS: Final = 0.9
 SHORT_REPLY_SECONDS: Final = 0.05
 """Timeout of each request's only attempt while Redis is silent, so that threads stay free."""
 SILENT_SECONDS: Final = 1.0
-"""How often a request waits as long as usual while Redis is silent."""
+"""While Redis is silent, one request in this period waits as long as usual."""
 WORKER_REPLY_SECONDS: Final = 30.0
 HIDDEN: Final = "hidden"
 """Run id of a server that does not tell its own; its starts are not checked."""
@@ -39,7 +39,7 @@ class Connection:
 
     Attributes:
         run_id: names the start of the connected server; empty before the first connection.
-        issued: what this process has seen issued.
+        issued: the highest version and ids that this process knows.
         lacks_reply: an attempt to run the last commands got no reply, so they may have been run.
         operation_field: the field of meta that holds this thread's last operation.
     """
@@ -61,8 +61,8 @@ class Connection:
         """Send commands in one round trip and return their replies.
 
         After a broken connection, or if the server is not the primary, the commands are sent once
-        more over a new connection, so they must be repeatable: reads, and commits, which have an
-        operation number.
+        more over a new connection, so a second run must be harmless; a commit has an operation
+        number for that.
 
         Args:
             seconds: timeout of each reply, if it is longer than usual.
@@ -184,7 +184,7 @@ class Store:
 
     Attributes:
         process: a random name of this process.
-        issued: what this process has seen issued.
+        issued: the highest version and ids that this process knows.
         heavy: the heavy requests of this process.
         generation: grows when all connections have to be opened again.
         silent_until: monotonic time until which Redis counts as silent; 0 if it answers.
@@ -218,7 +218,7 @@ class Store:
         self.generation += 1
 
     def is_silent(self) -> bool:
-        """Return whether Redis did not answer another request, and this one should not wait long.
+        """Return whether Redis left an earlier request unanswered, so that this one waits briefly.
 
         Once in SILENT_SECONDS the result is False, because Redis may just be slow.
         """

@@ -1,4 +1,4 @@
-"""What Redis derives from its entities, read at one instant and repaired if nothing has changed."""
+"""Values derived from entities, read at one instant and repaired if nothing has changed."""
 
 import hashlib
 import secrets
@@ -140,7 +140,7 @@ def entries(keys: Keys, kind: Kind, entity: Entity) -> list[Entry]:
 
 
 def put_back(session: Session, kind: Kind, entity: Entity) -> None:
-    """Write an entity under a new version, if the store lacks it or has it in the given one.
+    """Write an entity under a new version, if the store lacks it or still has its old version.
 
     Its indexes are repaired later.
 

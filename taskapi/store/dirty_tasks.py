@@ -36,7 +36,9 @@ _Task = tuple[bytes, int, int]
 
 
 class History(NamedTuple):
-    """What the marks belong to. With another history, marks with old versions may have been set.
+    """What the marks belong to.
+
+    In another history, old versions may be marked, so all marks are read again.
 
     Attributes:
         synced: PostgreSQL has every change up to this version that is not marked.
@@ -63,7 +65,8 @@ class Marks(NamedTuple):
 class DirtyTasks:
     """The tasks that were marked in one history, up to the version `last`.
 
-    It may have tasks that are no longer marked, but lacks none that is: tasks are never removed.
+    It has every task that is marked, and may have others. Above TEXT_MOST it is cleared, and `find`
+    returns None.
     """
 
     def __init__(self, history: History) -> None:
@@ -76,8 +79,8 @@ class DirtyTasks:
     def add(self, marks: Marks) -> bool:
         """Add marks, unless later ones are known; return whether all marks are known.
 
-        All means those that were there when these were read. While another thread adds page after
-        page, those up to `last` may lack a task that was marked again since.
+        "All" means all at the time of this read. While another thread adds pages, a task up to
+        `last` may be missing: it was marked again.
         """
         tasks = [*map(_task, marks.texts)]
         with self._turn:
@@ -122,7 +125,7 @@ class DirtyTasks:
 
 
 class _Block:
-    """Tasks with neighbouring ids; most words are in none of them, which one look tells."""
+    """Tasks with neighbouring ids; one search in all their text together excludes most blocks."""
 
     __slots__ = ("_owners", "_text", "_texts")
 

@@ -127,7 +127,7 @@ def _delete(
 
 
 def _remove_members(session: Session, group: Entity) -> bool:
-    """Remove some members of a group without tasks if they are too many for one commit.
+    """Remove some members of a group that has no tasks left, if one commit cannot remove all.
 
     Returns:
         Whether there were too many.

@@ -1,4 +1,4 @@
-"""A limit on the requests that need much of a process' time, so that it serves all others."""
+"""Limits requests that need much time of a process, so that others are served."""
 
 import threading
 from collections.abc import Iterator
@@ -8,15 +8,15 @@ from typing import Final
 from taskapi.errors import Crowded
 
 PLACES: Final = 3
-"""Heavy requests at once in a process, which has more threads."""
+"""The maximum number of heavy requests at once in a process; it has more threads."""
 
 
 class Heavy:
     """The heavy requests of a process, each in its own thread.
 
-    A request becomes heavy when it turns out to be: a list with a sixth chunk, a batch of many
-    tasks. It keeps its place until its answer is sent. Only one of them works at a time, because
-    threads that compete for Python's lock would make short requests wait for all of them.
+    A request becomes heavy while it runs: at the sixth chunk of a list, at a batch of many tasks.
+    It keeps its place until its answer is sent. Only one of them works at a time, because threads
+    that compete for Python's lock would make short requests wait for all of them.
     """
 
     def __init__(self) -> None:

@@ -4,7 +4,7 @@
 -- ARGV[1]  token of the restore
 -- ARGV[2]  number of the batch, from 1
 -- ARGV[3]  JSON: Redis commands
--- Result   OK, or LOST: another restore has started since, or Redis was restarted
+-- Result   OK, or LOST: another restore has started since, or Redis lost an earlier batch
 local state, loader, done = unpack(redis.call('HMGET', KEYS[1], 'state', 'loader', 'loaded'))
 if loader ~= ARGV[1] then return 'LOST' end
 if tonumber(done) >= tonumber(ARGV[2]) then return 'OK' end

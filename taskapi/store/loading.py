@@ -79,7 +79,7 @@ class Loader:
             The number of entities.
 
         Raises:
-            NewEpoch: another restore has started.
+            NewEpoch: another restore has started, or Redis lost an earlier batch.
         """
         count = 0
         for size, writes in prefetch(self._written(kind, entities)):
@@ -88,7 +88,7 @@ class Loader:
         return count
 
     def run(self, commands: list[Write]) -> None:
-        """Run commands, all or none; raises NewEpoch when another restore has started.
+        """Run commands, all or none; raises NewEpoch as `load` does.
 
         They run also when Redis is full.
         """

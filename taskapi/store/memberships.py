@@ -69,7 +69,7 @@ def require_not_administering(user: Entity, left: set[int]) -> None:
 def relocate(
     session: Session, commit: Commit, user: Entity, left: list[int], remaining: list[int]
 ) -> Relocation:
-    """Move a user's tasks to the lowest remaining group; delete them if no group remains."""
+    """Move a user's tasks in `left` to the lowest remaining group; without one, delete them."""
     keys, user_id = session.keys, user["id"]
     target = min(remaining, default=None)
     affected = 0

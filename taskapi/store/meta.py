@@ -28,7 +28,7 @@ UNKNOWN: Final = -1
 class State(StrEnum):
     """READY serves reads and writes, FENCED only reads, RESTORING and CHECKING neither.
 
-    A store is CHECKING, which is not stored, if it is READY but not open since a start of Redis.
+    CHECKING is never stored: a READY store is CHECKING until a start of Redis was checked.
     """
 
     READY = "ready"

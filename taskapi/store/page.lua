@@ -3,8 +3,8 @@
 -- KEYS[1]  meta
 -- ARGV[1]  JSON: sources  sorted sets of the wanted members
 --                ids      more wanted ids, ascending
---                within   the member must be in one of these sorted sets; empty: no condition. Several
---                         are the sets of groups: then the group in the task's JSON decides
+--                within   the member must be in one of these sorted sets; empty: no condition. If
+--                         there are several, the group in the task's JSON must be one of them
 --                groups   prefix of the key of a group's set
 --                buckets  the wanted buckets of task sets; false for sets scored by id
 --                after    only ids above this one
@@ -20,7 +20,7 @@ local call, byte, huge = redis.call, string.byte, math.huge
 local entity, limit, chunk, after = q.entity, q.limit, q.chunk, tonumber(q.after)
 local only, groups = #q.within == 1 and q.within[1], #q.within > 1 and {}
 if groups then for _, key in ipairs(q.within) do groups[key] = true end end
-local ranges, ids = {}, {} -- a heap: the id of each range's next member is at most that of 2 i and 2 i + 1
+local ranges, ids = {}, {} -- a heap of next ids: ids[i] <= ids[2 i] and ids[2 i + 1]
 
 local function fetch(range)
   -- Read the next members of a range, each time twice as many.
@@ -51,8 +51,8 @@ local function sink(i, id)
 end
 
 local function read(name)
-  -- Return the entity's JSON, or nothing if it is not wanted, gone or damaged; its first and last
-  -- byte tell.
+  -- Return the entity's JSON, or nothing if it is not wanted, gone or damaged: its JSON must begin
+  -- with { and end with }.
   if only and not call('ZSCORE', only, name) then return end
   local json = redis.pcall('HGET', entity .. name, 'json')
   if type(json) ~= 'string' or byte(json, 1) ~= 123 or byte(json, -1) ~= 125 then return end

@@ -16,7 +16,7 @@ from taskapi.store.session import Session
 CHUNK: Final = 1000
 """Entities or candidates that one call of the script looks at: about 2 ms."""
 CHUNK_BYTES: Final = 1_000_000
-"""JSON that one call of the script returns, and at most one entity more: about 4 ms."""
+"""A call of the script stops once its JSON has this size: about 4 ms."""
 LIGHT_MOST: Final = 5
 """Chunks of a request that does not count as heavy: about 25 ms."""
 ALL_BUCKETS: Final = tuple(range(BUCKETS))
@@ -93,7 +93,7 @@ def entities(session: Session, scope: Scope) -> list[Entity]:
 
 
 def all_of(session: Session, scope: Scope, *sizes: Command) -> tuple[list[Entity], list[Any]]:
-    """Return everything in a scope, and the replies to `sizes`, which must be its number.
+    """Return all entities in a scope, and the replies to `sizes`: each must be their number.
 
     A size is a number, or a list of numbers to add.
 

@@ -62,7 +62,7 @@ def refusal(error: driver.RedisError) -> TaskApiError:
     for words, (kind, sentence) in WORDINGS.items():
         if words in str(error):
             return kind(sentence)
-    log.error("Error Redis answered with an unknown error: %s", error)
+    log.error("Redis answered with an unknown error: %s", error)
     return CommandFailed(UNKNOWN)
 
 

@@ -58,7 +58,7 @@ class RedisServer:
 
     @property
     def is_keeping(self) -> bool:
-        """Whether a full server refuses new changes and drops no old ones."""
+        """Whether the policy is noeviction; True also if a provider hides the policy."""
         return self.policy in ("", "noeviction")
 
 
@@ -103,7 +103,7 @@ def warnings(facts: RedisServer) -> list[str]:
 
 
 def look(store: Store) -> RedisServer:
-    """Return the facts about the server; raises Unavailable when it is away."""
+    """Return the facts about the server; raises Unavailable when it is unreachable."""
     reply, (seconds, _) = store.connection.execute(("INFO",), ("TIME",))
     info = reply.decode()
     redis, valkey = value_of(info, "redis_version"), value_of(info, "valkey_version")

@@ -1,4 +1,4 @@
-"""Starts of the Redis server: none is served before it is known what it may have lost.
+"""After a start of the Redis server, requests wait until it is known what it may have lost.
 
 The first connection to a server that was started closes the store for clients. Each process then
 registers the highest version and ids that it has seen, PostgreSQL is compared, and the store opens

@@ -17,7 +17,7 @@ def resume(store: Store, known: dict[str, str]) -> dict[str, str]:
 
     Raises:
         Stale: other changes won every race, or the store was restored: try again.
-        Unavailable: Redis is away or not ready.
+        Unavailable: Redis is unreachable or not ready.
     """
     found = deletions.unfinished(store)
     for name, version in found.items():

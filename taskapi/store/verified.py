@@ -1,6 +1,6 @@
 """Digests of verified credentials in Redis: for all web processes, and after a restart of them.
 
-What Redis refuses to read or to remember keeps nobody out: the password is checked again.
+If Redis refuses these commands, the password is checked again.
 """
 
 import time

@@ -62,7 +62,7 @@ def write(settings: Settings, store: Store, *, is_before_restore: bool = False) 
         Damaged: something cannot be read, or the indexes disagree with the counters.
         AlreadyRunning: another backup is being written.
         NotReady: there is nothing to save, or Redis was restored during the backup.
-        Unavailable: Redis is away, or the file cannot be written.
+        Unavailable: Redis is unreachable, or the file cannot be written.
     """
     source = _Source(store, is_complete=not is_before_restore)
     before = source.describe()

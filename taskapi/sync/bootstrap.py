@@ -21,7 +21,7 @@ log = logging.getLogger("taskapi")
 WAIT_SECONDS: Final = 10.0
 """How long a start waits for another process that prepares the stores."""
 READY_SECONDS: Final = 1.0
-"""How long it waits if Redis is ready, so that clients can be served meanwhile."""
+"""How long it waits for that process if Redis is ready, so that clients are served soon."""
 
 
 def prepare(settings: Settings, store: Store | None = None) -> None:
@@ -36,7 +36,7 @@ def prepare(settings: Settings, store: Store | None = None) -> None:
 
     Raises:
         Evicting: Redis would drop data when its memory is full.
-        Unavailable: a store is away, or another process holds the lock.
+        Unavailable: a store is unreachable, or another process holds the lock.
         NewerSchema: a newer program has migrated PostgreSQL.
     """
     store = store or Store(settings.redis_url, settings.key_prefix)
@@ -55,7 +55,7 @@ def prepare(settings: Settings, store: Store | None = None) -> None:
     except AlreadyRunning as error:
         raise NotReady(str(error)) from error
     except state.Fenced as error:
-        log.error("Error %s", error)
+        log.error("%s", error)
 
 
 def is_ready(store: Store) -> bool:

@@ -16,7 +16,7 @@ from taskapi.sync.postgres_errors import FULL
 from taskapi.sync.shared_connection import ask_once
 
 LOOK_SECONDS: Final = 1.0
-"""How often a call is looked at."""
+"""How often a call is checked."""
 QUIET_SECONDS: Final = 10.0
 """How long a call may take before its backend is looked for."""
 SILENT_SECONDS: Final = 20.0
@@ -26,7 +26,7 @@ SELECT 1
   FROM pg_stat_activity
  WHERE pid = %s AND state = 'active' AND wait_event_type IS DISTINCT FROM 'Client'
 """
-"""A backend that waits for its client does nothing for a client that waits for the backend."""
+"""A backend that waits for its client does not work on a call that the client waits for."""
 _TERMINATE: Final = """
 SELECT pg_terminate_backend(pid)
   FROM pg_stat_activity
@@ -38,7 +38,7 @@ class CallWatch:
     """Breaks the connection if a call does not return and PostgreSQL does not work on it.
 
     Attributes:
-        pid: the backend of the present transaction; it is another one in each behind a pooler.
+        pid: the backend of the present transaction; behind a pooler, each may have another one.
     """
 
     def __init__(self, settings: Settings, connection: extensions.connection) -> None:

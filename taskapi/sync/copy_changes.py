@@ -198,7 +198,7 @@ def check_constraints(db: Database, store: Store, *, is_last_try: bool) -> bool:
 def find_violations(db: Database, store: Store) -> list[Refusal]:
     """Return the changes that break a constraint: a child, or the delete of its parent.
 
-    A child in quarantine whose row PostgreSQL has keeps the parent: then the delete is returned.
+    If a child is in quarantine and PostgreSQL has its row, the delete of the parent is returned.
     """
     violations: dict[str, Refusal] = {}
     known = quarantine.marks(store)

@@ -38,7 +38,7 @@ def run(settings: Settings, file: Path) -> dict[str, int]:
         Invalid: the file is incomplete or was altered; nothing was written.
         Conflict: the stores are not empty; nothing was written.
         AlreadyRunning: another process holds the lock.
-        Unavailable: a store is away.
+        Unavailable: a store is unreachable.
     """
     end = verify(file)
     store = sync_pass.open_store(settings)

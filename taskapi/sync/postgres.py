@@ -44,8 +44,8 @@ SELECT set_config(name, wanted, TRUE)
                ('tcp_user_timeout', '20000')) AS wishes (name, wanted) USING (name);
 SELECT pg_backend_pid();
 """
-"""0 is no limit. `transaction_timeout` exists since PostgreSQL 17. The others let PostgreSQL end a
-session, and its locks, 20 s after the machine of its client has vanished."""
+"""0 is no limit. `transaction_timeout` exists since PostgreSQL 17. The `tcp_` settings let
+PostgreSQL end a session, and its locks, 20 s after the machine of its client has vanished."""
 _LOCK: Final = f"""
 SET LOCAL lock_timeout = %s;
 SELECT pg_advisory_xact_lock(%s);
@@ -61,7 +61,8 @@ class Database:
     connection.
 
     Raises:
-        DatabaseUnreachable: from every method, when PostgreSQL is away or silent or cannot write.
+        DatabaseUnreachable: from every method, when PostgreSQL is unreachable or silent, or cannot
+            write.
         RowsRefused: from every method, for values and references that it refuses.
     """
 

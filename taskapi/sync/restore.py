@@ -34,7 +34,7 @@ def force(settings: Settings, store: Store) -> dict[str, Any]:
 
     Raises:
         AlreadyRunning: another restore, or a pass, is still running.
-        Unavailable: a store is away; nothing has changed unless Redis was cleared already.
+        Unavailable: a store is unreachable; nothing has changed unless Redis was cleared already.
     """
     begin = time.perf_counter()
     with Database(settings) as db:
@@ -55,7 +55,7 @@ def resume(settings: Settings, store: Store) -> None:
     loader = Loader(store)
     if former := loader.block_clients(can_reopen=True).former:
         loader.reopen(former)
-        log.error("Error A restore was killed before it changed Redis: nothing was restored.")
+        log.error("A restore was killed before it changed Redis: nothing was restored.")
     else:
         fill(settings, store)
 
@@ -63,8 +63,9 @@ def resume(settings: Settings, store: Store) -> None:
 def fill(settings: Settings, store: Store, *, can_reopen: bool = True) -> dict[str, int]:
     """Fill Redis from PostgreSQL while clients are blocked; the caller holds the lock.
 
-    What only Redis has is saved first. After an error before that, clients are served again. Later,
-    clients stay blocked until this or another call succeeds; the next start calls `resume`.
+    What only Redis has is saved first. If an error comes before this is saved, clients are served
+    again. After a later error, clients stay blocked until this or another call succeeds; the next
+    start calls `resume`.
 
     Args:
         can_reopen: whether Redis may serve clients again without this restore.
@@ -134,7 +135,7 @@ def _reopening_on_error(store: Store, loader: Loader, former: str) -> Iterator[N
         if former:
             loader.reopen(former)
             meta.publish_status(store, {"last_error": error})
-            log.error("Error Nothing was restored: %s", error)
+            log.error("Nothing was restored: %s", error)
         raise
 
 

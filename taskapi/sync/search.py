@@ -67,7 +67,7 @@ class Index:
 
         None if PostgreSQL cannot answer, or lacks changes that are not in the overlay.
 
-        A PostgreSQL that was set back has not every change that Redis no longer marks.
+        A PostgreSQL that was set back lacks changes that Redis no longer marks: it is not used.
         """
         now = time.monotonic()
         if now < self._away_until or now >= question.deadline:

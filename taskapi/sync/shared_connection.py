@@ -1,4 +1,4 @@
-"""Questions of requests to PostgreSQL: each is answered, or given up, before a deadline.
+"""Queries that requests send to PostgreSQL: each gets its rows or an error before a deadline.
 
 `statement_timeout` is enforced by the server, so it does not hold when the server is silent. The
 connections here are asynchronous, and this process waits for them with a limit of its own.
@@ -20,20 +20,20 @@ from taskapi.sync.postgres_errors import AWAY, Silent, translated
 ANSWER_SECONDS: Final = 1.0
 """How long a request waits for PostgreSQL in all."""
 TURN_SECONDS: Final = 0.05
-"""How long after a question was sent other requests wait for its answer to ask theirs."""
+"""How long after one query was sent other requests wait for the connection to send theirs."""
 SILENT_SECONDS: Final = 5.0
 """How long PostgreSQL is not asked after it did not answer."""
 IDLE_SECONDS: Final = 10.0
-"""After how long without a question the connection is closed."""
+"""After how long without a query the connection is closed."""
 KNOWN_SECONDS: Final = 5.0
-"""How long an answer says whether PostgreSQL works."""
+"""After this time, PostgreSQL is asked again whether it works."""
 NOT_KNOWN: Final = "It is not known at this moment whether PostgreSQL answers."
 
 _LIMITS: Final = (
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY; "
     "SET LOCAL statement_timeout = {milliseconds}; "
 )
-"""Sent with the question in one message, so for this transaction only: poolers keep nothing."""
+"""Sent in one message with the query, so for that transaction only, also behind a pooler."""
 
 
 class SharedConnection:
@@ -55,8 +55,8 @@ class SharedConnection:
             deadline: a `time.monotonic()`; by default ANSWER_SECONDS from now.
 
         Raises:
-            Silent: PostgreSQL did not answer in time, did not a moment ago, or is being asked.
-            DatabaseUnreachable: PostgreSQL is away or refuses the statement.
+            Silent: PostgreSQL did not answer now or a moment ago, or another query is running.
+            DatabaseUnreachable: PostgreSQL is unreachable or refuses the statement.
         """
         deadline = deadline or time.monotonic() + ANSWER_SECONDS
         turn_seconds = self._asked_at + TURN_SECONDS - time.monotonic()
@@ -103,7 +103,7 @@ class SharedConnection:
         return self._problem if is_known else NOT_KNOWN
 
     def close(self) -> None:
-        """Close the connection; the next question opens a new one."""
+        """Close the connection; the next query opens a new one."""
         with self._turn:
             self._drop()
 

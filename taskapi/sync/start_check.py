@@ -100,7 +100,7 @@ class StartWatch:
             self.wake()
 
     def _check(self) -> None:
-        """Compare Redis with PostgreSQL; if PostgreSQL is away, open Redis with ids skipped.
+        """Compare Redis with PostgreSQL; if PostgreSQL is unreachable, open Redis with ids skipped.
 
         If Redis was started again meanwhile, that start is left to the next check.
         """
@@ -114,7 +114,7 @@ class StartWatch:
                 needs_check = server_start.needs_check(self._store) and self._store.run_id == start
                 if needs_check and server_start.open_for_clients(self._store, is_compared=False):
                     meta.publish_status(self._store, {"uncompared": UNCOMPARED})
-                    log.error("Error %s", UNCOMPARED)
+                    log.error("%s", UNCOMPARED)
         finally:
             self._turn.release()
 
@@ -146,7 +146,7 @@ class StartWatch:
             meta.write(self._store, state=State.FENCED)
             meta.publish_status(self._store, {"fenced": state.SUPERSEDED})
             self._store.reconnect()
-            log.error("Error %s", state.SUPERSEDED)
+            log.error("%s", state.SUPERSEDED)
 
     def _record(self) -> None:
         """Record in PostgreSQL the version that Redis issues for the start of this process."""

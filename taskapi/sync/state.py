@@ -48,7 +48,7 @@ UPDATE sync_state
 
 
 class Fenced(Conflict):
-    """Redis and PostgreSQL have different histories; no writes until the owner decides."""
+    """Redis and PostgreSQL have different histories: no writes until the stores agree again."""
 
     code = "fenced"
 

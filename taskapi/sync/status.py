@@ -25,8 +25,8 @@ STATES: Final = {
     "": "The store is empty: it will be restored.",
     State.RESTORING: "The store is being restored.",
     State.CHECKING: "Redis was started: requests wait until it is checked.",
-    State.FENCED: "The stores have different histories: changes are refused until the owner "
-    "decides; /admin/status says what to do.",
+    State.FENCED: "The stores have different histories: changes are refused until the stores "
+    "agree again; /admin/status says what to do.",
 }
 
 

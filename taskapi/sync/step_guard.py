@@ -24,7 +24,7 @@ class StepGuard:
         try:
             step()
         except (TaskApiError, Stale):
-            pass  # a store is away or has changed: the next step tries again
+            pass  # a store is unreachable or has changed: the next step tries again
         except Exception as error:  # without the loop, the process would only seem to work
             if repr(error) != self._reported:
                 log.error("Error in %s, trying again: %s", self._loop, error, exc_info=error)

@@ -31,7 +31,7 @@ class SyncReport:
 
 
 def run(settings: Settings, store: Store | None = None, wait_seconds: float = 0.0) -> SyncReport:
-    """Run one pass: afterwards PostgreSQL has every change made before the pass began.
+    """Run one pass: PostgreSQL then has every change made before it, except those in quarantine.
 
     If the process is killed, PostgreSQL has the whole pass or nothing of it, and every change is in
     PostgreSQL or still marked in Redis.
@@ -43,7 +43,7 @@ def run(settings: Settings, store: Store | None = None, wait_seconds: float = 0.
         AlreadyRunning: another pass, or a restore, is still running.
         Fenced: Redis belongs to another installation or another history.
         NewerSchema: a newer program has migrated PostgreSQL.
-        Unavailable: a store is away or not ready.
+        Unavailable: a store is unreachable or not ready.
     """
     store = store or open_store(settings)
     begin = time.perf_counter()

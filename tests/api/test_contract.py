@@ -41,7 +41,7 @@ def api(app: Flask) -> Api:
 def test_the_example_is_documented(app: Flask) -> None:
     operation = openapi.document(app)["paths"][PATH]["put"]
     assert operation["summary"] == "Mark a task as not done."
-    assert operation["description"].startswith("Who may: Owners; group admins for tasks")
+    assert operation["description"].startswith("Allowed: Owners; group admins for tasks")
     parameters = [part.get("name", part.get("$ref")) for part in operation["parameters"]]
     assert parameters[:2] == ["user_id", "task_id"]
     assert "#/components/parameters/If-Match" in parameters
