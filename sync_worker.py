@@ -55,10 +55,7 @@ class Worker:
         self._opened = ""
         self._deletes: dict[str, str] = {}
         self._release_at = self._early_at = self._due_at = 0.0
-        self._deletes_guard, self._sync_guard = (
-            StepGuard("unfinished deletes"),
-            StepGuard("the sync"),
-        )
+        self._deletes_guard, self._sync_guard = map(StepGuard, ("unfinished deletes", "the sync"))
 
     def run(self) -> None:
         """Run passes until `stop` is set, then a last one."""

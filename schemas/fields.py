@@ -214,9 +214,6 @@ class Page(Answer):
         optional = ("next_after",)
 
 
-class Nothing(Query):
-    """No parameters at all."""
-
-
-NOTHING: Final = Nothing()
+NOTHING: Final = Query()
+"""No parameters at all."""
 PAGED: Final = Paged()

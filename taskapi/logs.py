@@ -37,21 +37,18 @@ STYLES: Final[dict[str, Style]] = {"text": as_text, "json": as_json}
 _style: Style = as_text
 
 
-class OneLine(logging.Formatter):
-    """Formats records in the configured style, with the fields of `extra={"fields": …}`."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        fields = dict(getattr(record, "fields", {}))
-        if record.exc_info:
-            fields["trace"] = self.formatException(record.exc_info)[-LONGEST["trace"] :]
-        return _style(record.levelname.capitalize(), record.getMessage(), fields)
-
-
 class Stdout(logging.Handler):
-    """Writes to the current `sys.stdout`, because tests replace it."""
+    """Writes records in the configured style, with the fields of `extra={"fields": …}`.
+
+    It uses the current `sys.stdout`, because tests replace it.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        _write(self.format(record))
+        fields = dict(getattr(record, "fields", {}))
+        if record.exc_info:
+            trace = logging.Formatter().formatException(record.exc_info)
+            fields["trace"] = trace[-LONGEST["trace"] :]
+        _write(_style(record.levelname.capitalize(), record.getMessage(), fields))
 
 
 def configure(style: str) -> None:
@@ -61,9 +58,7 @@ def configure(style: str) -> None:
     log = logging.getLogger("taskapi")
     log.setLevel(logging.INFO)
     log.propagate = False
-    handler = Stdout()
-    handler.setFormatter(OneLine())
-    log.handlers = [handler]
+    log.handlers = [Stdout()]
 
 
 def request(method: str, path: str, status: int, seconds: float, fields: dict[str, Any]) -> None:

@@ -2,13 +2,11 @@
 
 import re
 import time
-from collections.abc import Iterable
 from typing import Any, Final
 
 from flask import Flask, Request, Response, current_app
 from flask.ctx import _AppCtxGlobals
 from flask.globals import app_ctx
-from werkzeug.routing import Rule
 
 from taskapi import logs
 from taskapi.api.contract import CONTRACTS, READS
@@ -57,10 +55,7 @@ def _action(request: Request, response: Response) -> dict[str, Any]:
 
 def install(app: Flask) -> None:
     """Store a pattern of words that no route has; `log_request` masks them in unknown paths."""
-    app.extensions["unknown_words"] = _unknown_word(app.url_map.iter_rules())
-
-
-def _unknown_word(rules: Iterable[Rule]) -> re.Pattern[str]:
-    words = {word for rule in rules for word in rule.rule.split("/") if word and "<" not in word}
-    known = "|".join(map(re.escape, sorted(words)))
-    return re.compile(rf"(?<=/)(?!(?:{known}|[0-9]{{1,5}})(?:/|\Z))[^/]+")
+    words = {word for rule in app.url_map.iter_rules() for word in rule.rule.split("/")}
+    known = "|".join(re.escape(word) for word in sorted(words) if word and "<" not in word)
+    pattern = re.compile(rf"(?<=/)(?!(?:{known}|[0-9]{{1,5}})(?:/|\Z))[^/]+")
+    app.extensions["unknown_words"] = pattern

@@ -17,7 +17,7 @@ from taskapi.api.credentials import (
     Credentials,
     credentials_of,
 )
-from taskapi.api.lookups import Entities, EntityRef, LookupCache
+from taskapi.api.lookups import Entities, LookupCache
 from taskapi.api.password_checks import PasswordChecks
 from taskapi.api.throttling import LoginThrottle
 from taskapi.api.token_login import TokenLogin
@@ -26,7 +26,7 @@ from taskapi.config import Settings
 from taskapi.errors import Stale, Unauthenticated, Unavailable
 from taskapi.store import session as sessions
 from taskapi.store.connection import Store
-from taskapi.store.keys import Kind
+from taskapi.store.keys import EntityRef, Kind
 from taskapi.store.numbers import number
 from taskapi.store.prefetched_read import LONGEST, Guesses, PrefetchedRead
 from taskapi.store.session import Session, StoredEntity

@@ -2,11 +2,13 @@
 
 from typing import Any, Final
 
+import orjson
+
 from taskapi import policy
 from taskapi.callers import Caller
 from taskapi.errors import Invalid
 from taskapi.store import tasks as store
-from taskapi.store.codec import Entity, fragment
+from taskapi.store.codec import Entity
 from taskapi.store.keys import Kind
 from taskapi.store.session import Session, StoredEntity
 
@@ -44,7 +46,7 @@ def run(session: Session, caller: Caller, body: dict[str, Any]) -> tuple[dict[st
         "action": body["action"],
         "total_requested": len(ids),
         "updated_count": len(updated),
-        "updated_tasks": [fragment(json) for json in updated],
+        "updated_tasks": [orjson.Fragment(json) for json in updated],
         "deleted_count": len(deleted),
         "deleted_ids": deleted,
     }

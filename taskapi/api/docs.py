@@ -5,7 +5,6 @@ import hashlib
 import re
 from typing import Final
 
-import orjson
 from flask import Blueprint, Response, current_app
 from flask.globals import app_ctx
 from flask.typing import ResponseReturnValue
@@ -50,7 +49,7 @@ def index() -> Response:
 @returns(Document, bare=True)
 def describe() -> Response:
     """Show the OpenAPI document of the service."""
-    return Response(orjson.dumps(openapi.document(app_ctx.app)), content_type="application/json")
+    return responses.bare(openapi.document(app_ctx.app))
 
 
 def with_policy(answer: ResponseReturnValue) -> Response:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 from flask import Blueprint, Response, g
 
 from schemas import groups as schema
@@ -13,7 +14,7 @@ from taskapi.api.contract import allowed, audited, refuses, returns, takes
 from taskapi.errors import Invalid
 from taskapi.policy import Action
 from taskapi.store import groups, memberships, queries, statistics
-from taskapi.store.codec import Entity, fragment, outlines
+from taskapi.store.codec import Entity, outlines
 from taskapi.store.keys import Kind
 from taskapi.store.session import StoredEntity
 
@@ -64,8 +65,8 @@ def show(group: StoredEntity) -> Response:
 @audited("group.update")
 def edit(group: StoredEntity, body: dict[str, Any]) -> Response:
     """Change a group's name or admin."""
-    written = groups.update(g.session, group, body)
-    return responses.changed("Group updated.", "group", written.json if written else group.json)
+    json = groups.update(g.session, group, body)
+    return responses.changed("Group updated.", "group", json)
 
 
 @bp.delete("/groups/<id:group_id>")
@@ -78,7 +79,7 @@ def delete(group: StoredEntity) -> Response:
     return responses.success(
         {
             "message": "Group deleted.",
-            "group": fragment(group.json),
+            "group": orjson.Fragment(group.json),
             "affected_users": deleted.users,
             "deleted_tasks": deleted.tasks,
         }

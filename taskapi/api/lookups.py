@@ -12,13 +12,12 @@ from taskapi.store import memberships, tokens
 from taskapi.store import session as sessions
 from taskapi.store.codec import version
 from taskapi.store.commit import ABSENT
-from taskapi.store.keys import Kind
+from taskapi.store.keys import EntityRef, Kind
 from taskapi.store.session import KEPT_MOST, Session, StoredEntity
 from taskapi.store.tokens import Token
 
 CACHED_MOST: Final = 2_000
 """The maximum number of lookups; each takes at most 20 kB, and usually about 5 kB."""
-EntityRef = tuple[Kind, int]
 CONTESTED_SECONDS: Final = 10.0
 Key = tuple[int, str, tuple[EntityRef, ...]]
 """A user, the digest of their token or an empty text, and what the path names."""

@@ -71,7 +71,7 @@ def parse(raw: bytes) -> Any:
         Invalid: the message has the mistake and, if known, its place.
     """
     try:
-        if _depth(orjson.loads(raw)) > DEEPEST:  # orjson also refuses NaN and lone surrogates
+        if _is_deeper(orjson.loads(raw), DEEPEST):  # orjson also refuses NaN and lone surrogates
             raise ValueError(f"it has more than {DEEPEST} levels")
         return _DECODER.decode(raw.decode())
     except ValueError as error:
@@ -89,18 +89,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique)
 
 
-def _depth(value: Any) -> int:
-    """Return how many containers are nested; counting ends one above the limit."""
-    level, depth = [value], 0
-    while depth <= DEEPEST:
-        level = [item for item in level if isinstance(item, list | dict)]
-        if not level:
-            break
-        depth += 1
-        level = [
-            child for item in level for child in (item.values() if isinstance(item, dict) else item)
-        ]
-    return depth
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Return whether a value has more levels of objects and arrays."""
+    if not isinstance(value, list | dict):
+        return False
+    children = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(child, levels - 1) for child in children)
 
 
 def _load(schema: Schema, data: Any, part: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 from taskapi import errors
 from taskapi.api import audit
 from taskapi.api.error_codes import CODES
-from taskapi.store.codec import fragment, version
+from taskapi.store.codec import version
 from taskapi.store.queries import Page
 from taskapi.store.session import StoredEntity
 
@@ -38,7 +38,7 @@ _GAP: Final = b"\0"
 
 def success(data: dict[str, Any], status: int = 200, location: str | None = None) -> Response:
     """Return data in the envelope."""
-    response = _json({"success": True, "data": data}, status)
+    response = bare({"success": True, "data": data}, status)
     if location is not None:
         response.headers["Location"] = location
     return response
@@ -54,7 +54,7 @@ def changed(
     message: str, noun: str, json: bytes, status: int = 200, location: str | None = None
 ) -> Response:
     """Return an entity that was created or changed, with its new ETag."""
-    response = success({"message": message, noun: fragment(json)}, status, location)
+    response = success({"message": message, noun: orjson.Fragment(json)}, status, location)
     return tagged(response, version(json))
 
 
@@ -79,7 +79,7 @@ def page(name: str, page: Page, paging: Mapping[str, Any], **more: Any) -> Respo
     A page also has `next_after` and a Link to the next one.
     """
     is_long = len(page.chunks) > 1
-    listed = fragment(b"[" + (_GAP if is_long else b"".join(page.chunks)) + b"]")
+    listed = orjson.Fragment(b"[" + (_GAP if is_long else b"".join(page.chunks)) + b"]")
     data = {**more, name: listed, "count": page.size}
     if paging["limit"] is not None or paging["after"]:
         data["next_after"] = page.next_after
@@ -113,14 +113,15 @@ def _filled(response: Response, chunks: list[bytes]) -> Response:
     return response
 
 
-def _json(data: dict[str, Any], status: int) -> Response:
+def bare(data: Any, status: int = 200) -> Response:
+    """Return data as they are, without the envelope."""
     return Response(orjson.dumps(data), status, content_type="application/json")
 
 
 def _error(status: int, code: str, message: str, fields: Any = None) -> Response:
     audit.add(code=code)
     data = {"success": False, "error": message, "code": code, "request_id": g.request_id}
-    return _json({**data, "fields": fields} if fields else data, status)
+    return bare({**data, "fields": fields} if fields else data, status)
 
 
 def _domain_error(error: errors.TaskApiError) -> Response:
@@ -136,8 +137,6 @@ def _domain_error(error: errors.TaskApiError) -> Response:
 
 def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
-    if status < 400 and isinstance(error.response, Response):
-        return error.response
     response = _error(status, *HTTP_ERRORS.get(status, HTTP_ERRORS[400]))
     for name, value in error.get_headers():
         if name == "Allow":

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 from flask import Blueprint, Response, g
 
 from schemas import tasks as schema
@@ -13,7 +14,6 @@ from taskapi.errors import Forbidden, Invalid
 from taskapi.policy import Action
 from taskapi.store import queries, statistics
 from taskapi.store import tasks as store
-from taskapi.store.codec import fragment
 from taskapi.store.keys import Kind
 from taskapi.store.session import StoredEntity
 from taskapi.sync import search
@@ -88,7 +88,7 @@ def finish(user: StoredEntity, task: StoredEntity) -> Response:
 def delete(task: StoredEntity) -> Response:
     """Delete a task."""
     store.delete(g.session, [task])
-    return responses.success({"message": "Task deleted.", "task": fragment(task.json)})
+    return responses.success({"message": "Task deleted.", "task": orjson.Fragment(task.json)})
 
 
 @bp.get("/tasks/search")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 from flask import Blueprint, Response, g
 
 from schemas import users as schema
@@ -11,7 +12,7 @@ from taskapi.api import responses
 from taskapi.api.contract import allowed, audited, refuses, returns, takes
 from taskapi.policy import Action
 from taskapi.store import queries, search, users
-from taskapi.store.codec import fragment, version
+from taskapi.store.codec import version
 from taskapi.store.passwords import hash_password
 from taskapi.store.queries import Scope
 from taskapi.store.session import StoredEntity
@@ -73,8 +74,8 @@ def edit(user: StoredEntity, body: dict[str, Any]) -> Response:
     changed = [name for name, value in body.items() if user[name] != value]
     policy.require_fields(g.caller, user, changed if password is None else [*changed, "password"])
     password_hash = None if password is None else hash_password(password)
-    written = users.update(g.session, user, body, password_hash)
-    return responses.changed("User updated.", "user", written.json if written else user.json)
+    json = users.update(g.session, user, body, password_hash)
+    return responses.changed("User updated.", "user", json)
 
 
 @bp.delete("/users/<id:user_id>")
@@ -88,7 +89,7 @@ def delete(user: StoredEntity) -> Response:
     return responses.success(
         {
             "message": "User deleted.",
-            "user": fragment(user.json),
+            "user": orjson.Fragment(user.json),
             "deleted_tasks": deleted.tasks,
             "reassigned_groups": deleted.reassigned_groups,
         }
@@ -111,11 +112,9 @@ def show_week(user: StoredEntity) -> Response:
 @audited("user.worktimes")
 def replace_week(user: StoredEntity, body: dict[str, Any]) -> Response:
     """Replace a user's whole week."""
-    written = users.update(g.session, user, body, None)
+    json = users.update(g.session, user, body, None)
     data = {"message": "Work times updated.", "user_id": user["id"], **body}
-    return responses.tagged(
-        responses.success(data), version(written.json if written else user.json)
-    )
+    return responses.tagged(responses.success(data), version(json))
 
 
 def _visible_users() -> Scope:

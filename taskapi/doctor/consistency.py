@@ -29,13 +29,12 @@ from taskapi.errors import NotReady
 from taskapi.store import meta
 from taskapi.store.consistency import is_utf8, members
 from taskapi.store.keys import Kind
-from taskapi.store.loading import escaped
+from taskapi.store.loading import SCAN, scan
 from taskapi.store.meta import State
 from taskapi.sync import row_versions
 
 BATCH: Final = 200
 """Items examined in one call: about 3 ms of Redis' time."""
-SCAN: Final = 1000
 WALKED: Final = {*KINDS, "counts", "dirty", "tombs", "deleting"}
 """First words of the keys whose members are checked."""
 PAUSE_SECONDS: Final = 0.3
@@ -111,13 +110,8 @@ class _Examination:
 
     def _names(self) -> Iterator[list[str]]:
         """Yield the names of all keys, without the prefix."""
-        cursor, root = b"0", self._keys.root
-        while True:
-            scan = ("SCAN", cursor, "MATCH", escaped(root) + "*", "COUNT", SCAN)
-            ((cursor, keys),) = self._stores.store.connection.execute(scan)
-            yield [key.decode(errors="replace").removeprefix(root) for key in keys]
-            if cursor == b"0":
-                return
+        for keys in scan(self._stores.store):
+            yield [key.decode(errors="replace").removeprefix(self._keys.root) for key in keys]
 
     def _add_members(self, names: list[str]) -> None:
         """Add what indexes, counters and marks hold."""

@@ -5,17 +5,14 @@ from enum import IntEnum
 from itertools import chain, groupby, islice
 from typing import Any, Final, NamedTuple, TypeVar
 
-from taskapi.store.codec import Entity
 from taskapi.store.connection import Command, Store
 from taskapi.store.consistency import Removal, Repair, look
-from taskapi.store.keys import Keys, Kind
+from taskapi.store.keys import EntityRef, Keys
 from taskapi.sync.postgres import Database
 
-REFERENCES: Final = {"user_id": Kind.USER, "admin_id": Kind.USER, "group_id": Kind.GROUP}
 SHOWN_MOST: Final = 5
 """The maximum number of entities named in one line."""
 
-EntityRef = tuple[Kind, int]
 Item = TypeVar("Item")
 
 
@@ -83,12 +80,6 @@ def named(ref: EntityRef) -> str:
     """Return the words for an entity: task 5."""
     kind, entity_id = ref
     return f"{kind.noun} {entity_id}"
-
-
-def references(entity: Entity) -> list[EntityRef]:
-    """Return the entities that an entity refers to."""
-    single = [(kind, entity[name]) for name, kind in REFERENCES.items() if name in entity]
-    return single + [(Kind.GROUP, group_id) for group_id in entity.get("group_ids", ())]
 
 
 def guard_of(keys: Keys, ref: EntityRef, version: int) -> tuple[Command, str]:

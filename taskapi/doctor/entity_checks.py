@@ -3,26 +3,17 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from taskapi.doctor.differences import (
-    Difference,
-    Duty,
-    EntityRef,
-    Step,
-    Stores,
-    guard_of,
-    named,
-    references,
-)
+from taskapi.doctor.differences import Difference, Duty, Step, Stores, guard_of, named
 from taskapi.doctor.key_checks import TAKEN
 from taskapi.doctor.row_checks import compare_rows
 from taskapi.errors import Damaged
 from taskapi.store import codec, quarantine, session, tokens
 from taskapi.store.chunks import Mark
-from taskapi.store.codec import Entity
+from taskapi.store.codec import Entity, references
 from taskapi.store.connection import Command
 from taskapi.store.consistency import DAMAGED, WRONG_TYPE, Entry, Repair, entries, look, text_of
 from taskapi.store.indexes import Write
-from taskapi.store.keys import Keys, Kind
+from taskapi.store.keys import EntityRef, Keys, Kind
 from taskapi.store.passwords import is_hash
 from taskapi.sync import row_versions
 

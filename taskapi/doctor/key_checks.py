@@ -1,9 +1,9 @@
 """Checks of keys: types, owners, the pin of a backup, entries of indexes, counters."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from taskapi.doctor.differences import Difference, EntityRef, Step, Stores, guard_of, named
+from taskapi.doctor.differences import Difference, Step, Stores, guard_of, named
 from taskapi.errors import Damaged
 from taskapi.store import session
 from taskapi.store.connection import Command
@@ -17,7 +17,7 @@ from taskapi.store.consistency import (
     raw_name,
     text_of,
 )
-from taskapi.store.keys import TYPES, Keys, Kind
+from taskapi.store.keys import TYPES, EntityRef, Keys, Kind
 from taskapi.store.numbers import is_number
 from taskapi.sync import row_versions
 
@@ -108,14 +108,18 @@ def check_pin(stores: Stores, names: list[str]) -> Iterator[Difference]:
 
 def owner_of(name: str) -> EntityRef | None:
     """Return the user or group that a key belongs to."""
-    head, _, number = name.rpartition(":")
-    return (OWNERS[head], int(number)) if head in OWNERS and number.isdecimal() else None
+    return ref_in(name, OWNERS)
 
 
 def ref_of(name: str) -> EntityRef | None:
     """Return the entity that a key holds, None for other keys."""
-    noun, _, number = name.partition(":")
-    return (NOUNS[noun], int(number)) if noun in NOUNS and number.isdecimal() else None
+    return ref_in(name, NOUNS)
+
+
+def ref_in(name: str, kinds: Mapping[str, Kind]) -> EntityRef | None:
+    """Return the entity in `<word>:<id>`, by the kind of each word; None if there is none."""
+    word, _, number = name.rpartition(":")
+    return (kinds[word], int(number)) if word in kinds and number.isdecimal() else None
 
 
 def check_index(stores: Stores, items: list[IndexEntry]) -> Iterator[Difference]:

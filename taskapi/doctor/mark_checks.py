@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from taskapi.doctor.differences import Difference, EntityRef, Step, Stores, named
-from taskapi.doctor.key_checks import GONE, TAKEN, gone
+from taskapi.doctor.differences import Difference, Step, Stores, named
+from taskapi.doctor.key_checks import GONE, TAKEN, gone, ref_in
 from taskapi.store.connection import Command
 from taskapi.store.consistency import WRONG_TYPE, Repair, look, text_of
-from taskapi.store.keys import Kind
+from taskapi.store.keys import EntityRef, Kind
 from taskapi.store.numbers import is_number
 from taskapi.sync import row_versions
 
@@ -16,14 +16,12 @@ def check_marks(stores: Stores, marks: list[str]) -> Iterator[Difference]:
     """Check that each mark has an entity or a tombstone of its version."""
     for mark, state in stores.look(marks, lambda mark: _reads(stores, mark)):
         if WRONG_TYPE not in state:
-            yield from _check_mark(stores, mark, *state)
+            yield from _check_mark(stores, mark, state)
 
 
 def ref_of_mark(mark: str) -> EntityRef | None:
     """Return the entity of a mark; None if it names none."""
-    letter, _, number = mark.partition(":")
-    is_right = letter in list(Kind) and number.isdecimal()
-    return (Kind(letter), int(number)) if is_right else None
+    return ref_in(mark, {kind.value: kind for kind in Kind})
 
 
 def check_deletes(stores: Stores, marks: list[str]) -> Iterator[Difference]:
@@ -51,17 +49,9 @@ def _reads(stores: Stores, mark: str) -> list[tuple[str, ...]]:
     ]
 
 
-def _check_mark(
-    stores: Stores,
-    mark: str,
-    score: bytes | None,
-    tombstone: bytes | None,
-    exists: int,
-    version: bytes | None,
-    listed: bytes | None,
-    size: int,
-    last_version: bytes | None,
-) -> Iterator[Difference]:
+def _check_mark(stores: Stores, mark: str, state: list[Any]) -> Iterator[Difference]:
+    """Check a mark; `state` has the replies to `_reads`."""
+    score, tombstone, exists, version, listed, size, last_version = state
     keys, ref = stores.keys, ref_of_mark(mark)
     subject = named(ref) if ref else f"mark {mark}"
     dirty = ("ZSCORE", keys.dirty, mark), (score or b"").decode()

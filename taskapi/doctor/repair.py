@@ -7,14 +7,14 @@ from typing import Final
 import orjson
 
 from taskapi.doctor.consistency import examine
-from taskapi.doctor.differences import Difference, Duty, EntityRef, Step, Stores, named, references
+from taskapi.doctor.differences import Difference, Duty, Step, Stores, named
 from taskapi.errors import Damaged, Stale
 from taskapi.store import changes, consistency, meta, tokens
 from taskapi.store import session as sessions
-from taskapi.store.codec import Entity
+from taskapi.store.codec import Entity, references
 from taskapi.store.consistency import WRONG_TYPE, Removal, Repair
 from taskapi.store.indexes import fold
-from taskapi.store.keys import Kind
+from taskapi.store.keys import EntityRef, Kind
 from taskapi.store.numbers import is_number
 from taskapi.sync import row_versions
 

@@ -2,19 +2,11 @@
 
 from collections.abc import Iterator
 
-from taskapi.doctor.differences import (
-    SHOWN_MOST,
-    Difference,
-    EntityRef,
-    Step,
-    Stores,
-    guard_of,
-    named,
-)
+from taskapi.doctor.differences import SHOWN_MOST, Difference, Step, Stores, guard_of, named
 from taskapi.doctor.key_checks import TAKEN
 from taskapi.store.codec import Entity
 from taskapi.store.consistency import Repair
-from taskapi.store.keys import Kind
+from taskapi.store.keys import EntityRef, Kind
 from taskapi.sync import row_versions
 
 

@@ -10,7 +10,7 @@ from schemas.tasks import Task
 from schemas.users import User
 from taskapi.errors import Damaged
 from taskapi.store.field_types import FieldTypes
-from taskapi.store.keys import Kind
+from taskapi.store.keys import EntityRef, Kind
 
 Entity = dict[str, Any]
 
@@ -37,6 +37,7 @@ _ESCAPED: Final = {
     for placeholder, written in ((NEW_ID, NEW_ID), (NEW_VERSION, NEW_VERSION), (NOW, f'"{NOW}"'))
 }
 """Placeholder -> its JSON as orjson writes it, and as templates have it (numbers unquoted)."""
+_REFERENCES: Final = {"user_id": Kind.USER, "admin_id": Kind.USER, "group_id": Kind.GROUP}
 BUCKET: Final = 1 << 50
 BUCKETS: Final = 6
 
@@ -133,9 +134,10 @@ def outlines(users: bytes) -> bytes:
     return orjson.dumps(shown)[1:-1]
 
 
-def fragment(json: bytes) -> orjson.Fragment:
-    """Return JSON that orjson copies into an answer as it is."""
-    return orjson.Fragment(json)
+def references(entity: Entity) -> list[EntityRef]:
+    """Return the entities that an entity refers to."""
+    single = [(kind, entity[name]) for name, kind in _REFERENCES.items() if name in entity]
+    return single + [(Kind.GROUP, group_id) for group_id in entity.get("group_ids", ())]
 
 
 def bucket(is_done: bool, priority: int) -> int:

@@ -9,7 +9,7 @@ from taskapi.store.commit import ABSENT, CLOSING_SECONDS, COUNT_SECONDS, Commit,
 from taskapi.store.indexes import fold
 from taskapi.store.keys import Keys, Kind
 from taskapi.store.queries import Scope
-from taskapi.store.session import Session
+from taskapi.store.session import Session, StoredEntity
 
 
 class DeletedGroup(NamedTuple):
@@ -17,14 +17,6 @@ class DeletedGroup(NamedTuple):
 
     users: int
     tasks: int
-
-
-class Details(NamedTuple):
-    """The admin of a group, and its sizes."""
-
-    admin: Entity
-    users_count: int
-    tasks_count: int
 
 
 def create(session: Session, fields: Entity) -> WrittenEntity:
@@ -43,12 +35,15 @@ def create(session: Session, fields: Entity) -> WrittenEntity:
     return WrittenEntity(int(stamp.id), stamp.fill(template))
 
 
-def update(session: Session, group: Entity, changes: Entity) -> WrittenEntity | None:
-    """Change a group's name or admin; None if nothing changes. Raises as `create` does."""
+def update(session: Session, group: StoredEntity, changes: Entity) -> bytes:
+    """Change a group's name or admin; return its JSON, the same if nothing changes.
+
+    Raises as `create` does.
+    """
     changes = {name: value for name, value in changes.items() if group[name] != value}
     if not changes:
         session.require_match()
-        return None
+        return group.json
     commit = Commit(session)
     if "admin_id" in changes:
         successor = _find_admin(session, changes["admin_id"])
@@ -58,7 +53,7 @@ def update(session: Session, group: Entity, changes: Entity) -> WrittenEntity | 
     if "name" in changes and fold(changes["name"]) != fold(group["name"]):
         _take_name(session, commit, changes["name"])
     template = commit.update(Kind.GROUP, group, changes)
-    return WrittenEntity(group["id"], commit.run().fill(template))
+    return commit.run().fill(template)
 
 
 def delete(session: Session, group: Entity) -> DeletedGroup:
@@ -158,8 +153,8 @@ def _require_member(session: Session, group: Entity, users: list[Entity]) -> Non
     raise Stale
 
 
-def details(session: Session, group: Entity) -> Details:
-    """Return a group's admin and its sizes."""
+def details(session: Session, group: Entity) -> tuple[Entity, int, int]:
+    """Return a group's admin, and its numbers of members and tasks."""
     keys = session.keys
     admin, users, tasks = session.read(
         ("HGET", keys.entity(Kind.USER, group["admin_id"]), "json"),
@@ -167,7 +162,7 @@ def details(session: Session, group: Entity) -> Details:
     )
     if admin is None:
         raise Stale
-    return Details(codec.decode(Kind.USER, admin), users, tasks)
+    return codec.decode(Kind.USER, admin), users, tasks
 
 
 def _sets(session: Session, group_id: int) -> tuple[str, str]:

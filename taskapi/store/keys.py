@@ -64,6 +64,7 @@ class Kind(StrEnum):
         return f"{self.noun}s"
 
 
+EntityRef = tuple[Kind, int]
 _NOUNS = {Kind.USER: "user", Kind.GROUP: "group", Kind.TASK: "task"}
 
 

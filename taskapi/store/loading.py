@@ -63,14 +63,9 @@ class Loader:
         """Delete all entities, indexes and marks; keep the description, status and deletes."""
         keys = self._keys
         kept = {key.encode() for key in (keys.meta, keys.sync, keys.processes, keys.deleting)}
-        cursor = b"0"
-        while True:
-            scan = ("SCAN", cursor, "MATCH", escaped(self._keys.root) + "*", "COUNT", SCAN)
-            ((cursor, found),) = self._store.connection.execute(scan)
+        for found in scan(self._store):
             if unwanted := set(found) - kept:
                 self.run([("UNLINK", *(key.decode() for key in unwanted))])
-            if cursor == b"0":
-                return
 
     def load(self, kind: Kind, entities: Iterable[Entity]) -> int:
         """Write entities with all their indexes; users carry their hidden values.
@@ -136,6 +131,12 @@ def commands(keys: Keys, kind: Kind, old: Entity | None, new: Entity) -> Iterato
             yield ("HSET", key, "administers", group_ids)
 
 
-def escaped(text: str) -> str:
-    """Return a SCAN pattern that matches this text only."""
-    return "".join(f"\\{c}" if c in "*?[]\\^" else c for c in text)
+def scan(store: Store) -> Iterator[list[bytes]]:
+    """Yield all keys of an installation, in lists; one may come twice."""
+    cursor = b"0"
+    while True:
+        command = ("SCAN", cursor, "MATCH", f"{store.keys.root}*", "COUNT", SCAN)
+        ((cursor, keys),) = store.connection.execute(command)
+        yield keys
+        if cursor == b"0":
+            return

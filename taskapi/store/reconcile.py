@@ -8,10 +8,10 @@ import orjson
 
 from taskapi.store import quarantine, session
 from taskapi.store.chunks import Mark
-from taskapi.store.codec import Entity
+from taskapi.store.codec import Entity, references
 from taskapi.store.connection import Store
 from taskapi.store.indexes import Write, fold, merged, reindex
-from taskapi.store.keys import Kind
+from taskapi.store.keys import EntityRef, Kind
 from taskapi.store.loading import Loader, batches, commands
 from taskapi.store.numbers import number
 from taskapi.store.quarantine import Refusal
@@ -22,14 +22,11 @@ ONLY_IN_POSTGRES: Final = {TAKEN, UNFIT}
 """Reasons for the quarantine of entities that only PostgreSQL has."""
 NEEDED: Final = "Redis lost its delete, and other entities refer to it now"
 
-EntityRef = tuple[Kind, int]
 Change = tuple[EntityRef, Entity | Mark]
 Lost = dict[EntityRef, Entity | Mark]
 """Entities and deletes to put back."""
 FindTasks = Callable[[Sequence[int]], Iterator[Change]]
 """Yields the lost changes of the tasks with these ids; of all tasks if the sequence is empty."""
-
-_REFERENCES: Final = {"admin_id": Kind.USER, "user_id": Kind.USER, "group_id": Kind.GROUP}
 
 
 def newer(store: Store, kind: Kind, entities: Iterable[Entity]) -> Iterator[Entity]:
@@ -84,7 +81,7 @@ class Reconciliation:
 
     def _put_back_tasks(self, lost: Lost) -> None:
         tasks = [each for each in lost.values() if isinstance(each, dict)]
-        self._stored = self._read({*lost, *chain.from_iterable(map(_references, tasks))})
+        self._stored = self._read({*lost, *chain.from_iterable(map(references, tasks))})
         unfit = (task for task in tasks if not self._has_references(task))
         self._refuse(lost, [_refusal(Kind.TASK, task, UNFIT) for task in unfit])
         self._loader.run(merged(self._writes(lost)))
@@ -128,7 +125,7 @@ class Reconciliation:
         return all(_may_administer(new, group_id) for group_id in held)
 
     def _has_references(self, new: Entity) -> bool:
-        return all(self._final(*ref) for ref in _references(new))
+        return all(self._final(*ref) for ref in references(new))
 
     def _is_needed(self, kind: Kind, entity_id: int) -> bool:
         """Return whether an entity will still refer to this user or group."""
@@ -140,7 +137,7 @@ class Reconciliation:
         reads = ("ZRANGE", tasks, 0, -1), ("ZRANGE", others, 0, -1)
         task_ids, other_ids = self._store.connection.execute(*reads)
         finals = chain((self._final(other, int(i)) for i in other_ids), self._final_tasks(task_ids))
-        return any((kind, entity_id) in _references(final) for final in finals if final)
+        return any((kind, entity_id) in references(final) for final in finals if final)
 
     def _writes(self, lost: Lost) -> Iterator[Write]:
         """Yield the commands that put these entities and deletes back."""
@@ -202,12 +199,6 @@ class Reconciliation:
 
 def _refusal(kind: Kind, entity: Entity, reason: str) -> Refusal:
     return Refusal(Mark(kind, entity["id"], entity["version"]), "", reason)
-
-
-def _references(entity: Entity) -> list[EntityRef]:
-    """Return the entities that an entity refers to."""
-    single = [(kind, entity[name]) for name, kind in _REFERENCES.items() if name in entity]
-    return single + [(Kind.GROUP, group_id) for group_id in entity.get("group_ids", ())]
 
 
 def _may_administer(user: Entity | None, group_id: int) -> bool:

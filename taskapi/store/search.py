@@ -11,7 +11,7 @@ from taskapi.store import codec, queries
 from taskapi.store.codec import Entity
 from taskapi.store.indexes import fold
 from taskapi.store.keys import Kind
-from taskapi.store.queries import CHUNK, Reach, Scope
+from taskapi.store.queries import Reach, Scope
 from taskapi.store.session import Session
 
 FIELDS: Final = {
@@ -37,12 +37,10 @@ def scan(session: Session, scope: Scope, text: str, after: int) -> Iterator[Enti
 
 def check(session: Session, reach: Reach, ids: list[int], text: str) -> Iterator[Entity]:
     """Yield the tasks with these ids that are within reach and match, as they are now."""
-    for start in range(0, len(ids), CHUNK):
-        candidates = Scope(Kind.TASK, ids=tuple(ids[start : start + CHUNK]))
-        for chunk in queries.chunks(session, candidates):
-            for task in _matching(chunk, Kind.TASK, text):
-                if reach.includes(task["user_id"], task["group_id"]):
-                    yield task
+    for chunk in queries.chunks(session, Scope(Kind.TASK, ids=tuple(ids))):
+        for task in _matching(chunk, Kind.TASK, text):
+            if reach.includes(task["user_id"], task["group_id"]):
+                yield task
 
 
 def first(matches: Iterator[Entity], limit: int | None) -> Results:

@@ -29,7 +29,7 @@ def of_group(session: Session, group_id: int) -> dict[str, Any]:
 def of_everything(session: Session) -> dict[str, Any]:
     """Return the totals of all tasks, by user and by group, and the number of users."""
     keys = session.keys
-    *sizes, users, counts, names, group_ids = session.read(
+    *sizes, users, counts, names, groups = session.read(
         *_sizes(keys.tasks),
         ("ZCARD", keys.users),
         ("HGETALL", keys.counts),
@@ -37,10 +37,12 @@ def of_everything(session: Session) -> dict[str, Any]:
         ("ZRANGE", keys.groups, 0, -1),
     )
     known = dict(zip(names[::2], names[1::2], strict=True))
+    group_ids = [int(i) for i in groups if is_number(i)]
+    totals = session.read(*(("ZCARD", keys.group_tasks(i)) for i in group_ids))
     return {
         **_totals(*sizes),
         "user_task_counts": _labelled(_counter(session, counts), known),
-        "group_task_counts": _group_counts(session, [int(i) for i in group_ids if is_number(i)]),
+        "group_task_counts": _by_group(group_ids, totals),
         "total_users": users,
     }
 
@@ -123,12 +125,6 @@ def _labelled(counts: Counter[bytes], names: dict[bytes, bytes]) -> dict[str, in
 
 def _label(name: str, user_id: bytes, is_shared: bool) -> str:
     return f"{name} (#{user_id.decode()})" if is_shared else name
-
-
-def _group_counts(session: Session, group_ids: list[int]) -> dict[str, int]:
-    return _by_group(
-        group_ids, session.read(*(("ZCARD", session.keys.group_tasks(i)) for i in group_ids))
-    )
 
 
 def _by_group(group_ids: list[int], sizes: list[int]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from taskapi.store.commit import ABSENT, COUNT_SECONDS, PRESENT, Commit, Written
 from taskapi.store.indexes import fold
 from taskapi.store.keys import Keys, Kind
 from taskapi.store.queries import Scope
-from taskapi.store.session import Session
+from taskapi.store.session import Session, StoredEntity
 
 SYSTEM_OWNER: Final = 1
 
@@ -39,9 +39,9 @@ def create(session: Session, fields: Entity, password_hash: str) -> WrittenEntit
 
 
 def update(
-    session: Session, user: Entity, changes: Entity, password_hash: str | None
-) -> WrittenEntity | None:
-    """Change a user's fields and password hash; None if nothing changes.
+    session: Session, user: StoredEntity, changes: Entity, password_hash: str | None
+) -> bytes:
+    """Change a user's fields and password hash; return their JSON, the same if nothing changes.
 
     Raises:
         Invalid: a group does not exist.
@@ -50,7 +50,7 @@ def update(
     changes = {name: value for name, value in changes.items() if user[name] != value}
     if not changes and password_hash is None:
         session.require_match()
-        return None
+        return user.json
     commit = Commit(session)
     if "group_ids" in changes:
         _require_groups(session, commit, set(changes["group_ids"]) - set(user["group_ids"]))
@@ -65,7 +65,7 @@ def update(
     template = commit.update(Kind.USER, user, changes)
     if password_hash is not None:
         commit.add("SET", session.keys.password_hash(user["id"]), password_hash)
-    return WrittenEntity(user["id"], commit.run().fill(template))
+    return commit.run().fill(template)
 
 
 def replace_hash(session: Session, user: Entity, password_hash: str) -> None:

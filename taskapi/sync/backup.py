@@ -131,7 +131,7 @@ def _write(settings: Settings, source: _Source, pin: Pin, before: Meta, stem: st
     name = f"{stem}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{pin.version}.jsonl.gz"
     partial, final = folder / f"{name}.partial", folder / name
     try:
-        with open(partial, "xb", opener=_private) as raw:
+        with open(partial, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as raw:
             saved = _fill(raw, source, pin, before)
             raw.flush()
             os.fsync(raw.fileno())
@@ -198,10 +198,6 @@ def _rotate(folder: Path, pattern: str, newest: Path, keep: int) -> None:
         os.utime(newest, (last + 1, last + 1))
     for old in [*others, newest][:-keep]:
         old.unlink()
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -27,8 +27,8 @@ FORMATS: Final = (1, backup.FORMAT)
 _KINDS: Final = {kind.noun: kind for kind in Kind}
 
 
-def run(settings: Settings, file: Path) -> dict[str, int]:
-    """Restore both stores from a backup file; return its number of entities by table.
+def run(settings: Settings, file: Path) -> None:
+    """Restore both stores from a backup file.
 
     The stores become a new installation, so that Redis servers of the old one are refused. Ids that
     may have been issued after the backup are skipped. If the process is killed, PostgreSQL has
@@ -51,8 +51,6 @@ def run(settings: Settings, file: Path) -> dict[str, int]:
     with Database(settings) as db:
         db.lock(FORCE_SECONDS)
         restore.fill(settings, store, can_reopen=False)
-    saved: dict[str, int] = end["saved"]
-    return saved
 
 
 def verify(file: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """A connection to PostgreSQL for passes, restores and other work that may take long."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -14,8 +13,6 @@ from taskapi.config import Settings
 from taskapi.errors import AlreadyRunning
 from taskapi.sync.call_watch import CallWatch
 from taskapi.sync.postgres_errors import RowsRefused, TableLocked, translated
-
-log = logging.getLogger("taskapi")
 
 CONNECT_SECONDS: Final = 2
 KEEPALIVE: Final[dict[str, Any]] = {

@@ -48,9 +48,3 @@ def find(db: Database, kind: Kind, entity_id: int) -> Entity | None:
 def read(db: Database, kind: Kind, ids: Sequence[int]) -> dict[int, Entity]:
     """Return the entities with these ids, as far as they exist; users with hidden values."""
     return {entity["id"]: entity for entity in rows.read(db, kind, only=ids)} if ids else {}
-
-
-def deleted(db: Database, kind: Kind, ids: Sequence[int]) -> dict[int, int]:
-    """Return the versions of the deletes of these entities."""
-    statement = "SELECT id, version FROM tombstones WHERE kind = %s AND id = ANY(%s)"
-    return dict(db.rows(statement, (kind.value, list(ids))))

@@ -102,11 +102,6 @@ class SharedConnection:
         is_known = time.monotonic() < self._known_at + 2 * KNOWN_SECONDS
         return self._problem if is_known else NOT_KNOWN
 
-    def close(self) -> None:
-        """Close the connection; the next query opens a new one."""
-        with self._turn:
-            self._drop()
-
     def _rows(
         self, statement: str, values: tuple[Any, ...], deadline: float
     ) -> list[tuple[Any, ...]]:

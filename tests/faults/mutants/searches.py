@@ -138,8 +138,8 @@ MUTANTS = [
     Mutant(
         "search: the task decides whether the caller may see it",
         "taskapi/store/search.py",
-        '                if reach.includes(task["user_id"], task["group_id"]):\n',
-        "                if True:\n",
+        '            if reach.includes(task["user_id"], task["group_id"]):\n',
+        "            if True:\n",
         "api/test_search.py::test_a_group_admin_finds_their_groups_tasks_and_their_own",
     ),
     Mutant(
