@@ -9,10 +9,11 @@ from flask.globals import app_ctx
 
 from taskapi.api import lookups
 from taskapi.api.credentials import SentToken
-from taskapi.api.lookups import Entities, EntityRef, Lookup, LookupCache
+from taskapi.api.lookups import Entities, Lookup, LookupCache
 from taskapi.api.throttling import LoginThrottle
 from taskapi.errors import Stale, Unauthenticated, Unavailable
 from taskapi.store import memberships, tokens
+from taskapi.store.keys import EntityRef
 from taskapi.store.session import Session, StoredEntity
 from taskapi.store.tokens import Token
 

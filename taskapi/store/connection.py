@@ -60,9 +60,8 @@ class Connection:
     def execute(self, *commands: Command, seconds: float | None = None) -> list[Any]:
         """Send commands in one round trip and return their replies.
 
-        After a broken connection, or if the server is not the primary, the commands are sent once
-        more over a new connection, so a second run must be harmless; a commit has an operation
-        number for that.
+        After a broken connection, or if the server is not the primary, the commands are sent again
+        over a new one. A second run must be harmless: commits have an operation number for that.
 
         Args:
             seconds: timeout of each reply, if it is longer than usual.
