@@ -24,7 +24,7 @@ from taskapi.store.scripts import CLOSE_FOR_CLIENTS, SOURCES
 Command = tuple[Any, ...]
 CONNECT_SECONDS: Final = 0.4
 REPLY_SECONDS: Final = 0.9
-"""There are at most two attempts, so that a request fails within 2 s during an outage."""
+"""A second attempt waits two thirds of it, so that a request fails within 2 s in an outage."""
 SHORT_REPLY_SECONDS: Final = 0.05
 """Timeout of each request's only attempt while Redis is silent, so that threads stay free."""
 SILENT_SECONDS: Final = 1.0
@@ -113,7 +113,7 @@ class Connection:
         except (driver.AuthenticationError, driver.BusyLoadingError):
             raise
         except (driver.ConnectionError, driver.TimeoutError):
-            return self._retry(commands, seconds)
+            return self._retry(commands, seconds or self._store.retry_seconds)
 
     def is_usable(self) -> bool:
         """Return False if the server has closed the connection, as it does when it is restarted."""
@@ -188,6 +188,7 @@ class Store:
         generation: grows when all connections have to be opened again.
         silent_until: monotonic time until which Redis counts as silent; 0 if it answers.
         run_id: names the start of the server that a thread connected to last.
+        retry_seconds: timeout of each reply to a second attempt.
     """
 
     def __init__(
@@ -200,9 +201,9 @@ class Store:
     ) -> None:
         self.keys, self.read_only, self.heavy = Keys(prefix), read_only, Heavy()
         self.process, self.issued = secrets.token_hex(6), Issued()
+        self.retry_seconds = reply_seconds * 2 / 3
         self.generation, self.run_id, self.silent_until = 0, "", 0.0
-        self._threads = itertools.count(1)
-        self._local = threading.local()
+        self._threads, self._local = itertools.count(1), threading.local()
         self._pool = redis.ConnectionPool.from_url(
             url,
             protocol=2,
@@ -230,10 +231,9 @@ class Store:
         return False
 
     def meet(self, run_id: str) -> int:
-        """Note the server of a new connection; if it is another one, all threads connect again.
+        """Note the server of a new connection, and return the generation of this connection.
 
-        Returns:
-            The generation of this connection.
+        If it is another server, all threads connect again.
         """
         if run_id != self.run_id:
             self.run_id = run_id

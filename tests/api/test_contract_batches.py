@@ -105,7 +105,7 @@ def test_the_tasks_of_a_batch_have_a_limit_together(
     size = int(re.findall(r"have (\d+) bytes", refused_as_long(api, body))[0])
     assert size > 3 * 2 * 100
     monkeypatch.setattr(tasks, "BYTES_MOST", size - 1)
-    assert "about 2 of them" in refused_as_long(api, body)
+    assert "send about 2 in each batch" in refused_as_long(api, body)
     assert everything(api) == before
     monkeypatch.setattr(tasks, "BYTES_MOST", size)
     assert ok(api("POST", "/tasks/batch", by="owner", json=body))["updated_count"] == 3
@@ -130,7 +130,7 @@ def test_four_megabytes_are_too_many_and_a_little_less_is_not(api: Api) -> None:
     group = new_group(api)["id"]
     ids = [new_task(api, 1, group)["id"] for _ in range(67)]
     body = {"task_ids": ids, "updates": {"information": LONG}}
-    assert "about 66 of them" in refused_as_long(api, body)
+    assert "send about 66 in each batch" in refused_as_long(api, body)
     data = ok(api("POST", "/tasks/batch", by="owner", json=body | {"task_ids": ids[1:]}))
     assert data["updated_count"] == 66
     assert [task["information"] for task in data["updated_tasks"]] == [LONG] * 66

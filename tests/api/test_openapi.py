@@ -94,10 +94,10 @@ def test_tokens_log_in_everywhere_but_where_a_password_is_needed() -> None:
             assert accepted == (set() if is_public else schemes), (method, path)
     of_user = "/users/{user_id}/tokens"
     assert refused == {
-        ("post", "/users"),
-        ("get", of_user),
-        ("post", of_user),
-        ("delete", f"{of_user}/{{token_id}}"),
+        ("POST", "/users"),
+        ("GET", of_user),
+        ("POST", of_user),
+        ("DELETE", f"{of_user}/{{token_id}}"),
     }
 
 

@@ -20,7 +20,7 @@ from tests.support import Installation, eventually
 
 REQUESTS = 60
 LONGEST_SECONDS = 4.0
-"""Each thread's first request waits 1.8 s, the others 50 ms; the rest is for a busy machine."""
+"""Each thread's first request waits 1.5 s, the others 50 ms; the rest is for a busy machine."""
 
 
 @pytest.fixture

@@ -236,7 +236,7 @@ def test_what_only_a_newer_program_knows_of_a_user_and_of_a_token_is_kept(
     key, path = f"{root(installation)}user:{user['id']}", f"/users/{user['id']}"
     with connect(installation) as redis:
         tokens = redis.hget(key, "tokens")
-        redis.hset(key, "tokens", tokens.replace(',"name"', ',"colour":"red","name"'))
+        redis.hset(key, "tokens", tokens.replace('"name"', '"colour":"red","name"', 1))
         redis.hset(key, "keys", "[7]")
     new_token(api, user)
     ok(api("PUT", path, by=secret, json={"number": "7"}))
