@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 from bench import callers
@@ -16,8 +15,6 @@ BATCH = 1000
 BATCH_LEAST = 10_000
 INFORMATION = "x" * 80
 TASK = "/users/{caller}/tasks/{own}"
-FEW = 4
-"""Tasks of each caller that a web process still remembers when their turn comes again."""
 APART = 15_000 * 10**5
 """More requests than one operation sends; a multiple of the callers' tasks."""
 
@@ -26,7 +23,6 @@ class Aim(NamedTuple):
     """A kind of request, and the smallest ratio to the limit that it must reach.
 
     Attributes:
-        each: tasks that each caller uses in turn; 0 for all.
         is_public: nobody logs in.
         prepare: called before each measurement.
     """
@@ -35,7 +31,6 @@ class Aim(NamedTuple):
     path: str
     least: float
     body: str = ""
-    each: int = 0
     is_public: bool = False
     prepare: Callable[[], object] = lambda: None
 
@@ -61,8 +56,7 @@ def write(stage: Stage, sizes: Sizes) -> Iterator[Row]:
     title, some = '{"title":"Title number {n}"}', everyone[", Basic"]
     aims = {
         "POST /users/{id}/tasks": Aim("POST", "/users/{caller}/tasks", 0.65, fields),
-        f"PUT /users/{{id}}/tasks/{{tid}}, {FEW} tasks each": Aim("PUT", TASK, 0.75, title, FEW),
-        "PUT /users/{id}/tasks/{tid}, 50 tasks each": Aim("PUT", TASK, 0.75, title),
+        "PUT /users/{id}/tasks/{tid}": Aim("PUT", TASK, 0.75, title),
         "PUT /users/{id}/tasks/{tid}/done": Aim(
             "PUT", f"{TASK}/done", 0.75, prepare=lambda: callers.reopen_tasks(url, some)
         ),
@@ -123,8 +117,7 @@ def _operations(url: str, everyone: dict[str, Callers], aim: Aim) -> dict[str, O
         return {"": Operation(url, aim.path)}
     operations = {}
     for i, (how, some) in enumerate(everyone.items()):
-        by = replace(some, each=aim.each or some.each)
-        operations[how] = Operation(url, aim.path, by, aim.method, aim.body, skip=i * APART)
+        operations[how] = Operation(url, aim.path, some, aim.method, aim.body, skip=i * APART)
     return operations
 
 

@@ -140,13 +140,11 @@ class TaskApi(Flask):
         view = self.view_functions[request.endpoint or ""]
         if CONTRACTS[view].is_public:
             return call(view, None, {}, {})
-        if not CONTRACTS[view].can_use_cache:
-            return self._run_for_caller(g, request, view)
-        answer = self._run_from_cache(g, request, view)
-        if answer is None:
-            answer = self._run_for_caller(g, request, view)
-        self.authenticator.cache.update(g.session.cached_as, g.session.changed_tasks)
-        return answer
+        if CONTRACTS[view].can_use_cache:
+            answer = self._run_from_cache(g, request, view)
+            if answer is not None:
+                return answer
+        return self._run_for_caller(g, request, view)
 
     def _run_from_cache(
         self, g: _AppCtxGlobals, request: Request, view: View
@@ -157,11 +155,7 @@ class TaskApi(Flask):
             answer = call(view, g.caller, entities, request.view_args or {})
         except Unavailable:
             raise
-        except Stale as error:
-            if g.caller and type(error) is Stale:  # a guard of the commit failed
-                self.authenticator.cache.contest(g.session.cached_as)
-            return None
-        except (TaskApiError, HTTPException):
+        except (Stale, TaskApiError, HTTPException):
             return None
         return answer if g.session.has_committed else None
 

@@ -56,7 +56,9 @@ def authenticate(
     Raises:
         The errors of `Authenticator`.
     """
-    refs, credentials = _refs_of(request), credentials_of(request)
+    ids = request.view_args or {}
+    refs = [(KINDS[word], id_) for word, id_ in ids.items() if word in KINDS]
+    credentials = credentials_of(request)
     forget_caller(g)
     try:
         g.session, user, entities = authenticator(request, credentials, refs, from_cache)
@@ -78,20 +80,14 @@ def forget_caller(g: _AppCtxGlobals) -> None:
     g.log_fields = {}
 
 
-def _refs_of(request: Request) -> list[EntityRef]:
-    """Return the entities that the path names."""
-    ids = request.view_args or {}
-    return [(KINDS[word], id_) for word, id_ in ids.items() if word in KINDS]
-
-
 class Authenticator:
     """Finds the caller of each request; one for each process."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._store = store
         self._owner = hashlib.sha256(settings.owner_password.encode()).digest()
-        self._checks, self.cache = PasswordChecks(settings.data_dir), LookupCache()
-        self.token_login = TokenLogin(self.cache)
+        self._checks, self._cache = PasswordChecks(settings.data_dir), LookupCache()
+        self.token_login = TokenLogin(self._cache)
         self._ids: dict[str, int] = {}
         self._guesses: Guesses = {}
 
@@ -175,11 +171,8 @@ class Authenticator:
         login, password = credentials.login or "", credentials.password
         user_id = self._user_id(session, login)
         throttle = LoginThrottle(session, str(user_id or login.lower()), address)
-        key = session.cached_as = (user_id, "", tuple(refs))
-        if from_cache:
-            lookup = self.cache.get(session, key, throttle)
-        else:
-            lookup = lookups.read(session, user_id, throttle, refs)
+        look_up = self._cache.get if from_cache else lookups.read
+        lookup = look_up(session, user_id, throttle, refs)
         # An unknown login is not logged: it may be a password.
         app_ctx.g.account = user_id if lookup.user else "unknown"
         if "@" in login and user_id != UNKNOWN and not _has_email(lookup.user, login):
@@ -196,7 +189,7 @@ class Authenticator:
         if lookup.user is None:
             raise Unauthenticated
         if not from_cache:
-            self.cache.add(key, lookup)
+            self._cache.add(user_id, refs, lookup)
         return lookup.user, lookup.entities
 
     def _user_id(self, session: Session, login: str) -> int:

@@ -46,11 +46,8 @@ class TokenLogin:
             Stale: there is no usable cached lookup, or the user has changed meanwhile.
         """
         throttle = LoginThrottle(session, str(sent.user_id), request.remote_addr or "")
-        key = session.cached_as = (sent.user_id, sent.sha256, tuple(refs))
-        if from_cache:
-            lookup = self._cache.get(session, key, throttle)
-        else:
-            lookup = lookups.read(session, sent.user_id, throttle, refs, with_tokens=True)
+        look_up = self._cache.get if from_cache else lookups.read_with_tokens
+        lookup = look_up(session, sent.user_id, throttle, refs)
         app_ctx.g.account = sent.user_id if lookup.user else "unknown"
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._clock()))
         token, today = _find(lookup, sent, now), now[:10]
@@ -65,7 +62,7 @@ class TokenLogin:
             user, entities = _record_use(session, user, lookup, token, today)
         if not from_cache:
             kept = replace(lookup, user=user, entities=entities, tokens=(token,))
-            self._cache.add(key, kept)
+            self._cache.add(sent.user_id, refs, kept)
         return user, entities
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Container
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from orjson import loads
 
@@ -18,8 +18,6 @@ from taskapi.store.prefetched_read import Guess, PrefetchedRead
 Guard = tuple[str, str, str]
 """Key, field and condition: see `Commit.guard`."""
 _STATE = ("epoch", "state", "opened")
-KEPT_MOST: Final = 2_000
-"""The number of bytes up to which the JSON of an entity is kept after the request."""
 NOT_READY = "The store is empty, or is being restored: try again in a few seconds."
 
 
@@ -45,8 +43,6 @@ class Session:
         wanted: the versions in If-Match; None for any.
         actual: the version of the entity that the request is about.
         has_committed: a commit was done.
-        cached_as: the key of the request's lookup in the cache of the process.
-        changed_tasks: the JSON of tasks that it changed, by id; empty for deleted and long ones.
         prefetched: the commands of the first `read` that `open` sends too.
     """
 
@@ -59,8 +55,6 @@ class Session:
     wanted: Container[str] | None = None
     actual: str = ""
     has_committed: bool = False
-    cached_as: Any = None
-    changed_tasks: dict[int, bytes] = field(default_factory=dict)
     prefetched: PrefetchedRead = field(default_factory=PrefetchedRead)
 
     def open(self, *commands: Command) -> list[Any]:

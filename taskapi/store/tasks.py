@@ -7,7 +7,7 @@ from taskapi.errors import Invalid
 from taskapi.store.codec import Entity, template
 from taskapi.store.commit import PRESENT, Commit, WrittenEntity
 from taskapi.store.keys import Kind
-from taskapi.store.session import KEPT_MOST, Session
+from taskapi.store.session import Session
 
 BYTES_MOST: Final = 4_000_000
 """JSON of the tasks that one commit changes: about 30 ms of Redis' time with 1000 tasks."""
@@ -54,10 +54,7 @@ def update(
         session.require_match()
         return [text.encode() for text in texts]
     stamp = commit.run()
-    changed = [stamp.fill(text) for text in texts]
-    for (task, _), json in zip(pairs, changed, strict=True):
-        session.changed_tasks[task["id"]] = json if len(json) <= KEPT_MOST else b""
-    return changed
+    return [stamp.fill(text) for text in texts]
 
 
 def delete(session: Session, tasks: Sequence[Entity]) -> None:
@@ -67,7 +64,6 @@ def delete(session: Session, tasks: Sequence[Entity]) -> None:
         commit.guard_not_closing(task["user_id"], task["group_id"])
         commit.delete(Kind.TASK, task)
     commit.run(frees_memory=True)
-    session.changed_tasks |= dict.fromkeys((task["id"] for task in tasks), b"")
 
 
 def _require_short(texts: Sequence[str]) -> None:

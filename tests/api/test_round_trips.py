@@ -36,8 +36,6 @@ BODIES: dict[str, Any] = {
 }
 
 # Requests run in this order. Lists, batches and deletes cost the same for more entities.
-# The process remembers task 1 as user 3 read it. The batch changes it, so that the delete has to
-# read it again.
 COSTS = {
     "nobody GET /health": (1, 6),
     "nobody GET /": (0, 0),
@@ -47,7 +45,7 @@ COSTS = {
     "token GET /users/3/tasks": (2, 6),
     "token GET /users/3/tasks/1": (1, 5),
     "token GET /groups/1": (2, 9),
-    "token PATCH /users/3/tasks/1": (1, 1),
+    "token PATCH /users/3/tasks/1": (2, 6),
     "user GET /users/3": (1, 4),
     "user GET /users/3/worktimes": (1, 4),
     "user GET /users/3/tasks": (2, 6),
@@ -77,10 +75,10 @@ COSTS = {
     "owner GET /tasks/search?q=task": (3, 8),
     "header GET /users/3": (1, 5),
     "user POST /users/3/tasks": (1, 1),
-    "user PUT /users/3/tasks/1": (1, 1),
-    "user PUT /users/3/tasks/1/done": (1, 1),
+    "user PUT /users/3/tasks/1": (2, 6),
+    "user PUT /users/3/tasks/1/done": (2, 6),
     "user POST /tasks/batch": (3, 9),
-    "user DELETE /users/3/tasks/1": (3, 7),
+    "user DELETE /users/3/tasks/1": (2, 6),
     "user POST /users/3/tokens": (3, 7),
     "user DELETE /users/3/tokens/<token>": (3, 7),
     "user PUT /users/3": (2, 5),
