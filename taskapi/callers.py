@@ -1,8 +1,7 @@
 """Who sent a request, and what a token does not permit."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from schemas.tokens import Access
 from taskapi.errors import Forbidden
@@ -13,8 +12,7 @@ PASSWORD_FIELDS: Final = {"password", "email", "role"}
 """The fields of a user that a token cannot change: they decide who logs in, with which rights."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """The user who sent a request, as stored when the request began.
 
     Attributes:

@@ -138,7 +138,7 @@ def call(
         Forbidden, NotFound: see `callers.require_access` and `policy.authorise`.
         Invalid: the body or the query is not usable.
     """
-    contract, arguments = CONTRACTS[view], dict[str, Any](ids) | dict(entities)
+    contract, arguments = CONTRACTS[view], {**ids, **entities}
     if not contract.is_public:
         _authorise(contract.action, caller, entities, ids)
     if contract.body is not None:

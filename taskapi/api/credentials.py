@@ -2,8 +2,7 @@
 
 import re
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from flask import Request
 
@@ -17,16 +16,14 @@ OWNER_HEADER: Final = "HTTP_X_OWNER_PASSWORD"
 _TOKEN: Final = re.compile(r"tk_([1-9][0-9]{0,15})_[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True)
-class SentToken:
+class SentToken(NamedTuple):
     """The user that a token names, and the digest by which the token is found."""
 
     user_id: int
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(NamedTuple):
     """The credentials in a request, not verified.
 
     Attributes:

@@ -1,8 +1,7 @@
 """The first reads of a request: its caller, and what its path names. Some are cached."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from taskapi.api.throttling import LoginThrottle
 from taskapi.errors import Stale
@@ -18,8 +17,7 @@ CACHED_MOST: Final = 5_000
 Entities = dict[str, StoredEntity | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(NamedTuple):
     """The replies to the first round trip of a request.
 
     Attributes:

@@ -1,6 +1,7 @@
 """Limits on failed log-ins: for an account from one address, and for an address."""
 
 import hashlib
+from functools import lru_cache
 from typing import Final
 
 from taskapi.errors import Damaged, TooManyFailures
@@ -97,5 +98,6 @@ def _failures(count: bytes | None) -> int:
         return 0
 
 
+@lru_cache(10_000)
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:32]

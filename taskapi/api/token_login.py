@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from flask import Request
 from flask.globals import app_ctx
@@ -61,7 +60,7 @@ class TokenLogin:
         if not _is_recorded(token, today) and _may_record(session, request):
             user, entities = _record_use(session, user, lookup, token, today)
         if not from_cache:
-            kept = replace(lookup, user=user, entities=entities, tokens=(token,))
+            kept = lookup._replace(user=user, entities=entities, tokens=(token,))
             self._cache.add(sent.user_id, refs, kept)
         return user, entities
 
