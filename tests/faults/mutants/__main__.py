@@ -48,7 +48,7 @@ def main() -> int:
         return _say("\n".join(f"Must be in {m.file} exactly once: {m.text!r}" for m in gone), 1)
     tests = sorted({mutant.test for mutant in MUTANTS})
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(AT_ONCE) as pool:
-        sound = _run(_copy(Path(folder) / "sound"), tests)
+        sound = _run(_copy(Path(folder) / "sound"), tests, processes=4)
         if sound.returncode != 0:
             return _say(f"The tests fail without a mutant: mend that first.\n{sound.stdout}", 1)
         copies = [Path(folder) / str(number) for number in range(len(MUTANTS))]
@@ -76,8 +76,8 @@ def _copy(folder: Path) -> Path:
     return folder
 
 
-def _run(folder: Path, tests: list[str]) -> subprocess.CompletedProcess[str]:
-    options = ["-n", "0", "-x", "-q", "-p", "no:cacheprovider", "--show-capture=no"]
+def _run(folder: Path, tests: list[str], processes: int = 0) -> subprocess.CompletedProcess[str]:
+    options = ["-n", str(processes), "-x", "-q", "-p", "no:cacheprovider", "--show-capture=no"]
     command = [sys.executable, "-m", "pytest", *options, *(f"tests/{test}" for test in tests)]
     return subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=LONGEST_SECONDS, check=False
