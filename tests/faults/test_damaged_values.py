@@ -52,6 +52,7 @@ ENTRIES = {
     "name of a group": ("group:1", with_value("name", 5)),
     "admin": ("group:1", with_value("admin_id", "1")),
     "JSON": ("task:1", broken(b'{"title":"\xff"}')),
+    "JSON of a user": ("user:2", broken(b'{"full_name":"\xff"}')),
 }
 READS = (
     *("/tasks/stats", "/groups/1/stats", "/tasks/search?q=Task", "/users"),

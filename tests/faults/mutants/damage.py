@@ -386,7 +386,7 @@ MUTANTS = [
         'json.decode(errors="replace")',
         "json.decode()",
         "faults/test_damaged_values.py::"
-        "test_an_entry_that_cannot_be_read_causes_no_internal_error[JSON]",
+        "test_an_entry_that_cannot_be_read_causes_no_internal_error[JSON of a user]",
     ),
     Mutant(
         "check: names and removes entries whose name is not UTF-8",
