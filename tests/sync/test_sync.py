@@ -9,7 +9,7 @@ import pytest
 from taskapi.config import load
 from taskapi.errors import AlreadyRunning, DatabaseUnreachable, NewEpoch, NotReady
 from taskapi.store import changes
-from taskapi.sync import copy_changes, postgres, state, sync_pass
+from taskapi.sync import copy_changes, postgres, rows, state, sync_pass
 from taskapi.sync.postgres import Database
 from tests.api.drift import drift
 from tests.api.factories import made, new_group, new_task, new_user, ok, path_of, refused
@@ -223,6 +223,21 @@ def test_an_entity_that_vanished_without_a_tombstone_is_no_delete(
     assert installation.sync().deleted["tasks"] == 0
     assert sql(installation, "SELECT count(*) FROM tasks") == [(3,)]
     assert set(dirty(installation)) == {f"t:{task['id']}"}
+
+
+def test_a_pass_ends_when_its_process_has_met_another_start_of_redis(
+    installation: Installation, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = new_task(api, 1, new_group(api)["id"])
+    store = sync_pass.open_store(installation.settings)
+    monkeypatch.setattr(changes, "CHUNK", 1)
+    with monkeypatch.context() as patch:
+        before(patch, rows, "copy", lambda: setattr(store, "run_id", "another start"))
+        with pytest.raises(NewEpoch):
+            sync_pass.run(installation.settings, store)
+    assert not sql(installation, "SELECT 1 FROM tasks WHERE id = %s", task["id"])
+    installation.sync()
+    assert sql(installation, "SELECT 1 FROM tasks WHERE id = %s", task["id"])
 
 
 def test_a_pass_of_another_epoch_forgets_no_marks(

@@ -82,8 +82,7 @@ MUTANTS = [
         "taskapi/sync/copy_changes.py",
         "        if run_id and store.run_id != run_id:\n            raise NewEpoch\n",
         "",
-        "faults/test_server_starts.py::"
-        "test_a_start_during_a_long_pass_ends_the_pass_and_is_compared",
+        "sync/test_sync.py::test_a_pass_ends_when_its_process_has_met_another_start_of_redis",
     ),
     Mutant(
         "tombstones: respected",
