@@ -45,9 +45,14 @@ def seconds() -> float:
     return _seconds(_below(), "")
 
 
-def web_memory() -> int:
-    """Return the resident memory of the largest web process, in bytes."""
-    return max(map(_resident, (each.id for each in _below() if "python" in each.name)))
+def web_processes() -> set[int]:
+    """Return the ids of the web processes that run."""
+    return {each.id for each in _below() if "python" in each.name}
+
+
+def largest(process_ids: set[int]) -> int:
+    """Return the resident memory of the largest of these processes, in bytes."""
+    return max(map(_resident, process_ids))
 
 
 def _resident(process_id: int) -> int:

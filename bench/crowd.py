@@ -43,13 +43,13 @@ def crowd(stage: Stage, sizes: Sizes) -> Iterator[Row]:
         title = f"first log-ins of {len(users)} users, {AT_ONCE} at once, {tries} requests"
         yield Row(title, len(users) / seconds, "log-ins/s", used)
         yield _measure(url, users, "")
-    began = time.perf_counter()
+    others, began = cpu.web_processes(), time.perf_counter()
     with stage.serve(site, TRUSTED_PROXIES="1") as url:
         seconds = time.perf_counter() - began
         row = Row("start of the web processes", 1000 * seconds, "ms")
         yield row.with_target(f"<= {READY_SECONDS} s", seconds <= READY_SECONDS)
         yield _measure(url, users, ", after a restart")
-        memory = cpu.web_memory() / 2**20
+        memory = cpu.largest(cpu.web_processes() - others) / 2**20
         row = Row("memory of the largest web process after this crowd", memory, "MiB")
         yield row.with_target(f"<= {MEMORY_MIB} MiB", memory <= MEMORY_MIB)
 

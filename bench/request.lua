@@ -1,10 +1,10 @@
 -- The requests that wrk sends, and its report. Arguments after `--`:
---   method path body  the request; in path and body, {task} is a task's id, {user} its user's id,
+--   method path body  the request; in path and body, {task} is a task's id,
 --                     {n} a number never used before, {tasks} the ids of many tasks,
 --                     {caller} the id of the caller, {group} of their group, {own} of one of their tasks
 --   skip              number of requests that earlier runs have sent
 --   first step count  the ids of the tasks: first, first + step, ...; after `count` ids, from first again
---   users             number of users who have the tasks in turn; their ids begin at 2
+--   users             number of users who have the callers' tasks in turn; their ids begin at 2
 --   many              number of ids in {tasks}
 --   callers each      a file with the id, the group and the Authorization header of each caller, who send
 --                     requests in turn, and how many tasks each has; empty and 0 if wrk sets the header
@@ -34,7 +34,7 @@ local function task(n) return string.format('%d', first + step * (n % count)) en
 function request()
   if is_fixed then return is_fixed end
   local id = task(skip)
-  local values = { task = id, user = string.format('%d', 2 + (id - 1) % users), n = skip }
+  local values = { task = id, n = skip }
   if many > 1 then
     local ids = {}
     for i = 1, many do ids[i] = task(skip * many + i) end

@@ -48,7 +48,6 @@ class Tasks:
     first: int = 1
     step: int = 1
     count: int = 1
-    users: int = 1
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ class Operation:
 
     def _command(self, seconds: int) -> list[str]:
         many = self.by if isinstance(self.by, Callers) else None
-        users, each = (many.users, many.each) if many else (self.tasks.users, 0)
+        users, each = (many.users, many.each) if many else (1, 0)
         return [
             *("wrk", "--threads=1", f"--connections={self.connections}", f"--duration={seconds}s"),
             *("--timeout=10s", f"--script={SCRIPT}"),

@@ -9,8 +9,10 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from redis import TimeoutError
 
 from devserver.servers import Postgres, Valkey
+from taskapi.errors import StoreUnreachable
 from taskapi.store import connection
 from tests.api.factories import new_user, ok, refused
 from tests.client import Api
@@ -47,6 +49,23 @@ def test_requests_do_not_queue_behind_a_silent_redis(site: Site) -> None:
             api("GET", "/admin/stats", by="owner")
             assert time.monotonic() - begin < LONGEST_SECONDS
         eventually(lambda: api("GET", "/users/2", by="owner").status == 200, 5)
+
+
+def test_both_attempts_together_end_within_two_seconds(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = connection.Store(installation.settings.redis_url, installation.settings.key_prefix)
+    waits: list[float | None] = []
+
+    def lose_reply(_: object, __: object, seconds: float | None) -> None:
+        waits.append(seconds)
+        raise TimeoutError
+
+    monkeypatch.setattr(connection.Connection, "_exchange", lose_reply)
+    with pytest.raises(StoreUnreachable):
+        store.connection.execute(("PING",))
+    first, second = (wait or connection.REPLY_SECONDS for wait in waits)
+    assert first + connection.CONNECT_SECONDS + second < 2
 
 
 def test_a_redis_that_was_silent_and_is_slow_serves_again(

@@ -7,6 +7,13 @@ REFUSING = "faults/test_refusing_redis.py"
 
 MUTANTS = [
     Mutant(
+        "a second attempt waits less than the first one",
+        "taskapi/store/connection.py",
+        "seconds or self._store.retry_seconds",
+        "seconds",
+        "faults/test_silent_redis.py::test_both_attempts_together_end_within_two_seconds",
+    ),
+    Mutant(
         "a web process waits only a moment for a silent Redis",
         "taskapi/sync/bootstrap.py",
         "store or Store(settings.redis_url, settings.key_prefix)",
