@@ -127,7 +127,7 @@ class Authenticator:
             sent = credentials.token
             user, entities = self.token_login(session, request, sent, refs, from_cache)
         if credentials.login is not None:
-            user, entities = self._basic_caller(session, credentials, address, refs, from_cache)
+            user, entities = self._basic_caller(session, request, credentials, refs, from_cache)
         if credentials.owner_password is not None and user["id"] != SYSTEM_OWNER:
             raise Unauthenticated
         return session, user, entities
@@ -163,11 +163,12 @@ class Authenticator:
     def _basic_caller(
         self,
         session: Session,
+        request: Request,
         credentials: Credentials,
-        address: str,
         refs: Sequence[EntityRef],
         from_cache: bool,
     ) -> tuple[StoredEntity, Entities]:
+        address = request.remote_addr or ""
         login, password = credentials.login or "", credentials.password
         user_id = self._user_id(session, login)
         throttle = LoginThrottle(session, str(user_id or login.lower()), address)
@@ -189,7 +190,7 @@ class Authenticator:
         if lookup.user is None:
             raise Unauthenticated
         if not from_cache:
-            self._cache.add(user_id, refs, lookup)
+            self._cache.add(request, user_id, lookup)
         return lookup.user, lookup.entities
 
     def _user_id(self, session: Session, login: str) -> int:

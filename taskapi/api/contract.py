@@ -115,8 +115,9 @@ def audited(name: str) -> Callable[[V], V]:
 def cached_lookup(view: V) -> V:
     """Run the view first on a cached lookup of the caller and the path: see `LookupCache`.
 
-    Only for a view that ends with its only commit, which guards the cached lookup. If nothing is
-    committed, the view runs again on a lookup in the store.
+    Only for a view that ends with its only commit, which guards the cached lookup, and whose path
+    names a user, and perhaps a task. If nothing is committed, the view runs again on a lookup in
+    the store.
     """
     return _record(can_use_cache=True)(view)
 

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from flask import Request
+
+from taskapi.api.contract import READS
 from taskapi.api.throttling import LoginThrottle
 from taskapi.errors import Stale
 from taskapi.store import memberships, tokens
@@ -76,37 +79,54 @@ def target(refs: Sequence[EntityRef], entities: Entities) -> StoredEntity | None
 
 
 class LookupCache:
-    """The last lookups of callers whose path named one user, for views with `@cached_lookup`.
+    """The last lookups of callers who changed something of one user, for `@cached_lookup`.
 
     A change of a password or a token gives its user a new version, so guards of versions suffice.
     """
 
     def __init__(self) -> None:
-        self._lookups: dict[tuple[int, EntityRef], Lookup] = {}
+        self._lookups: dict[tuple[int, int], Lookup] = {}
+        """By the ids of the caller and of the user in the path."""
 
-    def add(self, user_id: int, refs: Sequence[EntityRef], lookup: Lookup) -> None:
-        """Cache a lookup whose credentials are right, if its path names one user."""
-        if len(refs) != 1 or lookup.entities.get(Kind.USER.noun) is None:
+    def add(self, request: Request, user_id: int, lookup: Lookup) -> None:
+        """Cache a lookup with right credentials, if the request may change something of a user."""
+        owner = lookup.entities.get(Kind.USER.noun)
+        if request.method in READS or owner is None:
             return
         if len(self._lookups) >= CACHED_MOST:
             self._lookups.clear()
-        self._lookups[user_id, refs[0]] = lookup
+        self._lookups[user_id, owner["id"]] = lookup._replace(entities={Kind.USER.noun: owner})
 
     def get(
         self, session: Session, user_id: int, throttle: LoginThrottle, refs: Sequence[EntityRef]
     ) -> Lookup:
         """Return the cached lookup; guard its users and the absence of failures in each commit.
 
+        A task needs no guard here: only its own change depends on it, which guards it.
+
+        Args:
+            refs: the user that the path names, and perhaps a task.
+
         Raises:
             Stale: no lookup is cached, or Redis has closed the connection. A commit would be sent
                 twice then, and after a restart of Redis its outcome would be unknown.
         """
-        lookup = self._lookups.get((user_id, refs[0])) if len(refs) == 1 else None
+        (_, owner_id), *tasks = refs
+        lookup = self._lookups.get((user_id, owner_id))
         if lookup is None or not session.connection.is_usable():
             raise Stale
         session.epoch = lookup.epoch
+        found = {ref[0].noun: _recent(session, ref) for ref in tasks}
         for user in (lookup.user, *lookup.entities.values()):
             if user is not None:
                 session.rights += memberships.rights(session.keys, user)
         session.rights.append((throttle.keys[0], "", ABSENT))
-        return lookup
+        return lookup._replace(entities=lookup.entities | found)
+
+
+def _recent(session: Session, task: EntityRef) -> StoredEntity | None:
+    """Return a task that the process changed last; raises Stale if it has forgotten it."""
+    reply = session.recent_tasks.reply(session.epoch, task[1])
+    if reply is None:
+        raise Stale
+    return sessions.entity(*task, reply)

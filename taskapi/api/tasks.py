@@ -60,6 +60,7 @@ def show(task: StoredEntity) -> Response:
 @returns(schema.TaskChanged, etag=True)
 @refuses("unknown_group")
 @audited("task.update")
+@cached_lookup
 def edit(user: StoredEntity, task: StoredEntity, body: dict[str, Any]) -> Response:
     """Change some fields of a task."""
     if body.get("group_id", task["group_id"]) != task["group_id"]:
@@ -72,6 +73,7 @@ def edit(user: StoredEntity, task: StoredEntity, body: dict[str, Any]) -> Respon
 @allowed(Action.USE_TASK)
 @returns(schema.TaskChanged, etag=True)
 @audited("task.done")
+@cached_lookup
 def finish(user: StoredEntity, task: StoredEntity) -> Response:
     """Mark a task as done."""
     (json,) = store.update(g.session, [(task, user)], {"status": True})
@@ -82,6 +84,7 @@ def finish(user: StoredEntity, task: StoredEntity) -> Response:
 @allowed(Action.USE_TASK)
 @returns(schema.TaskChanged)
 @audited("task.delete")
+@cached_lookup
 def delete(task: StoredEntity) -> Response:
     """Delete a task."""
     store.delete(g.session, [task])

@@ -61,7 +61,7 @@ class TokenLogin:
             user, entities = _record_use(session, user, lookup, token, today)
         if not from_cache:
             kept = lookup._replace(user=user, entities=entities, tokens=(token,))
-            self._cache.add(sent.user_id, refs, kept)
+            self._cache.add(request, sent.user_id, kept)
         return user, entities
 
 

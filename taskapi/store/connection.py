@@ -18,6 +18,7 @@ from taskapi.store.heavy import Heavy
 from taskapi.store.info import value_of
 from taskapi.store.issued import Issued
 from taskapi.store.keys import Keys
+from taskapi.store.recent_tasks import RecentTasks
 from taskapi.store.redis_errors import ELSEWHERE, refusal, word_of
 from taskapi.store.scripts import CLOSE_FOR_CLIENTS, SOURCES
 
@@ -185,6 +186,7 @@ class Store:
         process: a random name of this process.
         issued: the highest version and ids that this process knows.
         heavy: the heavy requests of this process.
+        recent_tasks: the tasks that this process changed last.
         generation: grows when all connections have to be opened again.
         silent_until: monotonic time until which Redis counts as silent; 0 if it answers.
         run_id: names the start of the server that a thread connected to last.
@@ -201,6 +203,7 @@ class Store:
     ) -> None:
         self.keys, self.read_only, self.heavy = Keys(prefix), read_only, Heavy()
         self.process, self.issued = secrets.token_hex(6), Issued()
+        self.recent_tasks = RecentTasks()
         self.retry_seconds = reply_seconds * 2 / 3
         self.generation, self.run_id, self.silent_until = 0, "", 0.0
         self._threads, self._local = itertools.count(1), threading.local()

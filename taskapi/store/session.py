@@ -14,6 +14,7 @@ from taskapi.store.heavy import Heavy
 from taskapi.store.keys import Keys, Kind
 from taskapi.store.numbers import is_number
 from taskapi.store.prefetched_read import Guess, PrefetchedRead
+from taskapi.store.recent_tasks import RecentTasks
 
 Guard = tuple[str, str, str]
 """Key, field and condition: see `Commit.guard`."""
@@ -37,6 +38,7 @@ class Session:
 
     Attributes:
         heavy: the heavy requests of the process.
+        recent_tasks: the tasks that the process changed last.
         chunks: how many chunks of lists were read.
         epoch: the store's epoch at the first read; a restore starts a new one.
         rights: guards of the caller's rights, part of every commit.
@@ -49,6 +51,7 @@ class Session:
     connection: Connection
     keys: Keys
     heavy: Heavy
+    recent_tasks: RecentTasks
     chunks: int = 0
     epoch: str = ""
     rights: list[Guard] = field(default_factory=list)
@@ -145,7 +148,7 @@ class Session:
 
 def begin(store: Store) -> Session:
     """Return a session that has read nothing yet."""
-    return Session(store.connection, store.keys, store.heavy)
+    return Session(store.connection, store.keys, store.heavy, store.recent_tasks)
 
 
 def fetch(keys: Keys, kind: Kind, entity_id: int) -> Command:

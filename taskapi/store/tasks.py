@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from taskapi.errors import Invalid
+from taskapi.errors import Invalid, Stale
 from taskapi.store.codec import Entity, template
 from taskapi.store.commit import PRESENT, Commit, WrittenEntity
 from taskapi.store.keys import Kind
@@ -21,7 +21,9 @@ def create(session: Session, user: Entity, fields: Entity) -> WrittenEntity:
     _require_group(session, commit, fields["group_id"])
     text = commit.create(Kind.TASK, {**fields, "user_id": user["id"]})
     stamp = commit.run()
-    return WrittenEntity(int(stamp.id), stamp.fill(text))
+    task = WrittenEntity(int(stamp.id), stamp.fill(text))
+    session.recent_tasks.add(session.epoch, task.id, stamp.version, task.json)
+    return task
 
 
 def update(
@@ -53,8 +55,16 @@ def update(
     if not is_changed:
         session.require_match()
         return [text.encode() for text in texts]
-    stamp = commit.run()
-    return [stamp.fill(text) for text in texts]
+    try:
+        stamp = commit.run()
+    except Stale:
+        if len(pairs) == 1:
+            session.recent_tasks.contest(pairs[0][0]["id"])
+        raise
+    changed = [stamp.fill(text) for text in texts]
+    for (task, _), json in zip(pairs, changed, strict=True):
+        session.recent_tasks.add(session.epoch, task["id"], stamp.version, json)
+    return changed
 
 
 def delete(session: Session, tasks: Sequence[Entity]) -> None:
@@ -64,6 +74,8 @@ def delete(session: Session, tasks: Sequence[Entity]) -> None:
         commit.guard_not_closing(task["user_id"], task["group_id"])
         commit.delete(Kind.TASK, task)
     commit.run(frees_memory=True)
+    for task in tasks:
+        session.recent_tasks.remove(task["id"])
 
 
 def _require_short(texts: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
-"""Creates by a remembered caller: a change made by another process counts at once.
+"""Changes of tasks by a remembered caller: what another process has changed counts at once.
 
-Each test lets one process remember a caller, changes something through another process, and then
-sends a task to the first one.
+Each test lets one process remember a caller or a task, changes something through another process,
+and then creates or changes a task through the first one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import redis
 
+from taskapi.api import application
+from taskapi.store import recent_tasks
 from taskapi.store.connection import Connection
 from tests.api.conftest import RoundTrips
 from tests.api.factories import (
@@ -22,9 +24,11 @@ from tests.api.factories import (
     new_task,
     new_user,
     ok,
+    path_of,
     refused,
 )
 from tests.client import Answer, Api, Caller
+from tests.stores import before
 from tests.support import OWNER_PASSWORD
 
 OWNER = (1, OWNER_PASSWORD)
@@ -216,3 +220,146 @@ def test_a_create_whose_outcome_is_unknown_is_not_retried(
         refused(create(api, member, group, login(member)), 503)
     tasks = ok(api("GET", f"/users/{member['id']}/tasks", by=login(member)))["tasks"]
     assert len(tasks) == 2
+
+
+@pytest.fixture
+def task(api: Api, group: dict[str, Any], member: dict[str, Any]) -> dict[str, Any]:
+    """A task of the member that the process remembers."""
+    ok(api("DELETE", path_of(new_task(api, member["id"], group["id"])), by="owner"))  # load scripts
+    return new_task(api, member["id"], group["id"], by=login(member))
+
+
+def edit(api: Api, task: dict[str, Any], by: Caller, **sent: Any) -> Answer:
+    return api("PUT", path_of(task), by=by, **{"json": {"title": "Edited"}} | sent)
+
+
+def test_a_remembered_task_is_changed_and_deleted_in_one_round_trip_each(
+    api: Api, member: dict[str, Any], task: dict[str, Any], round_trips: RoundTrips
+) -> None:
+    path, by = path_of(task), login(member)
+    for title in ("First", "Second"):
+        assert ok(edit(api, task, by, json={"title": title}))["task"]["title"] == title
+    ok(api("POST", "/tasks/batch", by=by, json={"task_ids": [task["id"]], "action": "done"}))
+    round_trips.clear()
+    assert ok(api("PUT", path, by=by, json={"status": False}))["task"]["title"] == "Second"
+    assert ok(api("PUT", f"{path}/done", by=by))["task"]["status"] is True
+    ok(api("DELETE", path, by=by))
+    assert [len(commands) for commands in round_trips] == [1] * 3
+    refused(edit(api, task, by), 404)
+
+
+def test_a_task_keeps_what_was_changed_elsewhere(
+    api: Api, other: Api, member: dict[str, Any], task: dict[str, Any]
+) -> None:
+    ok(edit(other, task, login(member), json={"information": "From elsewhere"}))
+    edited = ok(edit(api, task, login(member)))["task"]
+    assert (edited["title"], edited["information"]) == ("Edited", "From elsewhere")
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(60.0, [3, 2, 2]), (0.0, [3, 3, 3])])
+def test_a_task_that_is_changed_elsewhere_too_takes_the_usual_way(
+    api: Api,
+    other: Api,
+    member: dict[str, Any],
+    task: dict[str, Any],
+    round_trips: RoundTrips,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    expected: list[int],
+) -> None:
+    monkeypatch.setattr(recent_tasks, "CONTESTED_SECONDS", seconds)
+    trips = []
+    for turn in range(3):
+        ok(edit(other, task, login(member), json={"title": f"Elsewhere {turn}"}))
+        round_trips.clear()
+        ok(edit(api, task, login(member), json={"title": f"Here {turn}"}))
+        trips.append(len(round_trips))
+    assert trips == expected
+
+
+def test_a_task_that_was_deleted_elsewhere_is_not_found(
+    api: Api, other: Api, member: dict[str, Any], task: dict[str, Any]
+) -> None:
+    ok(other("DELETE", path_of(task), by=login(member)))
+    refused(edit(api, task, login(member)), 404)
+
+
+def test_a_remembered_task_is_not_found_under_another_user(
+    api: Api, group: dict[str, Any], member: dict[str, Any], task: dict[str, Any]
+) -> None:
+    user = new_user(api, group["id"])
+    for caller, by in ((user, login(user)), (user, OWNER), (member, OWNER)):
+        made(create(api, caller, group, by))
+    path = f"/users/{user['id']}/tasks/{task['id']}"
+    for by in (login(user), OWNER):
+        refused(api("PUT", path, by=by, json={"title": "Stolen"}), 404)
+        refused(api("DELETE", path, by=by), 404)
+    refused(edit(api, task, login(user)), 403)
+    assert ok(api("GET", path_of(task), by=login(member)))["title"] == task["title"]
+
+
+def test_a_task_that_was_moved_out_of_reach_elsewhere_is_refused(api: Api, other: Api) -> None:
+    admin = new_admin(api)
+    group, foreign = new_group(api, admin_id=admin["id"]), new_group(api)
+    user = new_user(api, group["id"], foreign["id"])
+    task = new_task(api, user["id"], group["id"], by=login(admin))
+    ok(edit(api, task, login(admin)))
+    ok(edit(other, task, by="owner", json={"group_id": foreign["id"]}))
+    refused(edit(api, task, login(admin)), 403)
+
+
+def test_an_admin_who_lost_the_group_elsewhere_changes_no_task(api: Api, other: Api) -> None:
+    admin = new_admin(api)
+    group = new_group(api, admin_id=admin["id"])
+    task = new_task(api, new_user(api, group["id"])["id"], group["id"], by=login(admin))
+    ok(edit(api, task, login(admin)))
+    ok(other("PUT", f"/groups/{group['id']}", by="owner", json={"admin_id": 1}))
+    refused(edit(api, task, login(admin), json={"title": "Too late"}), 403)
+
+
+def test_if_match_is_compared_with_the_task_that_the_store_has(
+    api: Api, other: Api, member: dict[str, Any], task: dict[str, Any]
+) -> None:
+    now = ok(edit(other, task, login(member)))["task"]
+    old, new = ({"If-Match": f'"{each["version"]}"'} for each in (task, now))
+    body = {"title": "Edited again"}
+    refused(edit(api, task, login(member), json=body, headers=old), 412)
+    ok(edit(api, task, login(member), json=body, headers=new))
+
+
+def test_a_version_that_was_right_a_moment_ago_is_not_the_present_one(
+    api: Api, member: dict[str, Any], task: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    condition = {"If-Match": f'"{task["version"]}"'}
+    with monkeypatch.context() as patch:
+        before(patch, application, "call", lambda: ok(edit(api, task, login(member))))
+        late = edit(api, task, login(member), json={"title": "Too late"}, headers=condition)
+        refused(late, 412)
+    assert ok(api("GET", path_of(task), by=login(member)))["title"] == "Edited"
+
+
+def test_a_change_without_effect_keeps_the_version(
+    api: Api, member: dict[str, Any], task: dict[str, Any]
+) -> None:
+    same = ok(edit(api, task, login(member), json={"title": task["title"]}))["task"]
+    assert same["version"] == task["version"]
+
+
+def test_a_task_is_changed_after_a_restore_by_another_process(
+    api: Api, other: Api, group: dict[str, Any], member: dict[str, Any], task: dict[str, Any]
+) -> None:
+    ok(other("POST", "/admin/sync?action=restore", by="owner"))
+    made(create(api, member, group, login(member)))  # remembered with the new epoch
+    assert ok(edit(api, task, login(member)))["task"]["title"] == "Edited"
+
+
+def test_long_tasks_are_not_remembered(
+    api: Api, member: dict[str, Any], task: dict[str, Any], round_trips: RoundTrips
+) -> None:
+    trips = []
+    for title in ("First", "Second", "Third"):
+        body = {"title": title, "information": "long " * 400}
+        assert ok(edit(api, task, login(member), json=body))["task"]["title"] == title
+        trips.append(len(round_trips))
+        round_trips.clear()
+    assert trips == [1, 2, 2]
