@@ -14,7 +14,7 @@ from bench.wrk import Callers, Operation, Rounds, Sample, Tasks, median
 BATCH = 1000
 BATCH_LEAST = 10_000
 INFORMATION = "x" * 80
-TASK = "/users/{caller}/tasks/{own}"
+TASK, SAME = "/users/{caller}/tasks/{own}", "/users/{caller}/tasks/{same}"
 APART = 15_000 * 10**5
 """More requests than one operation sends; a multiple of the callers' tasks."""
 
@@ -57,6 +57,7 @@ def write(stage: Stage, sizes: Sizes) -> Iterator[Row]:
     aims = {
         "POST /users/{id}/tasks": Aim("POST", "/users/{caller}/tasks", 0.65, fields),
         "PUT /users/{id}/tasks/{tid}": Aim("PUT", TASK, 0.75, title),
+        "PUT the same task again": Aim("PUT", SAME, 0.75, title),
         "PUT /users/{id}/tasks/{tid}/done": Aim(
             "PUT", f"{TASK}/done", 0.75, prepare=lambda: callers.reopen_tasks(url, some)
         ),

@@ -52,7 +52,7 @@ class Tasks:
 
 @dataclass(frozen=True)
 class Callers:
-    """Those who send the requests of an operation in turn.
+    """Those who send the requests of an operation in turn, each over a connection that they keep.
 
     Attributes:
         file: a line for each caller: id, group, Authorization header. request.lua reads it.
@@ -72,7 +72,8 @@ class Operation:
     Attributes:
         by: id and password for HTTP Basic, a token, or many callers; None sends no credentials.
         many: number of task ids in one request.
-        skip: how many requests have been sent.
+        skip: more requests than have been sent.
+        runs: how often it was measured.
     """
 
     url: str
@@ -84,6 +85,12 @@ class Operation:
     many: int = 1
     connections: int = CONNECTIONS
     skip: int = 0
+    runs: int = 0
+
+    @property
+    def threads(self) -> int:
+        """Threads of wrk: with one for each connection, a caller keeps their connection."""
+        return self.connections if isinstance(self.by, Callers) else 1
 
     def measure(self, seconds: int = SECONDS) -> Sample:
         """Send requests for `seconds`; raise SystemExit if an answer is not a success."""
@@ -91,7 +98,8 @@ class Operation:
         words = _run(self._command(seconds))
         web, redis = cpu.used().since(before)
         requests, duration, p50, p99, worst, refused, broken = map(int, words)
-        self.skip += requests + self.connections
+        self.skip += self.threads * (requests + self.connections)
+        self.runs += 1
         if refused or broken or not requests:
             sys.exit(f"{self.method} {self.path}: {refused} refused, {broken} broken of {requests}")
         used_us = (1e6 * web / requests, 1e6 * redis / requests)
@@ -101,12 +109,13 @@ class Operation:
         many = self.by if isinstance(self.by, Callers) else None
         users, each = (many.users, many.each) if many else (1, 0)
         return [
-            *("wrk", "--threads=1", f"--connections={self.connections}", f"--duration={seconds}s"),
-            *("--timeout=10s", f"--script={SCRIPT}"),
+            *("wrk", f"--threads={self.threads}", f"--connections={self.connections}"),
+            *(f"--duration={seconds}s", "--timeout=10s", f"--script={SCRIPT}"),
             *self._header(),
             *(self.url, "--", self.method, self.path, self.body, str(self.skip)),
             *(str(self.tasks.first), str(self.tasks.step), str(self.tasks.count)),
             *(str(users), str(self.many), str(many.file) if many else "", str(each)),
+            *(str(self.threads), str(self.runs)),
         ]
 
     def _header(self) -> list[str]:
