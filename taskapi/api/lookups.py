@@ -62,6 +62,8 @@ def read(
     if user is not None:
         session.rights = memberships.rights(session.keys, user)
     entities = {ref[0].noun: by_ref[ref] for ref in refs}
+    if Kind.TASK.noun in entities:
+        session.recent_tasks.compare(refs[-1][1], entities[Kind.TASK.noun])
     found = tokens.of_user(user_id, reply[-1]) if with_tokens else ()
     return Lookup(session.epoch, user, password_hash, failures, entities, found)
 
@@ -79,7 +81,7 @@ def target(refs: Sequence[EntityRef], entities: Entities) -> StoredEntity | None
 
 
 class LookupCache:
-    """The last lookups of callers who changed something of one user, for `@cached_lookup`.
+    """The last lookups of requests that may change something of a user, for `@cached_lookup`.
 
     A change of a password or a token gives its user a new version, so guards of versions suffice.
     """
@@ -108,15 +110,18 @@ class LookupCache:
             refs: the user that the path names, and perhaps a task.
 
         Raises:
-            Stale: no lookup is cached, or Redis has closed the connection. A commit would be sent
-                twice then, and after a restart of Redis its outcome would be unknown.
+            Stale: no lookup is cached, the task is not remembered, or Redis has closed the
+                connection. A commit would be sent twice then, and after a restart of Redis its
+                outcome would be unknown.
         """
         (_, owner_id), *tasks = refs
         lookup = self._lookups.get((user_id, owner_id))
-        if lookup is None or not session.connection.is_usable():
+        if lookup is None:
             raise Stale
         session.epoch = lookup.epoch
         found = {ref[0].noun: _recent(session, ref) for ref in tasks}
+        if not session.connection.is_usable():
+            raise Stale
         for user in (lookup.user, *lookup.entities.values()):
             if user is not None:
                 session.rights += memberships.rights(session.keys, user)

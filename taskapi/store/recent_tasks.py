@@ -1,45 +1,55 @@
-"""The tasks that a process changed last, so that it can change them again without a read."""
+"""The tasks that a process created or changed last, so that it can change them without a read."""
 
 import time
 from typing import Final
 
+from taskapi.store.codec import Entity, version
+
 REMEMBERED_MOST: Final = 4_000
 BYTES_MOST: Final = 2_000
-"""A task with more JSON is not remembered: all of them together take at most 8 MB."""
+"""A task with more JSON is not remembered: all of them together take at most 10 MB."""
 CONTESTED_SECONDS: Final = 600.0
 
 
 class RecentTasks:
-    """The JSON of tasks as this process changed them last.
+    """The JSON of tasks as this process wrote it last.
 
     Another process may have changed them since: every commit guards the version of its task. They
     are kept as JSON, because Python's garbage collector would visit thousands of dictionaries.
     """
 
     def __init__(self) -> None:
-        self._tasks: dict[int, tuple[str, str, bytes]] = {}
+        self._tasks: dict[int, tuple[str, bytes]] = {}
+        """By id: the epoch and the JSON."""
         self._contested: dict[int, float] = {}
+        """By id: until when a task is not remembered, in seconds of the monotonic clock."""
 
-    def add(self, epoch: str, task_id: int, version: str, json: bytes) -> None:
+    def add(self, epoch: str, task_id: int, json: bytes) -> None:
         """Remember a task that a commit has created or changed."""
-        _, known, _ = self._tasks.get(task_id, ("", "0", b""))
+        _, known = self._tasks.get(task_id, ("", b""))
         if len(json) > BYTES_MOST or time.monotonic() < self._contested.get(task_id, 0.0):
             self.remove(task_id)
-        elif int(version) > int(known):  # another thread may have been faster
+        elif not known or int(version(json)) > int(version(known)):
             if len(self._tasks) >= REMEMBERED_MOST:
                 self._tasks.clear()
-            self._tasks[task_id] = (epoch, version, json)
+            self._tasks[task_id] = (epoch, json)
 
     def remove(self, task_id: int) -> None:
         """Forget a task."""
         self._tasks.pop(task_id, None)
 
-    def contest(self, task_id: int) -> None:
-        """Forget a task for CONTESTED_SECONDS, because its commit has failed.
+    def compare(self, task_id: int, stored: Entity | None) -> None:
+        """Forget a task for CONTESTED_SECONDS if another process has changed or deleted it.
 
-        If two processes change a task in turn, half of their commits would fail, and a commit that
-        fails takes two more round trips.
+        If processes change a task in turn, a change from memory fails and takes three round trips
+        instead of two.
+
+        Args:
+            stored: the task as the store has it.
         """
+        _, known = self._tasks.get(task_id, ("", b""))
+        if not known or (stored and version(known) == str(stored["version"])):
+            return
         self.remove(task_id)
         if len(self._contested) >= REMEMBERED_MOST:
             self._contested.clear()
@@ -47,5 +57,5 @@ class RecentTasks:
 
     def reply(self, epoch: str, task_id: int) -> list[bytes | None] | None:
         """Return what Redis replied to `fetch` of a task in this epoch; None if not remembered."""
-        known, version, json = self._tasks.get(task_id, ("", "", b""))
-        return [json, version.encode()] if known == epoch and json else None
+        known, json = self._tasks.get(task_id, ("", b""))
+        return [json, version(json).encode()] if json and known == epoch else None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from taskapi.errors import Invalid, Stale
+from taskapi.errors import Invalid
 from taskapi.store.codec import Entity, template
 from taskapi.store.commit import PRESENT, Commit, WrittenEntity
 from taskapi.store.keys import Kind
@@ -22,7 +22,7 @@ def create(session: Session, user: Entity, fields: Entity) -> WrittenEntity:
     text = commit.create(Kind.TASK, {**fields, "user_id": user["id"]})
     stamp = commit.run()
     task = WrittenEntity(int(stamp.id), stamp.fill(text))
-    session.recent_tasks.add(session.epoch, task.id, stamp.version, task.json)
+    session.recent_tasks.add(session.epoch, task.id, task.json)
     return task
 
 
@@ -55,15 +55,10 @@ def update(
     if not is_changed:
         session.require_match()
         return [text.encode() for text in texts]
-    try:
-        stamp = commit.run()
-    except Stale:
-        if len(pairs) == 1:
-            session.recent_tasks.contest(pairs[0][0]["id"])
-        raise
+    stamp = commit.run()
     changed = [stamp.fill(text) for text in texts]
     for (task, _), json in zip(pairs, changed, strict=True):
-        session.recent_tasks.add(session.epoch, task["id"], stamp.version, json)
+        session.recent_tasks.add(session.epoch, task["id"], json)
     return changed
 
 

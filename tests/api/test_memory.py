@@ -22,14 +22,15 @@ from tests.api.factories import (
     new_admin,
     new_group,
     new_task,
+    new_token,
     new_user,
     ok,
     path_of,
     refused,
 )
 from tests.client import Answer, Api, Caller
-from tests.stores import before
-from tests.support import OWNER_PASSWORD
+from tests.stores import before, connect, root
+from tests.support import OWNER_PASSWORD, Installation
 
 OWNER = (1, OWNER_PASSWORD)
 
@@ -239,13 +240,27 @@ def test_a_remembered_task_is_changed_and_deleted_in_one_round_trip_each(
     path, by = path_of(task), login(member)
     for title in ("First", "Second"):
         assert ok(edit(api, task, by, json={"title": title}))["task"]["title"] == title
-    ok(api("POST", "/tasks/batch", by=by, json={"task_ids": [task["id"]], "action": "done"}))
-    round_trips.clear()
-    assert ok(api("PUT", path, by=by, json={"status": False}))["task"]["title"] == "Second"
     assert ok(api("PUT", f"{path}/done", by=by))["task"]["status"] is True
     ok(api("DELETE", path, by=by))
-    assert [len(commands) for commands in round_trips] == [1] * 3
+    assert [len(commands) for commands in round_trips] == [1] * 4
     refused(edit(api, task, by), 404)
+
+
+def test_tasks_of_a_batch_are_remembered_as_they_are(
+    api: Api,
+    group: dict[str, Any],
+    member: dict[str, Any],
+    task: dict[str, Any],
+    round_trips: RoundTrips,
+) -> None:
+    by, done = login(member), new_task(api, member["id"], group["id"], status=True)
+    batch = {"task_ids": [task["id"], done["id"]], "action": "mark_done"}
+    ok(api("POST", "/tasks/batch", by=by, json=batch))  # the second task keeps its version
+    round_trips.clear()
+    for each in (task, done):
+        edited = ok(edit(api, each, by))["task"]
+        assert (edited["title"], edited["status"]) == ("Edited", True)
+    assert [len(commands) for commands in round_trips] == [1] * 2
 
 
 def test_a_task_keeps_what_was_changed_elsewhere(
@@ -277,11 +292,49 @@ def test_a_task_that_is_changed_elsewhere_too_takes_the_usual_way(
     assert trips == expected
 
 
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_a_task_that_was_deleted_elsewhere_is_not_found(
-    api: Api, other: Api, member: dict[str, Any], task: dict[str, Any]
+    api: Api,
+    other: Api,
+    member: dict[str, Any],
+    task: dict[str, Any],
+    round_trips: RoundTrips,
+    method: str,
 ) -> None:
     ok(other("DELETE", path_of(task), by=login(member)))
-    refused(edit(api, task, login(member)), 404)
+    body: Any = {"title": "Gone"} if method == "PUT" else ...
+    for trips in (2, 1):  # it is forgotten
+        round_trips.clear()
+        refused(api(method, path_of(task), by=login(member), json=body), 404)
+        assert len(round_trips) == trips
+
+
+def test_a_damaged_task_is_whole_after_a_change_from_memory(
+    api: Api, installation: Installation, member: dict[str, Any], task: dict[str, Any]
+) -> None:
+    with connect(installation) as redis:
+        redis.hset(f"{root(installation)}task:{task['id']}", "json", '{"half')
+    refused(api("GET", path_of(task), by=login(member)), 503)
+    edited = ok(edit(api, task, login(member)))["task"]
+    assert ok(api("GET", path_of(task), by=login(member))) == edited
+
+
+def test_a_member_who_left_the_group_elsewhere_moves_no_task_into_it(
+    api: Api, other: Api, group: dict[str, Any]
+) -> None:
+    left = new_group(api)
+    user = new_user(api, group["id"], left["id"])
+    task = new_task(api, user["id"], group["id"], by=login(user))
+    ok(other("DELETE", f"/groups/{left['id']}/users/{user['id']}", by="owner"))
+    refused(edit(api, task, login(user), json={"group_id": left["id"]}), 403)
+
+
+def test_a_token_that_reads_only_changes_no_remembered_task(
+    api: Api, member: dict[str, Any], task: dict[str, Any]
+) -> None:
+    token = new_token(api, member, access="read")[1]
+    ok(edit(api, task, login(member)))
+    assert refused(edit(api, task, token), 403)["code"] == "read_only_token"
 
 
 def test_a_remembered_task_is_not_found_under_another_user(
@@ -317,14 +370,17 @@ def test_an_admin_who_lost_the_group_elsewhere_changes_no_task(api: Api, other: 
     refused(edit(api, task, login(admin), json={"title": "Too late"}), 403)
 
 
+@pytest.mark.parametrize("is_old_first", [True, False])
 def test_if_match_is_compared_with_the_task_that_the_store_has(
-    api: Api, other: Api, member: dict[str, Any], task: dict[str, Any]
+    api: Api, other: Api, member: dict[str, Any], task: dict[str, Any], is_old_first: bool
 ) -> None:
     now = ok(edit(other, task, login(member)))["task"]
     old, new = ({"If-Match": f'"{each["version"]}"'} for each in (task, now))
     body = {"title": "Edited again"}
-    refused(edit(api, task, login(member), json=body, headers=old), 412)
+    if is_old_first:
+        refused(edit(api, task, login(member), json=body, headers=old), 412)
     ok(edit(api, task, login(member), json=body, headers=new))
+    refused(edit(api, task, login(member), json=body, headers=new), 412)
 
 
 def test_a_version_that_was_right_a_moment_ago_is_not_the_present_one(
@@ -341,8 +397,9 @@ def test_a_version_that_was_right_a_moment_ago_is_not_the_present_one(
 def test_a_change_without_effect_keeps_the_version(
     api: Api, member: dict[str, Any], task: dict[str, Any]
 ) -> None:
-    same = ok(edit(api, task, login(member), json={"title": task["title"]}))["task"]
-    assert same["version"] == task["version"]
+    for title in ("Edited", "Edited"):
+        edited = ok(edit(api, task, login(member), json={"title": title}))["task"]
+    assert edited["version"] == ok(api("GET", path_of(task), by=login(member)))["version"]
 
 
 def test_a_task_is_changed_after_a_restore_by_another_process(

@@ -149,16 +149,23 @@ MUTANTS = [
     Mutant(
         "a remembered task belongs to its epoch",
         "taskapi/store/recent_tasks.py",
-        "if known == epoch and json else None",
+        "if json and known == epoch else None",
         "if json else None",
         "store/test_recent_tasks.py::test_a_task_of_another_epoch_is_not_used",
     ),
     Mutant(
         "an older version of a task is not remembered",
         "taskapi/store/recent_tasks.py",
-        "elif int(version) > int(known):",
+        "elif not known or int(version(json)) > int(version(known)):",
         "else:",
         "store/test_recent_tasks.py::test_the_newest_version_of_a_task_is_remembered",
+    ),
+    Mutant(
+        "a task of a batch is remembered with its own version",
+        "taskapi/store/recent_tasks.py",
+        "return [json, version(json).encode()]",
+        'return [json, b"1" + version(json).encode()]',
+        "api/test_memory.py::test_tasks_of_a_batch_are_remembered_as_they_are",
     ),
     Mutant(
         "long tasks are not remembered",
@@ -169,9 +176,9 @@ MUTANTS = [
     ),
     Mutant(
         "what another process changes too is not remembered",
-        "taskapi/store/tasks.py",
-        '            session.recent_tasks.contest(pairs[0][0]["id"])\n',
-        "            pass\n",
+        "taskapi/api/lookups.py",
+        "        session.recent_tasks.compare(refs[-1][1], entities[Kind.TASK.noun])\n",
+        "        pass\n",
         "api/test_memory.py::test_a_task_that_is_changed_elsewhere_too_takes_the_usual_way",
     ),
     Mutant(
@@ -184,8 +191,8 @@ MUTANTS = [
     Mutant(
         "a create from memory notices a restart of Redis",
         "taskapi/api/lookups.py",
-        " or not session.connection.is_usable():",
-        ":",
+        "        if not session.connection.is_usable():\n            raise Stale\n",
+        "",
         "faults/test_server_starts.py::test_a_create_from_memory_waits_for_the_check_too",
     ),
     Mutant(
