@@ -69,13 +69,13 @@ def of_groups(session: Session, group_ids: list[int]) -> dict[str, Any]:
 def of_user(session: Session, user_id: int) -> dict[str, Any]:
     """Return the totals of a user's tasks, and their number by priority."""
     key = session.keys.user_tasks(user_id)
-    *sizes, p1, p1_done, p2, p2_done, p3, p3_done = session.read(
-        *_sizes(key),
-        *(_section(key, bucket(done, rank)) for rank in (1, 2, 3) for done in (False, True)),
+    p1, p2, p3, p1_done, p2_done, p3_done = session.read(
+        *(_section(key, bucket(done, rank)) for done in (False, True) for rank in (1, 2, 3))
     )
+    done = p1_done + p2_done + p3_done
     return {
         "user_id": user_id,
-        **_totals(*sizes),
+        **_totals(p1 + p2 + p3 + done, done),
         "priority_counts": {"1": p1 + p1_done, "2": p2 + p2_done, "3": p3 + p3_done},
     }
 

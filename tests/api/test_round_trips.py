@@ -59,7 +59,7 @@ COSTS = {
     "user GET /groups/1/tasks": (2, 7),
     "user GET /groups/1/stats": (3, 12),
     "user GET /tasks/filter": (2, 6),
-    "user GET /tasks/stats": (2, 13),
+    "user GET /tasks/stats": (2, 11),
     "admin GET /users": (2, 6),
     "admin GET /users/3": (1, 5),
     "admin GET /users/3/tasks": (2, 7),
