@@ -24,6 +24,9 @@ class RecentTasks:
         self._contested: dict[int, float] = {}
         """By id: until when a task is not remembered, in seconds of the monotonic clock."""
 
+    def __contains__(self, task_id: int) -> bool:
+        return task_id in self._tasks
+
     def add(self, epoch: str, task_id: int, json: bytes) -> None:
         """Remember a task that a commit has created or changed."""
         _, known = self._tasks.get(task_id, ("", b""))
