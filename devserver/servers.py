@@ -196,8 +196,7 @@ class Postgres(Server):
         flags += ["--locale=C", "--encoding=UTF8"]
         flags += ["--no-sync"] if "fsync=off" in self.options else []
         self._run(log, self._as_user("initdb", f"--pgdata={fresh}", *flags))
-        options = [f"--{option}" for option in self.options]
-        single = self._as_user("postgres", "--single", "-D", str(fresh), *options, "postgres")
+        single = self._as_user("postgres", "--single", "-D", str(fresh), "postgres")
         role = f"CREATE ROLE taskapi LOGIN CREATEDB PASSWORD '{self._password}';\n"
         self._run(log, single, role + "CREATE DATABASE taskapi OWNER taskapi;\n")
         fresh.rename(data)
