@@ -158,7 +158,9 @@ class TaskApi(Flask):
             answer = call(view, g.caller, entities, request.view_args or {})
         except Unavailable:
             raise
-        except (Stale, TaskApiError, HTTPException):
+        except (Stale, TaskApiError, HTTPException) as error:
+            if g.caller and task_id is not None and isinstance(error, Stale):
+                self.recent_tasks.doubt(task_id)
             return None
         return answer if g.session.has_committed else None
 

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import re
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -19,7 +20,7 @@ from taskapi.api.credentials import (
 )
 from taskapi.api.lookups import Entities, LookupCache
 from taskapi.api.password_checks import PasswordChecks
-from taskapi.api.throttling import LoginThrottle
+from taskapi.api.throttling import ACCOUNT_MOST, WINDOW_SECONDS, LoginThrottle
 from taskapi.api.token_login import TokenLogin
 from taskapi.callers import Caller
 from taskapi.config import Settings
@@ -34,6 +35,8 @@ from taskapi.store.users import SYSTEM_OWNER
 
 UNKNOWN: Final = 0
 """An id that no user has."""
+OWNER_ACCOUNT: Final = "\0owner"
+"""What wrong owner headers are counted for: no login can have a NUL."""
 KINDS: Final = {"user_id": Kind.USER, "group_id": Kind.GROUP, "task_id": Kind.TASK}
 EMERGENCY_OWNER: Final = Caller(SYSTEM_OWNER, "owner", frozenset(), ())
 _ID = re.compile(r"[1-9][0-9]{0,15}")
@@ -63,7 +66,8 @@ def authenticate(
     try:
         g.session, user, entities = authenticator(request, credentials, refs, from_cache)
     except Unavailable:
-        if request.blueprint != "admin" or not authenticator.is_owner_header(credentials):
+        address = request.remote_addr or ""
+        if request.blueprint != "admin" or not authenticator.is_owner_header(credentials, address):
             raise
         g.caller = EMERGENCY_OWNER
         return {}
@@ -88,12 +92,29 @@ class Authenticator:
         self._owner = hashlib.sha256(settings.owner_password.encode()).digest()
         self._checks, self._cache = PasswordChecks(settings.data_dir), LookupCache()
         self.token_login = TokenLogin(self._cache)
-        self._ids: dict[str, int] = {}
+        self._ids: dict[tuple[str, str], int] = {}
+        """By client address and e-mail address."""
+        self._wrong_headers: dict[str, tuple[int, float]] = {}
+        """By client address: how many, and until when they count."""
         self._guesses: Guesses = {}
 
-    def is_owner_header(self, credentials: Credentials) -> bool:
-        """Return whether the request has the right owner header and no other credentials."""
-        return credentials.name is None and self._is_owner(credentials)
+    def is_owner_header(self, credentials: Credentials, address: str) -> bool:
+        """Return whether the request has the right owner header and no other credentials.
+
+        For when Redis cannot count wrong ones: this process counts them.
+        """
+        if credentials.owner_password is None or credentials.name is not None:
+            return False
+        now = time.monotonic()
+        count, end = self._wrong_headers.get(address, (0, now + WINDOW_SECONDS))
+        if now > end:
+            count, end = 0, now + WINDOW_SECONDS
+        if count >= ACCOUNT_MOST or self._is_owner(credentials):
+            return count < ACCOUNT_MOST
+        if len(self._wrong_headers) >= REMEMBERED_MOST:
+            self._wrong_headers.clear()
+        self._wrong_headers[address] = (count + 1, end)
+        return False
 
     def __call__(
         self,
@@ -150,7 +171,7 @@ class Authenticator:
     def _header_caller(
         self, session: Session, credentials: Credentials, address: str, refs: Sequence[EntityRef]
     ) -> tuple[StoredEntity, Entities]:
-        throttle = LoginThrottle(session, "owner", address)
+        throttle = LoginThrottle(session, OWNER_ACCOUNT, address)
         lookup = lookups.read(session, SYSTEM_OWNER, throttle, refs)
         app_ctx.g.account = "owner header"
         throttle.require_open(lookup.failures)
@@ -170,14 +191,14 @@ class Authenticator:
     ) -> tuple[StoredEntity, Entities]:
         address = request.remote_addr or ""
         login, password = credentials.login or "", credentials.password
-        user_id = self._user_id(session, login)
+        user_id = self._user_id(session, login, address)
         throttle = LoginThrottle(session, str(user_id or login.lower()), address)
         look_up = self._cache.get if from_cache else lookups.read
         lookup = look_up(session, user_id, throttle, refs)
         # An unknown login is not logged: it may be a password.
         app_ctx.g.account = user_id if lookup.user else "unknown"
         if "@" in login and user_id != UNKNOWN and not _has_email(lookup.user, login):
-            self._ids.pop(login.lower(), None)
+            self._ids.pop((address, login.lower()), None)
             raise Stale
         throttle.require_account_open(lookup.failures)
         if self._checks.is_remembered(session, throttle, lookup, password):
@@ -191,25 +212,32 @@ class Authenticator:
             raise Unauthenticated
         if not from_cache:
             self._cache.add(request, user_id, lookup)
+            self._remember_id(login, address, user_id)
         return lookup.user, lookup.entities
 
-    def _user_id(self, session: Session, login: str) -> int:
-        """Return the id that a login names; the ids of e-mail addresses are remembered."""
+    def _user_id(self, session: Session, login: str, address: str) -> int:
+        """Return the id that a login names; those of e-mail addresses are remembered.
+
+        Only after a log-in from the same address: otherwise, the time of an answer would tell a
+        stranger whether an e-mail address has an account.
+        """
         if _ID.fullmatch(login):
             return int(login)
         if "@" not in login or not login.isascii():
             return UNKNOWN
         email = login.lower()
-        if (known := self._ids.get(email)) is not None:
+        if (known := self._ids.get((address, email))) is not None:
             return known
         (stored,) = session.connection.execute(("HGET", session.keys.emails, email))
         if stored is None:
             return UNKNOWN
-        if len(self._ids) >= REMEMBERED_MOST:
-            self._ids.clear()
-        user_id = number(stored, "the index emails has an entry that is no user id")
-        self._ids[email] = user_id
-        return user_id
+        return number(stored, "the index emails has an entry that is no user id")
+
+    def _remember_id(self, login: str, address: str, user_id: int) -> None:
+        if "@" in login:
+            if len(self._ids) >= REMEMBERED_MOST:
+                self._ids.clear()
+            self._ids[address, login.lower()] = user_id
 
 
 def _has_email(user: StoredEntity | None, login: str) -> bool:

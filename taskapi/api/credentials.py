@@ -53,7 +53,10 @@ def credentials_of(request: Request) -> Credentials:
         if owner_password is None:
             raise Unauthenticated
         return Credentials(owner_password, None, "")
-    sent = request.authorization
+    try:
+        sent = request.authorization
+    except ValueError:  # werkzeug raises it for Base64 that is not ASCII
+        raise Unauthenticated from None
     if sent is not None and sent.type == "bearer":
         return Credentials(owner_password, None, "", _sent_token(sent.token or ""))
     if sent is None or sent.type != "basic":

@@ -12,6 +12,8 @@ from taskapi.store.session import Session
 WINDOW_SECONDS: Final = 300
 ACCOUNT_MOST: Final = 10
 ADDRESS_MOST: Final = 100
+CACHED_LONGEST: Final = 320
+"""Characters of a login and an address; anybody can send longer ones: they are not cached."""
 
 
 class LoginThrottle:
@@ -35,17 +37,21 @@ class LoginThrottle:
     def require_open(self, counts: list[bytes | None]) -> None:
         """Raise TooManyFailures while the account or the whole address is blocked."""
         self.require_account_open(counts)
-        if _failures(counts[1]) >= ADDRESS_MOST:
+        if _is_blocked(counts):
             raise self._blocked(self._address_key)
 
-    def require_check(self, counts: list[bytes | None]) -> None:
+    def require_check(self, counts: list[bytes | None], *, is_known: bool) -> None:
         """Raise TooManyFailures if the whole address is blocked; count the attempt for the account.
 
         A blocked address may use a password that is remembered. Without this count, it could guess
         remembered passwords without limit.
+
+        Args:
+            is_known: the account exists; all others share a counter, so that they use no memory.
         """
-        if _failures(counts[1]) >= ADDRESS_MOST:
-            self._count(self._account_key)
+        if _is_blocked(counts):
+            unknown = self._session.keys.failures(_digest(f"|{self.address}"))
+            self._count(self._account_key if is_known else unknown)
             raise self._blocked(self._address_key)
 
     def count_for_account(self) -> None:
@@ -76,8 +82,12 @@ class LoginThrottle:
         )
 
     def clear(self, counts: list[bytes | None]) -> None:
-        """Clear the account's failures, if there are any."""
-        if counts[0] is not None:
+        """Clear the account's failures, if there are any.
+
+        Not while the address is blocked: whoever guesses there could guess again after each success
+        of the user.
+        """
+        if counts[0] is not None and not _is_blocked(counts):
             self._session.connection.execute(("UNLINK", self._account_key))
 
     def _count(self, *keys: str) -> list[int]:
@@ -90,6 +100,11 @@ class LoginThrottle:
         return TooManyFailures(max(seconds, 1))
 
 
+def _is_blocked(counts: list[bytes | None]) -> bool:
+    """Return whether the whole address is blocked."""
+    return _failures(counts[1]) >= ADDRESS_MOST
+
+
 def _failures(count: bytes | None) -> int:
     """Return the value of a counter; 0 if it cannot be read, because `count` resets it then."""
     try:
@@ -98,6 +113,11 @@ def _failures(count: bytes | None) -> int:
         return 0
 
 
-@lru_cache(10_000)
 def _digest(text: str) -> str:
+    """Return a digest of a login and an address; those of short texts are cached."""
+    return _cached_digest(text) if len(text) <= CACHED_LONGEST else _cached_digest.__wrapped__(text)
+
+
+@lru_cache(10_000)
+def _cached_digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:32]

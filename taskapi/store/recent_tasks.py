@@ -21,6 +21,8 @@ class RecentTasks:
     def __init__(self) -> None:
         self._tasks: dict[int, tuple[str, bytes]] = {}
         """By id: the epoch and the JSON."""
+        self._doubted: dict[int, str] = {}
+        """By id: the version with which a change failed."""
         self._contested: dict[int, float] = {}
         """By id: until when a task is not remembered, in seconds of the monotonic clock."""
 
@@ -41,8 +43,16 @@ class RecentTasks:
         """Forget a task."""
         self._tasks.pop(task_id, None)
 
+    def doubt(self, task_id: int) -> None:
+        """Forget a task because a change from memory has failed, until it is compared."""
+        _, known = self._tasks.pop(task_id, ("", b""))
+        if known:
+            if len(self._doubted) >= REMEMBERED_MOST:
+                self._doubted.clear()
+            self._doubted[task_id] = version(known)
+
     def compare(self, task_id: int, stored: Entity | None) -> None:
-        """Forget a task for CONTESTED_SECONDS if another process has changed or deleted it.
+        """If a change failed because the task has changed, forget it for CONTESTED_SECONDS.
 
         If processes change a task in turn, a change from memory fails and takes three round trips
         instead of two.
@@ -50,10 +60,9 @@ class RecentTasks:
         Args:
             stored: the task as the store has it.
         """
-        _, known = self._tasks.get(task_id, ("", b""))
-        if not known or (stored and version(known) == str(stored["version"])):
+        doubted = self._doubted.pop(task_id, None)
+        if doubted is None or (stored and doubted == str(stored["version"])):
             return
-        self.remove(task_id)
         if len(self._contested) >= REMEMBERED_MOST:
             self._contested.clear()
         self._contested[task_id] = time.monotonic() + CONTESTED_SECONDS

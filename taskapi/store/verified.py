@@ -14,6 +14,8 @@ REMEMBERED_SECONDS: Final = 12 * 60 * 60
 """How long Redis remembers the digests of a user who adds and renews none."""
 REMEMBERED_MOST: Final = 16
 """Digests of one user: a password has one for each address that it was used from."""
+AHEAD_SECONDS: Final = 60.0
+"""How far the clock of another process may be ahead. Later digests would push out all new ones."""
 
 
 def has(session: Session, user_id: int, digest: str) -> bool:
@@ -28,10 +30,11 @@ def has(session: Session, user_id: int, digest: str) -> bool:
 
 def add(session: Session, user_id: int, digest: str) -> None:
     """Remember verified credentials, or renew them; the oldest ones of the user go first."""
-    key = session.keys.verified(user_id)
+    key, now = session.keys.verified(user_id), time.time()
     with suppress(Unavailable):
         session.connection.execute(
-            ("ZADD", key, time.time(), digest),
+            ("ZREMRANGEBYSCORE", key, now + AHEAD_SECONDS, "+inf"),
+            ("ZADD", key, now, digest),
             ("ZREMRANGEBYRANK", key, 0, -REMEMBERED_MOST - 1),
             ("EXPIRE", key, REMEMBERED_SECONDS),
         )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 
 import pytest
 
+from devserver.servers import free_port
+from taskapi import create_app
+from taskapi.api import throttling
 from tests.api.factories import PASSWORD, login, new_user, ok, refused
-from tests.client import Answer, Api, Caller
+from tests.client import Answer, Api, Caller, in_process
 from tests.conftest import Install
-from tests.support import OWNER_PASSWORD
+from tests.stores import connect, root
+from tests.support import OWNER_PASSWORD, Installation
 
 _numbers = count(1)
 
@@ -112,6 +117,48 @@ def test_a_blocked_address_guesses_at_no_remembered_password(api: Api, address: 
     assert statuses(api, address, (user["id"], "a guess"), 20) == {429}
     refused(ask(api, address, login(user)), 429)
     ok(ask(api, "10.2.9.9", login(user)))
+
+
+def test_a_success_at_a_blocked_address_permits_no_more_guesses(api: Api, address: str) -> None:
+    user = new_user(api)
+    ok(ask(api, address, login(user)))
+    block(api, address)
+    for _ in range(10):
+        ok(ask(api, address, login(user)))
+        refused(ask(api, address, (user["id"], "a guess")), 429)
+    refused(ask(api, address, login(user)), 429)
+
+
+def test_names_of_nobody_use_no_memory_at_a_blocked_address(installation: Installation) -> None:
+    api = installation.client()
+    for number in range(100):
+        api("GET", "/users", by=(91_000 + number // 9, "wrong"))
+    before, cached = counters(installation), throttling._cached_digest.cache_info().currsize
+    for number in range(20):
+        refused(api("GET", "/users", by=(f"{number} {'x' * 4000}", "wrong")), 429)
+    assert counters(installation) <= before + 1
+    assert throttling._cached_digest.cache_info().currsize <= cached + 2
+
+
+def counters(installation: Installation) -> int:
+    with connect(installation) as connection:
+        return len(list(connection.scan_iter(f"{root(installation)}failures:*")))
+
+
+def test_a_login_named_owner_does_not_block_the_header(api: Api, address: str) -> None:
+    assert statuses(api, address, ("owner", "wrong"), 10) == {401}
+    ok(ask(api, address, "owner"))
+
+
+def test_without_redis_ten_wrong_owner_headers_are_compared(installation: Installation) -> None:
+    away = f"redis://127.0.0.1:{free_port()}/0"
+    app = create_app(replace(installation.settings, redis_url=away))
+    api = Api(in_process(app), OWNER_PASSWORD)
+    for number in range(11):
+        wrong = {"X-Owner-Password": f"wrong {number}"}
+        refused(api("GET", "/admin/status", by=None, headers=wrong), 503)
+        expected = 200 if number < 9 else 503
+        assert api("GET", "/admin/status", by="owner").status == expected
 
 
 def test_a_blocked_address_cannot_tell_a_password_that_others_use(api: Api, address: str) -> None:

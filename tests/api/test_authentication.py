@@ -68,6 +68,7 @@ ODD_LOGINS = {
     "nothing after the scheme": "Basic",
     "no base64": "Basic !!!",
     "bad padding": "Basic YTpi=YQ",
+    "base64 that is not ASCII": "Basic YTpi\u00e9",
     "no colon": "Basic " + b64encode(b"1").decode(),
     "bad UTF-8": "Basic " + b64encode(b"1:\xff\xfe").decode(),
     "NUL": "Basic " + b64encode(b"1:a\0b").decode(),

@@ -292,6 +292,18 @@ def test_a_task_that_is_changed_elsewhere_too_takes_the_usual_way(
     assert trips == expected
 
 
+def test_a_task_that_others_read_meanwhile_stays_remembered(
+    api: Api, other: Api, member: dict[str, Any], task: dict[str, Any], round_trips: RoundTrips
+) -> None:
+    ok(edit(other, task, login(member)))
+    refused(api("GET", path_of(task), by=f"tk_{member['id']}_{'0' * 64}"), 401)
+    ok(api("GET", path_of(task), by=login(member)))
+    ok(edit(api, task, "owner", json={"title": "By the usual way"}))
+    round_trips.clear()
+    ok(edit(api, task, login(member), json={"title": "From memory"}))
+    assert len(round_trips) == 1
+
+
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_a_task_that_was_deleted_elsewhere_is_not_found(
     api: Api,

@@ -75,7 +75,7 @@ def test_requests_that_wait_for_the_same_check_are_not_checked_themselves(
     api: Api, checked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user, all_begin = new_user(api), threading.Barrier(CALLERS)
-    monkeypatch.setattr(LoginThrottle, "require_check", lambda *_: all_begin.wait(20))
+    monkeypatch.setattr(LoginThrottle, "require_check", lambda *_, **__: all_begin.wait(20))
     with ThreadPoolExecutor(CALLERS) as pool:
         answers = pool.map(lambda _: api("GET", "/groups", by=login(user)).status, range(CALLERS))
     assert [*answers] == [200] * CALLERS
@@ -238,3 +238,18 @@ def test_what_redis_remembers_is_no_difference_and_ends_with_a_restore(
     assert len(digests(installation, user)) == left
     assert check(installation.settings, repairs=False)[1] == 0
     log_in(api, user)
+
+
+def test_a_clock_that_was_ahead_takes_no_place(
+    installation: Installation, checked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = new_user(installation.client())
+    now = verified.time.time()
+    with monkeypatch.context() as patch:
+        patch.setattr(verified.time, "time", lambda: now + 3600)
+        for number in range(verified.REMEMBERED_MOST):
+            log_in(installation.client(), user, address=f"192.0.2.{10 + number}")
+    log_in(installation.client(), user)
+    checked.clear()
+    log_in(installation.client(), user)
+    assert checked == []

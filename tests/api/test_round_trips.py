@@ -215,3 +215,19 @@ def test_the_first_use_of_a_token_on_a_day_costs_two_more_trips(api: Api, counte
     _, CALLERS["token"] = new_token(api, {"id": 3})
     assert cost(api, counter, "token GET /users/3") == (3, 6)
     assert cost(api, counter, "token GET /users/3") == (1, 4)
+
+
+def test_an_email_address_costs_a_round_trip_once(api: Api, counter: Counter) -> None:
+    email = api("GET", "/users/3", by=USER).data["email"]
+    for request, expected in (("first", 2), ("second", 1)):
+        counter.take()
+        assert api("GET", "/users/3", by=(email, PASSWORD)).status == 200, request
+        assert counter.take()[0] == expected, request
+    for login in (email, "ghost@example.com"):  # a stranger cannot tell them apart
+        costs = []
+        for _ in range(2):
+            counter.take()
+            headers = {"X-Forwarded-For": "192.0.2.7"}
+            assert api("GET", "/users/3", by=(login, "wrong"), headers=headers).status == 401
+            costs.append(counter.take()[0])
+        assert len({*costs}) == 1

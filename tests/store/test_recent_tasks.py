@@ -37,9 +37,13 @@ def test_a_number_of_tasks_is_remembered(
     for task_id in range(50):
         tasks.add("epoch", task_id, task(9))
         assert tasks.reply("epoch", task_id)
+        tasks.doubt(task_id)
         if task_id % 2:
             tasks.compare(task_id, None)
+        else:
+            tasks.add("epoch", task_id, task(9))
     assert len(tasks._tasks) <= 10
+    assert len(tasks._doubted) <= 10
     assert len(tasks._contested) <= 10
 
 
@@ -50,8 +54,13 @@ def test_a_task_that_another_process_has_changed_is_not_remembered_for_some_time
     now = [1000.0]
     monkeypatch.setattr(recent_tasks.time, "monotonic", lambda: now[0])
     tasks.add("epoch", 1, task(8))
-    tasks.compare(1, {"version": 8})
+    tasks.compare(1, stored)  # nothing has failed
     assert tasks.reply("epoch", 1) == [task(8), b"8"]
+    tasks.doubt(1)
+    tasks.compare(1, {"version": 8})  # something else has failed
+    tasks.add("epoch", 1, task(8))
+    assert tasks.reply("epoch", 1) == [task(8), b"8"]
+    tasks.doubt(1)
     tasks.compare(1, stored)
     assert tasks.reply("epoch", 1) is None
     tasks.add("epoch", 1, task(10))
@@ -62,6 +71,7 @@ def test_a_task_that_another_process_has_changed_is_not_remembered_for_some_time
 
 
 def test_a_task_that_is_not_remembered_is_not_contested(tasks: RecentTasks) -> None:
+    tasks.doubt(1)
     tasks.compare(1, {"version": 8})
     tasks.add("epoch", 1, task(9))
     assert tasks.reply("epoch", 1) == [task(9), b"9"]

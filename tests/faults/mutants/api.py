@@ -198,15 +198,15 @@ MUTANTS = [
     Mutant(
         "a refusal from memory does not count",
         "taskapi/api/application.py",
-        "except (Stale, TaskApiError, HTTPException):",
-        "except (Stale, HTTPException):",
+        "except (Stale, TaskApiError, HTTPException) as error:",
+        "except (Stale, HTTPException) as error:",
         "api/test_memory.py::test_if_match_is_compared_with_what_the_store_has",
     ),
     Mutant(
         "a body that cannot be read on a cached lookup does not count",
         "taskapi/api/application.py",
-        "except (Stale, TaskApiError, HTTPException):",
-        "except (Stale, TaskApiError):",
+        "except (Stale, TaskApiError, HTTPException) as error:",
+        "except (Stale, TaskApiError) as error:",
         "api/test_memory.py::test_a_body_of_a_wrong_type_is_not_looked_at_before_the_password",
     ),
     Mutant(
@@ -240,7 +240,7 @@ MUTANTS = [
     Mutant(
         "a guess from a blocked address counts for its account",
         "taskapi/api/throttling.py",
-        "            self._count(self._account_key)\n",
+        "            self._count(self._account_key if is_known else unknown)\n",
         "",
         "api/test_auth_limits.py::test_a_blocked_address_guesses_at_no_remembered_password",
     ),

@@ -2,6 +2,7 @@
 
 from tests.faults.mutants import Mutant
 
+LIMITS = "api/test_auth_limits.py"
 BUSY, CHECKS = "api/test_busy.py", "api/test_password_checks.py"
 KEY, OLD = "api/test_shared_key.py", "api/test_old_hashes.py"
 
@@ -222,5 +223,61 @@ MUTANTS = [
         "        except Unavailable as error:",
         "        except ZeroDivisionError as error:",
         f"{OLD}::test_a_store_that_takes_no_changes_keeps_the_old_hash",
+    ),
+    Mutant(
+        "a login that cannot be decoded is refused",
+        "taskapi/api/credentials.py",
+        "    except ValueError:  # werkzeug",
+        "    except TypeError:  # werkzeug",
+        "api/test_authentication.py::test_malformed_logins_get_the_same_401_as_a_wrong_password",
+    ),
+    Mutant(
+        "a success at a blocked address clears nothing",
+        "taskapi/api/throttling.py",
+        "counts[0] is not None and not _is_blocked(counts)",
+        "counts[0] is not None",
+        f"{LIMITS}::test_a_success_at_a_blocked_address_permits_no_more_guesses",
+    ),
+    Mutant(
+        "names of nobody share a counter",
+        "taskapi/api/throttling.py",
+        "self._account_key if is_known else unknown",
+        "self._account_key",
+        f"{LIMITS}::test_names_of_nobody_use_no_memory_at_a_blocked_address",
+    ),
+    Mutant(
+        "long logins are not cached",
+        "taskapi/api/throttling.py",
+        "if len(text) <= CACHED_LONGEST else",
+        "if text else",
+        f"{LIMITS}::test_names_of_nobody_use_no_memory_at_a_blocked_address",
+    ),
+    Mutant(
+        "the owner header has a count of its own",
+        "taskapi/api/authentication.py",
+        'OWNER_ACCOUNT: Final = "\\0owner"',
+        'OWNER_ACCOUNT: Final = "owner"',
+        f"{LIMITS}::test_a_login_named_owner_does_not_block_the_header",
+    ),
+    Mutant(
+        "owner headers are counted without Redis",
+        "taskapi/api/authentication.py",
+        "self._wrong_headers[address] = (count + 1, end)",
+        "self._wrong_headers[address] = (0, end)",
+        f"{LIMITS}::test_without_redis_ten_wrong_owner_headers_are_compared",
+    ),
+    Mutant(
+        "digests from a clock that was ahead push out no others",
+        "taskapi/store/verified.py",
+        '            ("ZREMRANGEBYSCORE", key, now + AHEAD_SECONDS, "+inf"),\n',
+        "",
+        "api/test_password_checks.py::test_a_clock_that_was_ahead_takes_no_place",
+    ),
+    Mutant(
+        "the id of an e-mail address is remembered for the address of a log-in",
+        "taskapi/api/authentication.py",
+        "self._ids[address, login.lower()] = user_id",
+        'self._ids["", login.lower()] = user_id',
+        "api/test_round_trips.py::test_an_email_address_costs_a_round_trip_once",
     ),
 ]
