@@ -43,8 +43,16 @@ def _keep_bytecode(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the short files of `api` last, so that all processes end at nearly the same time."""
-    items.sort(key=lambda item: item.path.parent.name == "api")
+    """Mix the files of `api`, which need CPU time, with the others, which wait for processes.
+
+    Some of those of `api`, which are short, are last, so that all processes end at the same time.
+    """
+    files = list(dict.fromkeys(item.path for item in items))
+    short = [file for file in files if file.parent.name == "api"]
+    long = [file for file in files if file.parent.name != "api"]
+    places = {file: 1.15 * number / len(short) for number, file in enumerate(short)}
+    places |= {file: number / len(long) for number, file in enumerate(long)}
+    items.sort(key=lambda item: places[item.path])
 
 
 @pytest.fixture(scope="session", autouse=True)
