@@ -241,15 +241,14 @@ def test_what_redis_remembers_is_no_difference_and_ends_with_a_restore(
 
 
 def test_a_clock_that_was_ahead_takes_no_place(
-    installation: Installation, checked: list[str], monkeypatch: pytest.MonkeyPatch
+    api: Api, other: Api, checked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    user = new_user(installation.client())
-    now = verified.time.time()
+    user, now = new_user(api), verified.time.time()
     with monkeypatch.context() as patch:
         patch.setattr(verified.time, "time", lambda: now + 3600)
         for number in range(verified.REMEMBERED_MOST):
-            log_in(installation.client(), user, address=f"192.0.2.{10 + number}")
-    log_in(installation.client(), user)
+            log_in(api, user, address=f"192.0.2.{10 + number}")
+    log_in(api, user)
     checked.clear()
-    log_in(installation.client(), user)
+    log_in(other, user)
     assert checked == []
