@@ -93,7 +93,7 @@ class PasswordChecks:
             self._remember(session, throttle, stored, password)
             throttle.clear(lookup.failures)
             return
-        throttle.require_check(lookup.failures, is_known=user is not None)
+        throttle.require_check(lookup.failures)
         with self._turn_of(throttle, digest):
             if time.monotonic() < self._verified.use(digest):  # verified while this one waited
                 return

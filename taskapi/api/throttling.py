@@ -40,18 +40,15 @@ class LoginThrottle:
         if _is_blocked(counts):
             raise self._blocked(self._address_key)
 
-    def require_check(self, counts: list[bytes | None], *, is_known: bool) -> None:
+    def require_check(self, counts: list[bytes | None]) -> None:
         """Raise TooManyFailures if the whole address is blocked; count the attempt for the account.
 
         A blocked address may use a password that is remembered. Without this count, it could guess
-        remembered passwords without limit.
-
-        Args:
-            is_known: the account exists; all others share a counter, so that they use no memory.
+        remembered passwords without limit. Unknown accounts are counted too: the times and headers
+        of answers must not tell which accounts exist.
         """
         if _is_blocked(counts):
-            unknown = self._session.keys.failures(_digest(f"|{self.address}"))
-            self._count(self._account_key if is_known else unknown)
+            self._count(self._account_key)
             raise self._blocked(self._address_key)
 
     def count_for_account(self) -> None:

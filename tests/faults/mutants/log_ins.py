@@ -239,18 +239,11 @@ MUTANTS = [
         f"{LIMITS}::test_a_success_at_a_blocked_address_permits_no_more_guesses",
     ),
     Mutant(
-        "names of nobody share a counter",
-        "taskapi/api/throttling.py",
-        "self._account_key if is_known else unknown",
-        "self._account_key",
-        f"{LIMITS}::test_names_of_nobody_use_no_memory_at_a_blocked_address",
-    ),
-    Mutant(
         "long logins are not cached",
         "taskapi/api/throttling.py",
         "if len(text) <= CACHED_LONGEST else",
         "if text else",
-        f"{LIMITS}::test_names_of_nobody_use_no_memory_at_a_blocked_address",
+        f"{LIMITS}::test_long_names_of_nobody_stay_in_no_memory",
     ),
     Mutant(
         "the owner header has a count of its own",
