@@ -1,5 +1,6 @@
 """Putting back changes that Redis lost, unless they conflict with changes made since."""
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final
@@ -25,8 +26,13 @@ NEEDED: Final = "Redis lost its delete, and other entities refer to it now"
 Change = tuple[EntityRef, Entity | Mark]
 Lost = dict[EntityRef, Entity | Mark]
 """Entities and deletes to put back."""
-FindTasks = Callable[[Sequence[int]], Iterator[Change]]
-"""Yields the lost changes of the tasks with these ids; of all tasks if the sequence is empty."""
+Finals = dict[EntityRef, Entity | None]
+"""Entities as they will be afterwards; None if they will not exist."""
+FindLost = Callable[[Iterable[Kind], Sequence[int]], Iterator[Change]]
+"""Yields the lost changes of these kinds with these ids; with any id if there are no ids.
+
+Those of users come before those of groups.
+"""
 
 
 def newer(store: Store, kind: Kind, entities: Iterable[Entity]) -> Iterator[Entity]:
@@ -55,146 +61,194 @@ def alive(store: Store, deletes: Iterable[Mark]) -> Iterator[Mark]:
 class Reconciliation:
     """Puts entities and deletes back into a store while clients are blocked.
 
-    A change that no longer fits goes into quarantine: the store's own changes win. Lost users and
-    groups are held in memory; lost tasks are read in batches.
+    A change that no longer fits goes into quarantine: the store's own changes win. Everything is
+    read in batches; only the ids of users and groups in quarantine are held in memory.
     """
 
-    def __init__(self, store: Store, loader: Loader, lost: Lost, find_tasks: FindTasks) -> None:
-        self._store, self._keys, self._loader, self._lost = store, store.keys, loader, lost
-        self._find_tasks = find_tasks
-        self._stored: dict[EntityRef, Entity | None] = {}
+    def __init__(self, store: Store, loader: Loader, find_lost: FindLost) -> None:
+        self._store, self._keys, self._loader = store, store.keys, loader
+        self._find_lost = find_lost
+        self._refused: set[EntityRef] = set()
 
     def run(self) -> None:
         """Put everything back; raises NewEpoch when another restore has started."""
-        while refusals := [*self._refusals()]:
-            self._refuse(self._lost, refusals)
+        while self._refuse_what_is_unfit():
+            pass  # without these changes, others may not fit any more
         # Tasks first: the delete of a user or group removes the indexes of its tasks.
-        for batch in batches(self._find_tasks(())):
+        for batch in batches(self._find_lost((Kind.TASK,), ())):
             self._put_back_tasks(dict(batch))
-        for refs in batches(self._lost):
-            self._stored |= self._read(refs)
-        writes = [*self._writes(self._lost)]
-        names = {("HDEL", self._keys.emails), ("HDEL", self._keys.names)}
-        writes.sort(key=lambda write: write[:2] not in names)  # free all names before they are used
-        for part in batches([*writes, *self._set_administers()]):
-            self._loader.run(part)
+        free = {("HDEL", self._keys.emails), ("HDEL", self._keys.names)}
+        for lost in self._lost():  # free all names before they are used
+            writes = self._writes(lost, self._read(lost))
+            self._loader.run([write for write in writes if write[:2] in free])
+        for lost in self._lost():
+            stored = self._read(lost)
+            writes = self._writes(lost, stored)
+            self._loader.run([write for write in writes if write[:2] not in free])
+            self._loader.run([*self._set_administers(lost, stored)])
+
+    def _lost(self) -> Iterator[Lost]:
+        """Yield lost users and groups that are not in quarantine, in batches."""
+        changes = self._find_lost((Kind.USER, Kind.GROUP), ())
+        for batch in batches(each for each in changes if each[0] not in self._refused):
+            yield dict(batch)
+
+    def _refuse_what_is_unfit(self) -> bool:
+        """Move users and groups that do not fit to quarantine; return whether there were any."""
+        before = len(self._refused)
+        for lost in self._lost():
+            refusals = [*self._refusals(lost)]
+            self._refuse(refusals)
+            self._refused |= {(Kind(mark.kind), mark.id) for mark, *_ in refusals}
+        return len(self._refused) > before
 
     def _put_back_tasks(self, lost: Lost) -> None:
-        tasks = [each for each in lost.values() if isinstance(each, dict)]
-        self._stored = self._read({*lost, *chain.from_iterable(map(references, tasks))})
-        unfit = (task for task in tasks if not self._has_references(task))
-        self._refuse(lost, [_refusal(Kind.TASK, task, UNFIT) for task in unfit])
-        self._loader.run(merged(self._writes(lost)))
+        finals = self._finals(_named(lost))
+        unfit = [task for task in _entities(lost) if not _has_references(task, finals)]
+        self._refuse([_refusal(Kind.TASK, task, UNFIT) for task in unfit])
+        for task in unfit:
+            del lost[Kind.TASK, task["id"]]
+        self._loader.run(merged(self._writes(lost, self._read(lost))))
 
-    def _refuse(self, lost: Lost, refusals: list[Refusal]) -> None:
-        """Move changes from `lost` to quarantine."""
-        for part in batches(refusals):
-            marks = [mark for mark, *_ in part]
-            self._loader.run([("ZADD", self._keys.dirty, str(m.version), str(m)) for m in marks])
-            quarantine.add(self._store, part)
-        for mark, *_ in refusals:
-            del lost[Kind(mark.kind), mark.id]
+    def _refuse(self, refusals: list[Refusal]) -> None:
+        marks = [mark for mark, *_ in refusals]
+        self._loader.run([("ZADD", self._keys.dirty, str(m.version), str(m)) for m in marks])
+        quarantine.add(self._store, refusals)
 
-    def _refusals(self) -> Iterator[Refusal]:
-        for (kind, entity_id), each in self._lost.items():
+    def _refusals(self, lost: Lost) -> Iterator[Refusal]:
+        holders = self._holders(lost)
+        stored, finals = self._read(lost), self._finals(chain(_named(lost), holders.values()))
+        needed = self._needed(lost, stored)
+        for ref, each in lost.items():
+            kind, holder = ref[0], finals[holders[ref]] if ref in holders else None
             if isinstance(each, Mark):
-                if self._is_needed(kind, entity_id):
+                if ref in needed:
                     yield Refusal(each, "", NEEDED)
-            elif self._is_taken(kind, each):
+            elif holder and self._name(kind, holder) == self._name(kind, each):
                 yield _refusal(kind, each, TAKEN)
-            elif not self._fits(kind, each):
+            elif not self._fits(kind, each, stored[ref], finals):
                 yield _refusal(kind, each, UNFIT)
 
-    def _is_taken(self, kind: Kind, new: Entity) -> bool:
-        """Return whether another entity will have this one's name or e-mail address."""
-        index = self._keys.emails if kind is Kind.USER else self._keys.names
-        field = "email" if kind is Kind.USER else "name"
-        (holder,) = self._store.connection.execute(("HGET", index, fold(new[field])))
-        other = self._final(kind, int(holder)) if holder and int(holder) != new["id"] else None
-        return other is not None and fold(other[field]) == fold(new[field])
+    def _holders(self, lost: Lost) -> dict[EntityRef, EntityRef]:
+        """Return which other entities have the names or e-mail addresses of the lost ones now."""
+        named = {ref: each for ref, each in lost.items() if isinstance(each, dict)}
+        reads = (("HGET", *self._name(kind, each)) for (kind, _), each in named.items())
+        found = zip(named, self._store.connection.execute(*reads), strict=True)
+        holders = {ref: (ref[0], int(holder)) for ref, holder in found if holder}
+        return {ref: holder for ref, holder in holders.items() if holder != ref}
 
-    def _fits(self, kind: Kind, new: Entity) -> bool:
+    def _name(self, kind: Kind, entity: Entity) -> tuple[str, str]:
+        """Return the index and the field in it that belong to one entity only."""
+        if kind is Kind.USER:
+            return self._keys.emails, fold(entity["email"])
+        return self._keys.names, fold(entity["name"])
+
+    def _fits(self, kind: Kind, new: Entity, stored: Entity | None, finals: Finals) -> bool:
         """Return whether all references will exist, and all admins may administer their groups."""
-        if not self._has_references(new):
+        if not _has_references(new, finals):
             return False
         if kind is Kind.GROUP:
-            return _may_administer(self._final(Kind.USER, new["admin_id"]), new["id"])
-        group_ids = (self._stored_entity(kind, new["id"]) or {}).get("administers", [])
-        groups = (self._final(Kind.GROUP, group_id) for group_id in group_ids)
-        held = [group["id"] for group in groups if group and group["admin_id"] == new["id"]]
-        return all(_may_administer(new, group_id) for group_id in held)
+            return _may_administer(finals[Kind.USER, new["admin_id"]], new["id"])
+        group_ids = (stored or {}).get("administers", [])
+        barred = (group_id for group_id in group_ids if not _may_administer(new, group_id))
+        for batch in batches(barred):
+            groups = self._finals((Kind.GROUP, group_id) for group_id in batch).values()
+            if any(group["admin_id"] == new["id"] for group in groups if group):
+                return False
+        return True
 
-    def _has_references(self, new: Entity) -> bool:
-        return all(self._final(*ref) for ref in references(new))
+    def _needed(self, lost: Lost, stored: Finals) -> set[EntityRef]:
+        """Return the deleted users and groups of `lost` that other entities will still refer to."""
+        deletes = {ref for ref, each in lost.items() if isinstance(each, Mark)}
+        others = chain.from_iterable(self._referring(ref, stored[ref]) for ref in deletes)
+        needed = set[EntityRef]()
+        for batch in batches(others):
+            finals = self._finals(ref for ref in batch if ref[0] is not Kind.TASK).values()
+            tasks = self._final_tasks([ref for ref in batch if ref[0] is Kind.TASK])
+            for final in chain(finals, tasks):
+                needed |= deletes.intersection(references(final) if final else ())
+        return needed
 
-    def _is_needed(self, kind: Kind, entity_id: int) -> bool:
-        """Return whether an entity will still refer to this user or group."""
-        keys = self._keys
+    def _referring(self, ref: EntityRef, stored: Entity | None) -> Iterator[EntityRef]:
+        """Yield the entities of the store that refer to this user or group now."""
+        (kind, entity_id), keys, execute = ref, self._keys, self._store.connection.execute
         if kind is Kind.USER:
-            tasks, others, other = keys.user_tasks(entity_id), keys.groups, Kind.GROUP
+            (task_ids,) = execute(("ZRANGE", keys.user_tasks(entity_id), 0, -1))
+            yield from ((Kind.GROUP, i) for i in (stored or {}).get("administers", []))
         else:
-            tasks, others, other = keys.group_tasks(entity_id), keys.members(entity_id), Kind.USER
-        reads = ("ZRANGE", tasks, 0, -1), ("ZRANGE", others, 0, -1)
-        task_ids, other_ids = self._store.connection.execute(*reads)
-        finals = chain((self._final(other, int(i)) for i in other_ids), self._final_tasks(task_ids))
-        return any((kind, entity_id) in references(final) for final in finals if final)
+            lists = keys.group_tasks(entity_id), keys.members(entity_id)
+            task_ids, member_ids = execute(*(("ZRANGE", each, 0, -1) for each in lists))
+            yield from ((Kind.USER, int(i)) for i in member_ids)
+        yield from ((Kind.TASK, int(i)) for i in task_ids)
 
-    def _writes(self, lost: Lost) -> Iterator[Write]:
-        """Yield the commands that put these entities and deletes back."""
+    def _writes(self, lost: Lost, stored: Finals) -> Iterator[Write]:
+        """Yield the commands that put these entities and deletes back, without `administers`."""
         for (kind, entity_id), each in lost.items():
-            old = self._stored_entity(kind, entity_id)
+            old = stored[kind, entity_id]
             if isinstance(each, dict):
-                yield from commands(self._keys, kind, old, each)
+                new = {**each, "administers": []} if kind is Kind.USER else each
+                yield from commands(self._keys, kind, old, new)
             elif old:
                 yield from reindex(self._keys, kind, old, None)
                 yield ("UNLINK", self._keys.entity(kind, entity_id))
             yield ("ZREM", self._keys.dirty, f"{kind}:{entity_id}")  # the mark of an older change
 
-    def _set_administers(self) -> Iterator[Write]:
-        """Yield commands that set `administers` of all users concerned."""
-        changed = {ref[1]: set[int]() for ref in self._lost if ref[0] is Kind.USER}
-        for kind, entity_id in self._lost:
+    def _set_administers(self, lost: Lost, stored: Finals) -> Iterator[Write]:
+        """Yield commands that set `administers` of the admins before and after these changes."""
+        before, after = defaultdict[int, set[int]](set), defaultdict[int, set[int]](set)
+        for (kind, entity_id), each in lost.items():
             if kind is Kind.GROUP:
-                for each in (self._stored_entity(kind, entity_id), self._final(kind, entity_id)):
-                    if each:
-                        changed.setdefault(each["admin_id"], set()).add(entity_id)
-        for user_id, group_ids in changed.items():
-            before = (self._stored_entity(Kind.USER, user_id) or {}).get("administers", [])
-            finals = [self._final(Kind.GROUP, group_id) for group_id in group_ids.union(before)]
-            held = sorted(each["id"] for each in finals if each and each["admin_id"] == user_id)
-            key = self._keys.entity(Kind.USER, user_id)
-            if not held:
-                yield ("HDEL", key, "administers")
-            elif self._final(Kind.USER, user_id):
-                yield ("HSET", key, "administers", orjson.dumps(held).decode())
+                if old := stored[kind, entity_id]:
+                    before[old["admin_id"]].add(entity_id)
+                if isinstance(each, dict):
+                    after[each["admin_id"]].add(entity_id)
+        for (kind, user_id), user in self._read([(Kind.USER, i) for i in before | after]).items():
+            if user:
+                kept = set(user.get("administers", [])) - before[user_id]
+                held, key = kept | after[user_id], self._keys.entity(kind, user_id)
+                if held:
+                    yield ("HSET", key, "administers", orjson.dumps(sorted(held)).decode())
+                else:
+                    yield ("HDEL", key, "administers")
 
-    def _final(self, kind: Kind, entity_id: int) -> Entity | None:
-        """Return the user or group as it will be afterwards."""
-        lost = self._lost.get((kind, entity_id))
-        if lost is None:
-            return self._stored_entity(kind, entity_id)
-        return None if isinstance(lost, Mark) else lost
-
-    def _final_tasks(self, task_ids: Iterable[bytes]) -> Iterator[Entity | None]:
+    def _final_tasks(self, refs: list[EntityRef]) -> Iterator[Entity | None]:
         """Yield tasks of the store as they will be afterwards."""
-        for batch in batches(map(int, task_ids)):
-            lost = dict(self._find_tasks(batch))
-            for ref, stored in self._read([(Kind.TASK, task_id) for task_id in batch]).items():
-                new = lost.get(ref)
-                if not isinstance(new, Mark):
-                    yield new if new and self._has_references(new) else stored
+        ids = [task_id for _, task_id in refs]
+        lost = dict(self._find_lost((Kind.TASK,), ids)) if ids else {}
+        finals = self._finals(_named(lost))
+        for ref, stored in self._read(refs).items():
+            new = lost.get(ref)
+            if not isinstance(new, Mark):
+                yield new if new and _has_references(new, finals) else stored
 
-    def _stored_entity(self, kind: Kind, entity_id: int) -> Entity | None:
-        """Return the entity that the store has."""
-        ref = kind, entity_id
-        if ref not in self._stored:
-            self._stored |= self._read([ref])
-        return self._stored[ref]
+    def _finals(self, refs: Iterable[EntityRef]) -> Finals:
+        """Return these users and groups as they will be afterwards."""
+        finals = self._read({*refs})
+        for kind in (Kind.USER, Kind.GROUP):
+            if ids := [entity_id for of_kind, entity_id in finals if of_kind is kind]:
+                lost = (
+                    each for each in self._find_lost((kind,), ids) if each[0] not in self._refused
+                )
+                finals |= {ref: None if isinstance(each, Mark) else each for ref, each in lost}
+        return finals
 
-    def _read(self, refs: Collection[EntityRef]) -> dict[EntityRef, Entity | None]:
+    def _read(self, refs: Collection[EntityRef]) -> Finals:
         """Read entities of the store in one call."""
         replies = self._store.connection.execute(*(session.fetch(self._keys, *ref) for ref in refs))
         return {ref: session.entity(*ref, each) for ref, each in zip(refs, replies, strict=True)}
+
+
+def _entities(lost: Lost) -> list[Entity]:
+    return [each for each in lost.values() if isinstance(each, dict)]
+
+
+def _named(lost: Lost) -> Iterator[EntityRef]:
+    """Yield what lost entities refer to."""
+    return chain.from_iterable(map(references, _entities(lost)))
+
+
+def _has_references(entity: Entity, finals: Finals) -> bool:
+    return all(finals[ref] for ref in references(entity))
 
 
 def _refusal(kind: Kind, entity: Entity, reason: str) -> Refusal:

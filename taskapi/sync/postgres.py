@@ -1,5 +1,6 @@
 """A connection to PostgreSQL for passes, restores and other work that may take long."""
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -75,6 +76,7 @@ class Database:
             )
         self._connection.set_session(isolation_level=extensions.ISOLATION_LEVEL_READ_COMMITTED)
         self._watch = CallWatch(settings, self._connection)
+        self._streams = itertools.count()
 
     def __enter__(self) -> Self:
         return self
@@ -107,10 +109,11 @@ class Database:
 
     def stream(self, statement: str) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a result of any size; ROWS are fetched at once."""
-        self.execute(f"DECLARE stream CURSOR FOR {statement}")
-        while rows := self.rows(f"FETCH {ROWS} FROM stream"):
+        name = f"stream_{next(self._streams)}"  # several may be open at once
+        self.execute(f"DECLARE {name} CURSOR FOR {statement}")
+        while rows := self.rows(f"FETCH {ROWS} FROM {name}"):
             yield from rows
-        self.execute("CLOSE stream")
+        self.execute(f"CLOSE {name}")
 
     def copy(self, table: str, columns: str, lines: bytes) -> None:
         """Append rows in COPY's text format, each with its line end."""

@@ -53,8 +53,7 @@ def _is_behind(redis: Meta, copy: PostgresState) -> bool:
 def _put_back(db: Database, store: Store, copy: PostgresState, synced: int) -> None:
     loader = Loader(store)
     loader.block_clients()
-    lost = dict(_lost(db, store, synced, (Kind.USER, Kind.GROUP)))
-    Reconciliation(store, loader, lost, partial(_lost, db, store, synced, (Kind.TASK,))).run()
+    Reconciliation(store, loader, partial(_lost, db, store, synced)).run()
     redis = meta.read(store)
     loader.unblock_clients(
         version=str(max(redis.version, copy.version)),

@@ -15,6 +15,7 @@ import redis
 
 from devserver.servers import Postgres, Valkey
 from taskapi.store import changes, server
+from taskapi.store.keys import Kind
 from tests.api.drift import drift
 from tests.api.factories import login, new_group, new_task, new_user, ok, path_of, refused
 from tests.client import Api
@@ -185,14 +186,14 @@ def test_many_rows_take_no_more_memory_than_few(installation: Installation, api:
         assert many < few + 8 * 1024
 
 
-def peak_kilobytes(installation: Installation, act: str, count: int) -> int:
-    """Return the peak memory of `act` in kB; check that it copied `count` tasks."""
+def peak_kilobytes(installation: Installation, act: str, count: int, kind: Kind = Kind.TASK) -> int:
+    """Return the peak memory of `act` in kB; check that it copied `count` entities of a kind."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURED.format(act=act)], cwd=ROOT, check=True,
         input=json.dumps(installation.env), capture_output=True, text=True,
     )  # fmt: skip
     kilobytes, counts = done.stdout.splitlines()[-1].split(" ", 1)
-    assert json.loads(counts)["tasks"] == count
+    assert json.loads(counts)[kind.plural] == count
     return int(kilobytes)
 
 

@@ -1,4 +1,4 @@
-"""A Redis that lost many tasks gets them back in batches."""
+"""A Redis that lost many changes gets them back in batches."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from taskapi.store import quarantine
+from taskapi.store.keys import Kind
 from taskapi.store.loading import BATCH
-from taskapi.store.reconcile import NEEDED, UNFIT
+from taskapi.store.reconcile import NEEDED, TAKEN, UNFIT
 from taskapi.sync import sync_pass
-from tests.api.factories import new_group, new_task, ok, path_of, refused
+from tests.api.factories import new_admin, new_group, new_task, ok, path_of, refused
 from tests.api.test_limits import peak_kilobytes
 from tests.client import Api
 from tests.store.fsck import fsck
@@ -24,12 +25,39 @@ HEAL = """
 from taskapi.store import meta
 store = sync_pass.open_store(settings)
 sync_pass.run(settings, store)
-done = {"tasks": meta.sizes(store)["t"]}
+done = {kind.plural: size for kind, size in meta.sizes(store).items()}
+"""
+USERS = """
+INSERT INTO users SELECT (jsonb_populate_record(users, changed)).*
+  FROM users, generate_series({first}, {last}) AS n, jsonb_build_object(
+       'id', n, 'email', n || '@x.org', 'email_key', n || '@x.org', 'role', 'group_admin',
+       'version', {version} + n) AS changed
+ WHERE id = 1;
+INSERT INTO memberships SELECT n, {group} FROM generate_series({first}, {last}) AS n
+"""
+GROUPS = """
+INSERT INTO groups SELECT (jsonb_populate_record(groups, changed)).*
+  FROM groups, generate_series({first}, {last}) AS n, jsonb_build_object(
+       'id', n, 'name', 'G' || n, 'name_key', 'g' || n, 'admin_id', n,
+       'version', {version} + n) AS changed
+ WHERE id = {group};
+INSERT INTO memberships SELECT n, n FROM generate_series({first}, {last}) AS n
+"""
+DELETE = """
+DELETE FROM memberships WHERE user_id >= {first};
+WITH gone AS (DELETE FROM {table} WHERE id >= {first} RETURNING id)
+INSERT INTO tombstones (kind, id, version) SELECT '{kind}', id, {version} + id FROM gone
 """
 TASKS = """
 INSERT INTO tasks
 SELECT n, 'Task', false, 2, NULL, '', 1, {group}, now(), now(), {version} + n, 'task'
   FROM generate_series({first}, {last}) AS n
+"""
+NEWEST = """
+UPDATE sync_state SET last_version = {version} + 100000,
+       last_user = greatest(last_user, (SELECT max(id) FROM users)),
+       last_group = greatest(last_group, (SELECT max(id) FROM groups)),
+       last_task = greatest(last_task, (SELECT max(id) FROM tasks))
 """
 DELETE_TASKS = """
 WITH gone AS (DELETE FROM tasks WHERE group_id = {group} RETURNING id)
@@ -41,17 +69,27 @@ UPDATE users SET version = {version} + 1;
 DELETE FROM groups WHERE id = {group};
 INSERT INTO tombstones (kind, id, version) VALUES ('g', {group}, {version})
 """
+ROTATE = """
+UPDATE users SET email = {first} + mod(id + {by}, {many}) || '@x.org' WHERE id >= {first};
+UPDATE users SET email_key = email, version = {version} + id WHERE id >= {first};
+UPDATE groups SET name = 'G' || {first} + mod(id + {by}, {many}) WHERE id >= {first};
+UPDATE groups SET name_key = lower(name), admin_id = {first} + mod(id + 2 * {by}, {many}),
+       version = {version} + id WHERE id >= {first};
+DELETE FROM memberships WHERE user_id >= {first};
+INSERT INTO memberships SELECT admin_id, id FROM groups WHERE id >= {first};
+UPDATE groups SET name = 'New {by}', name_key = 'new {by}' WHERE id = {first}
+"""
+"""Gives names, e-mail addresses and groups to other users and groups; one name becomes free."""
+HAND_OVER = "UPDATE groups SET admin_id = {admin} WHERE id >= {first} AND mod(id, 3) = 0"
 
 
-def lose(installation: Installation, *statements: str, **values: int) -> None:
+def lose(installation: Installation, *statements: str, **values: int | str) -> None:
     """Change PostgreSQL like a pass whose changes Redis then lost, with `{version}` above all."""
     ((version,),) = sql(installation, "SELECT last_version FROM sync_state")
     version += 100_000
     for statement in statements:
         sql(installation, statement.format(version=version, **values))
-    newest = "greatest(last_task, (SELECT max(id) FROM tasks))"
-    state = f"last_version = {version} + 100000, last_task = {newest}"
-    sql(installation, f"UPDATE sync_state SET {state}")
+    sql(installation, NEWEST.format(version=version))
 
 
 def lose_new_tasks(installation: Installation, group: dict[str, Any], first: int) -> None:
@@ -133,13 +171,63 @@ def test_a_group_is_deleted_with_its_tasks_unless_it_got_a_task_since(
     require_whole(installation)
 
 
-def test_putting_back_many_tasks_takes_no_more_memory_than_few(
-    installation: Installation, api: Api
+def test_names_and_admins_rotate_across_batches(
+    installation: Installation, api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
     group = new_group(api)
     installation.sync()
+    lose(installation, USERS, GROUPS, group=group["id"], first=MANY, last=2 * MANY - 1)
+    installation.sync()
+    for by in (1, 2):
+        lose(installation, ROTATE, first=MANY, many=MANY, by=by)
+        installation.sync()
+        assert caplog.text.count(f"{2 * MANY} are restored") == by + 1
+        assert not reasons(installation)
+        require_whole(installation)
+    last = ok(api("GET", f"/groups/{2 * MANY - 1}", by="owner"))
+    assert (last["name"], last["admin_id"]) == (f"G{MANY + 1}", MANY + 3)
+    refused(api("PUT", f"/users/{MANY + 3}", by="owner", json={"role": "user"}), 409)
+
+
+def test_those_of_many_changes_that_do_not_fit_are_quarantined(
+    installation: Installation, api: Api
+) -> None:
+    group, gone = new_group(api), new_admin(api)
+    installation.sync()
+    new_group(api, name=f"G{MANY}")
+    ok(api("DELETE", f"/users/{gone['id']}", by="owner"))
+    ids = {"group": group["id"], "first": MANY, "last": 2 * MANY - 1}
+    lose(installation, USERS, GROUPS, HAND_OVER, admin=gone["id"], **ids)
+    installation.sync()
+    barred = len([n for n in range(MANY, 2 * MANY) if n % 3 == 0])
+    found = reasons(installation)
+    counts = found["group", TAKEN], found["group", UNFIT], found["user", UNFIT]
+    assert counts == (1, barred, barred + 1)
+    refused(api("GET", f"/users/{MANY}", by="owner"), 404)
+    ok(api("GET", f"/users/{MANY + 1}", by="owner"))
+    require_whole(installation)
+
+
+@pytest.mark.parametrize(
+    "inserts", [[USERS], [USERS, GROUPS], [TASKS]], ids=["users", "groups", "tasks"]
+)
+def test_putting_back_much_takes_no_more_memory_than_little(
+    installation: Installation, api: Api, inserts: list[str]
+) -> None:
+    group = new_group(api)
+    installation.sync()
+    kinds = {USERS: Kind.USER, GROUPS: Kind.GROUP, TASKS: Kind.TASK}
+    own = kinds[inserts[-1]]
+    others = 0 if own is Kind.TASK else 1
+    deletes = [
+        DELETE.replace("{kind}", kind).replace("{table}", kind.plural)
+        for kind in reversed([kinds[insert] for insert in inserts])
+    ]
     used = []
-    for first, last in ((1, 3000), (3001, 33_000)):
-        lose(installation, TASKS, group=group["id"], first=first, last=last)
-        used.append(peak_kilobytes(installation, HEAL, last))
-    assert used[1] < used[0] + 8 * 1024
+    for many in (3000, 12_000):
+        ids = {"group": group["id"], "first": many, "last": 2 * many - 1}
+        for statements, left in ((inserts, many + others), (deletes, others)):
+            lose(installation, *statements, **ids)
+            used.append(peak_kilobytes(installation, HEAL, left, own))
+    assert used[2] < used[0] + 8 * 1024
+    assert used[3] < used[1] + 8 * 1024
