@@ -15,8 +15,6 @@ import pytest
 
 from devserver.servers import Postgres, Valkey
 from taskapi.store import passwords
-from taskapi.sync import migrations
-from taskapi.sync.postgres import Database
 from tests.api.codes import Collector
 from tests.support import CHEAP_HASHER, Api, Installation
 
@@ -111,28 +109,47 @@ def _in_memory() -> str | None:
     return folder if has_space and os.access(folder, os.W_OK) else None
 
 
+@pytest.fixture(scope="session")
+def _templates() -> dict[tuple[Valkey, Postgres], Installation]:
+    return {}
+
+
 @pytest.fixture(scope="module")
-def migrated(valkey: Valkey, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The name of a database with all tables and no rows, to be copied."""
-    folder = tmp_path_factory.mktemp("migrated")
-    template = Installation(folder, valkey.url, postgres.url)
-    with Database(template.settings) as database:
-        migrations.migrate(database)
-        migrations.index_searches(database)
-    return template.name
+def template(
+    valkey: Valkey,
+    postgres: Postgres,
+    tmp_path_factory: pytest.TempPathFactory,
+    _templates: dict[tuple[Valkey, Postgres], Installation],
+) -> Installation:
+    """A prepared installation on these servers, to be copied."""
+    servers = valkey, postgres
+    if servers not in _templates:
+        folder = tmp_path_factory.mktemp("template")
+        _templates[servers] = Installation(folder, valkey.url, postgres.url).prepare()
+    return _templates[servers]
 
 
 @pytest.fixture(scope="module")
 def install(
-    valkey: Valkey, postgres: Postgres, migrated: str, tmp_path_factory: pytest.TempPathFactory
+    valkey: Valkey,
+    postgres: Postgres,
+    template: Installation,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Install]:
-    """Makes prepared installations that last as long as the module; takes environment variables."""
+    """Makes prepared installations that last as long as the module; takes environment variables.
+
+    Most are copies, which cost a third of the CPU time. One with another owner is prepared, and so
+    is one that `is_foreign`: its stores do not fit those of copies.
+    """
     folder: Path = tmp_path_factory.mktemp("installations")
     with ExitStack() as stack:
 
-        def make(**env: str) -> Installation:
-            made = Installation(folder, valkey.url, postgres.url, migrated, **env)
-            return stack.enter_context(closing(made)).prepare()
+        def make(*, is_foreign: bool = False, **env: str) -> Installation:
+            is_new = is_foreign or not {"OWNER_EMAIL", "OWNER_PASSWORD"}.isdisjoint(env)
+            model = None if is_new else template
+            made = Installation(folder, valkey.url, postgres.url, model, **env)
+            stack.enter_context(closing(made))
+            return made.prepare() if is_new else made
 
         yield make
 

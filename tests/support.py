@@ -20,6 +20,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 import psycopg2
+import redis
 from argon2 import PasswordHasher
 from flask import Flask
 from psycopg2 import sql
@@ -57,7 +58,8 @@ def eventually(condition: Callable[[], Any], seconds: float = 15) -> Any:
 class Installation:
     """A key prefix, a database and a backup folder, isolated from all other installations.
 
-    The database is a copy of `template`.
+    A copy has what the stores of its template had, its description too: PostgreSQL and Redis of two
+    copies fit each other.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class Installation:
         folder: Path,
         redis_url: str,
         database_url: str,
-        template: str = "template1",
+        template: Installation | None = None,
         **env: str,
     ):
         self.name = name = "t" + secrets.token_hex(6)
@@ -83,7 +85,10 @@ class Installation:
         } | env
         self.settings: Settings = load(self.env)
         # Copying files takes a quarter of the CPU time of the default strategy.
-        self._administer("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy", name, template)
+        create = "CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy"
+        self._administer(create, name, template.name if template else "template1")
+        if template:
+            self._copy_keys(template)
 
     def close(self) -> None:
         """Drop the database; the keys stay until the Redis server stops."""
@@ -120,6 +125,20 @@ class Installation:
     @cached_property
     def _app(self) -> Flask:
         return create_app(self.settings)
+
+    def _copy_keys(self, template: Installation) -> None:
+        prefix, other = (each.settings.key_prefix for each in (self, template))
+        with redis.Redis.from_url(self.settings.redis_url, decode_responses=True) as connection:
+            pipeline = connection.pipeline(transaction=False)
+            for key in template._keys:
+                pipeline.copy(key, key.replace(other, prefix, 1))
+            pipeline.execute()
+
+    @cached_property
+    def _keys(self) -> list[str]:
+        pattern = f"{{{self.settings.key_prefix}}}:*"
+        with redis.Redis.from_url(self.settings.redis_url, decode_responses=True) as connection:
+            return list(connection.scan_iter(pattern, count=1000))
 
     def _administer(self, statement: str, *names: str) -> None:
         connection = psycopg2.connect(self._server)

@@ -190,7 +190,7 @@ def test_a_reseed_says_how_many_changes_are_refused_again(
 
 
 def test_a_postgresql_with_more_data_is_not_overwritten(install: Install) -> None:
-    own, other = install(), install()
+    own, other = install(), install(is_foreign=True)
     new_group(other.client())
     other.sync()
     stray = Installation(

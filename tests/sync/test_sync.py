@@ -259,7 +259,7 @@ def test_a_pass_of_another_epoch_forgets_no_marks(
 def test_redis_of_another_installation_is_fenced_until_its_own_postgresql_is_back(
     install: Install,
 ) -> None:
-    own, other = install(), install()
+    own, other = install(), install(is_foreign=True)
     api = own.client()
     populate(api)
     stray = Installation(

@@ -136,7 +136,7 @@ def test_it_syncs_though_its_clock_was_set_back(
 
 
 def test_it_lifts_a_fence_of_another_installation_soon(install: Install, start: Start) -> None:
-    installation, foreign = install(SYNC_INTERVAL="1h"), install()
+    installation, foreign = install(SYNC_INTERVAL="1h"), install(is_foreign=True)
     api = installation.client()
     start(installation)
     eventually(lambda: status(api)["last_sync"])
