@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, count
 from typing import Final
 
 import orjson
@@ -13,7 +13,7 @@ from taskapi.store.codec import Entity, references
 from taskapi.store.connection import Store
 from taskapi.store.indexes import Write, fold, merged, reindex
 from taskapi.store.keys import EntityRef, Kind
-from taskapi.store.loading import Loader, batches, commands
+from taskapi.store.loading import SCAN, Loader, batches, commands
 from taskapi.store.numbers import number
 from taskapi.store.quarantine import Refusal
 
@@ -26,8 +26,8 @@ NEEDED: Final = "Redis lost its delete, and other entities refer to it now"
 Change = tuple[EntityRef, Entity | Mark]
 Lost = dict[EntityRef, Entity | Mark]
 """Entities and deletes to put back."""
-Finals = dict[EntityRef, Entity | None]
-"""Entities as they will be afterwards; None if they will not exist."""
+Found = dict[EntityRef, Entity | None]
+"""Entities as they are now or will be afterwards; None if they do not exist."""
 FindLost = Callable[[Iterable[Kind], Sequence[int]], Iterator[Change]]
 """Yields the lost changes of these kinds with these ids; with any id if there are no ids.
 
@@ -72,7 +72,7 @@ class Reconciliation:
 
     def run(self) -> None:
         """Put everything back; raises NewEpoch when another restore has started."""
-        while self._refuse_what_is_unfit():
+        while self._refuse_conflicts():
             pass  # without these changes, others may not fit any more
         # Tasks first: the delete of a user or group removes the indexes of its tasks.
         for batch in batches(self._find_lost((Kind.TASK,), ())):
@@ -80,12 +80,16 @@ class Reconciliation:
         free = {("HDEL", self._keys.emails), ("HDEL", self._keys.names)}
         for lost in self._lost():  # free all names before they are used
             writes = self._writes(lost, self._read(lost))
-            self._loader.run([write for write in writes if write[:2] in free])
+            self._run(write for write in writes if write[:2] in free)
         for lost in self._lost():
             stored = self._read(lost)
             writes = self._writes(lost, stored)
-            self._loader.run([write for write in writes if write[:2] not in free])
-            self._loader.run([*self._set_administers(lost, stored)])
+            self._run(write for write in writes if write[:2] not in free)
+            self._run(self._set_administers(lost, stored))
+
+    def _run(self, writes: Iterable[Write]) -> None:
+        for batch in batches(writes):
+            self._loader.run(batch)
 
     def _lost(self) -> Iterator[Lost]:
         """Yield lost users and groups that are not in quarantine, in batches."""
@@ -93,8 +97,8 @@ class Reconciliation:
         for batch in batches(each for each in changes if each[0] not in self._refused):
             yield dict(batch)
 
-    def _refuse_what_is_unfit(self) -> bool:
-        """Move users and groups that do not fit to quarantine; return whether there were any."""
+    def _refuse_conflicts(self) -> bool:
+        """Move changes of users and groups to quarantine; return whether there were any."""
         before = len(self._refused)
         for lost in self._lost():
             refusals = [*self._refusals(lost)]
@@ -103,7 +107,7 @@ class Reconciliation:
         return len(self._refused) > before
 
     def _put_back_tasks(self, lost: Lost) -> None:
-        finals = self._finals(_named(lost))
+        finals = self._finals(_referred(lost))
         unfit = [task for task in _entities(lost) if not _has_references(task, finals)]
         self._refuse([_refusal(Kind.TASK, task, UNFIT) for task in unfit])
         for task in unfit:
@@ -117,7 +121,7 @@ class Reconciliation:
 
     def _refusals(self, lost: Lost) -> Iterator[Refusal]:
         holders = self._holders(lost)
-        stored, finals = self._read(lost), self._finals(chain(_named(lost), holders.values()))
+        stored, finals = self._read(lost), self._finals(chain(_referred(lost), holders.values()))
         needed = self._needed(lost, stored)
         for ref, each in lost.items():
             kind, holder = ref[0], finals[holders[ref]] if ref in holders else None
@@ -131,9 +135,9 @@ class Reconciliation:
 
     def _holders(self, lost: Lost) -> dict[EntityRef, EntityRef]:
         """Return which other entities have the names or e-mail addresses of the lost ones now."""
-        named = {ref: each for ref, each in lost.items() if isinstance(each, dict)}
-        reads = (("HGET", *self._name(kind, each)) for (kind, _), each in named.items())
-        found = zip(named, self._store.connection.execute(*reads), strict=True)
+        new = {ref: each for ref, each in lost.items() if isinstance(each, dict)}
+        reads = (("HGET", *self._name(kind, each)) for (kind, _), each in new.items())
+        found = zip(new, self._store.connection.execute(*reads), strict=True)
         holders = {ref: (ref[0], int(holder)) for ref, holder in found if holder}
         return {ref: holder for ref, holder in holders.items() if holder != ref}
 
@@ -143,7 +147,7 @@ class Reconciliation:
             return self._keys.emails, fold(entity["email"])
         return self._keys.names, fold(entity["name"])
 
-    def _fits(self, kind: Kind, new: Entity, stored: Entity | None, finals: Finals) -> bool:
+    def _fits(self, kind: Kind, new: Entity, stored: Entity | None, finals: Found) -> bool:
         """Return whether all references will exist, and all admins may administer their groups."""
         if not _has_references(new, finals):
             return False
@@ -157,7 +161,7 @@ class Reconciliation:
                 return False
         return True
 
-    def _needed(self, lost: Lost, stored: Finals) -> set[EntityRef]:
+    def _needed(self, lost: Lost, stored: Found) -> set[EntityRef]:
         """Return the deleted users and groups of `lost` that other entities will still refer to."""
         deletes = {ref for ref, each in lost.items() if isinstance(each, Mark)}
         others = chain.from_iterable(self._referring(ref, stored[ref]) for ref in deletes)
@@ -171,17 +175,23 @@ class Reconciliation:
 
     def _referring(self, ref: EntityRef, stored: Entity | None) -> Iterator[EntityRef]:
         """Yield the entities of the store that refer to this user or group now."""
-        (kind, entity_id), keys, execute = ref, self._keys, self._store.connection.execute
+        (kind, entity_id), keys = ref, self._keys
         if kind is Kind.USER:
-            (task_ids,) = execute(("ZRANGE", keys.user_tasks(entity_id), 0, -1))
             yield from ((Kind.GROUP, i) for i in (stored or {}).get("administers", []))
+            yield from ((Kind.TASK, i) for i in self._ids(keys.user_tasks(entity_id)))
         else:
-            lists = keys.group_tasks(entity_id), keys.members(entity_id)
-            task_ids, member_ids = execute(*(("ZRANGE", each, 0, -1) for each in lists))
-            yield from ((Kind.USER, int(i)) for i in member_ids)
-        yield from ((Kind.TASK, int(i)) for i in task_ids)
+            yield from ((Kind.USER, i) for i in self._ids(keys.members(entity_id)))
+            yield from ((Kind.TASK, i) for i in self._ids(keys.group_tasks(entity_id)))
 
-    def _writes(self, lost: Lost, stored: Finals) -> Iterator[Write]:
+    def _ids(self, key: str) -> Iterator[int]:
+        """Yield the ids in a sorted set, which does not change meanwhile."""
+        for start in count(0, SCAN):
+            (ids,) = self._store.connection.execute(("ZRANGE", key, start, start + SCAN - 1))
+            yield from map(int, ids)
+            if len(ids) < SCAN:
+                return
+
+    def _writes(self, lost: Lost, stored: Found) -> Iterator[Write]:
         """Yield the commands that put these entities and deletes back, without `administers`."""
         for (kind, entity_id), each in lost.items():
             old = stored[kind, entity_id]
@@ -193,7 +203,7 @@ class Reconciliation:
                 yield ("UNLINK", self._keys.entity(kind, entity_id))
             yield ("ZREM", self._keys.dirty, f"{kind}:{entity_id}")  # the mark of an older change
 
-    def _set_administers(self, lost: Lost, stored: Finals) -> Iterator[Write]:
+    def _set_administers(self, lost: Lost, stored: Found) -> Iterator[Write]:
         """Yield commands that set `administers` of the admins before and after these changes."""
         before, after = defaultdict[int, set[int]](set), defaultdict[int, set[int]](set)
         for (kind, entity_id), each in lost.items():
@@ -215,13 +225,13 @@ class Reconciliation:
         """Yield tasks of the store as they will be afterwards."""
         ids = [task_id for _, task_id in refs]
         lost = dict(self._find_lost((Kind.TASK,), ids)) if ids else {}
-        finals = self._finals(_named(lost))
+        finals = self._finals(_referred(lost))
         for ref, stored in self._read(refs).items():
             new = lost.get(ref)
             if not isinstance(new, Mark):
                 yield new if new and _has_references(new, finals) else stored
 
-    def _finals(self, refs: Iterable[EntityRef]) -> Finals:
+    def _finals(self, refs: Iterable[EntityRef]) -> Found:
         """Return these users and groups as they will be afterwards."""
         finals = self._read({*refs})
         for kind in (Kind.USER, Kind.GROUP):
@@ -232,7 +242,7 @@ class Reconciliation:
                 finals |= {ref: None if isinstance(each, Mark) else each for ref, each in lost}
         return finals
 
-    def _read(self, refs: Collection[EntityRef]) -> Finals:
+    def _read(self, refs: Collection[EntityRef]) -> Found:
         """Read entities of the store in one call."""
         replies = self._store.connection.execute(*(session.fetch(self._keys, *ref) for ref in refs))
         return {ref: session.entity(*ref, each) for ref, each in zip(refs, replies, strict=True)}
@@ -242,12 +252,12 @@ def _entities(lost: Lost) -> list[Entity]:
     return [each for each in lost.values() if isinstance(each, dict)]
 
 
-def _named(lost: Lost) -> Iterator[EntityRef]:
+def _referred(lost: Lost) -> Iterator[EntityRef]:
     """Yield what lost entities refer to."""
     return chain.from_iterable(map(references, _entities(lost)))
 
 
-def _has_references(entity: Entity, finals: Finals) -> bool:
+def _has_references(entity: Entity, finals: Found) -> bool:
     return all(finals[ref] for ref in references(entity))
 
 

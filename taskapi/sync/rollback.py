@@ -20,9 +20,9 @@ log = logging.getLogger("taskapi")
 def heal(db: Database, store: Store, redis: Meta) -> None:
     """Put back what Redis lost and PostgreSQL has; the caller holds the lock.
 
-    Clients are blocked while changes are put back. If the process is killed then, they stay blocked
-    until the next start restores Redis. If only the acknowledgement of a pass was lost, nothing is
-    put back and clients are not blocked.
+    Clients are blocked while changes are put back. If that fails or the process is killed, they
+    stay blocked until the next pass or start restores Redis. If only the acknowledgement of a pass
+    was lost, nothing is put back and clients are not blocked.
     """
     copy = state.find(db)
     if copy is None or redis.synced >= copy.version:

@@ -20,7 +20,7 @@ from tests.stores import connect, root, sql
 from tests.support import Installation
 
 MANY = 3 * BATCH + 1
-"""Tasks in several batches; the last one is not full."""
+"""Entities in several batches; the last one is not full."""
 HEAL = """
 from taskapi.store import meta
 store = sync_pass.open_store(settings)

@@ -165,6 +165,45 @@ def test_what_has_been_used_meanwhile_is_not_deleted_again(site: LossySite) -> N
     assert not [w for w in fsck(settings.redis_url, settings.key_prefix) if "dirty" not in w]
 
 
+@pytest.mark.parametrize("loss", ["DELETE", "PUT"])
+def test_who_has_got_a_group_meanwhile_stays_its_admin(site: LossySite, loss: str) -> None:
+    api = site.api
+    group = new_group(api)
+    admin = new_user(api, group["id"], role="group_admin")
+    path = f"/users/{admin['id']}"
+    site.installation.sync()
+    with site.lost():
+        ok(api(loss, path, by="owner", json=... if loss == "DELETE" else {"role": "user"}))
+        site.installation.sync()
+    with uncompared(site):
+        body = {"admin_id": admin["id"]}
+        ok(api("PUT", f"/groups/{group['id']}", by="owner", json=body))
+    site.installation.sync()
+    assert ok(api("GET", path, by="owner"))["role"] == "group_admin"
+    assert ok(api("GET", f"/groups/{group['id']}", by="owner"))["admin_id"] == admin["id"]
+    assert ("user", admin["id"]) in quarantined(api)
+    settings = site.installation.settings
+    assert not [w for w in fsck(settings.redis_url, settings.key_prefix) if "dirty" not in w]
+
+
+def test_a_group_is_handed_over_before_its_admin_is_deleted(site: LossySite) -> None:
+    api = site.api
+    group = new_group(api)
+    old, new = (new_user(api, group["id"], role="group_admin") for _ in range(2))
+    path = f"/groups/{group['id']}"
+    ok(api("PUT", path, by="owner", json={"admin_id": old["id"]}))
+    site.installation.sync()
+    with site.lost():
+        ok(api("PUT", path, by="owner", json={"admin_id": new["id"]}))
+        ok(api("DELETE", f"/users/{old['id']}", by="owner"))
+        site.installation.sync()
+    site.installation.sync()
+    assert ok(api("GET", path, by="owner"))["admin_id"] == new["id"]
+    refused(api("PUT", f"/users/{new['id']}", by="owner", json={"role": "user"}), 409)
+    refused(api("GET", f"/users/{old['id']}", by="owner"), 404)
+    assert site.is_whole()
+
+
 def test_a_pass_whose_redis_restarts_forgets_no_marks(
     site: LossySite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
