@@ -5,11 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from taskapi.store import meta, reconcile
+from taskapi.store.conflicts import Change
 from taskapi.store.connection import Store
 from taskapi.store.keys import Kind
 from taskapi.store.loading import Loader
 from taskapi.store.meta import Meta
-from taskapi.store.reconcile import Change, Reconciliation
+from taskapi.store.reconcile import Reconciliation
 from taskapi.sync import rows, state
 from taskapi.sync.postgres import Database
 from taskapi.sync.state import PostgresState

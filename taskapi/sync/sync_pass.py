@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from taskapi.config import Settings
 from taskapi.errors import Conflict, NotReady
-from taskapi.store import changes, meta, quarantine, reconcile
+from taskapi.store import changes, conflicts, meta, quarantine
 from taskapi.store.connection import WORKER_REPLY_SECONDS, Store
 from taskapi.store.meta import Meta, State
 from taskapi.sync import migrations, postgres, rollback, rows, start_check, state
@@ -114,7 +114,7 @@ def _heal(db: Database, store: Store, redis: Meta) -> None:
     copy = state.find(db)
     if copy and state.has_same_history(redis, copy):
         rollback.heal(db, store, redis)
-        if any(entry["reason"] in reconcile.ONLY_IN_POSTGRES for entry in quarantine.read(store)):
+        if any(entry["reason"] in conflicts.ONLY_IN_POSTGRES for entry in quarantine.read(store)):
             raise Conflict(LOST, code="not_empty")
 
 

@@ -16,7 +16,7 @@ from taskapi import doctor
 from taskapi.doctor import consistency, entity_checks
 from taskapi.errors import AlreadyRunning
 from taskapi.store import consistency as lookups
-from taskapi.store.reconcile import UNFIT
+from taskapi.store.conflicts import UNFIT
 from taskapi.sync.postgres import Database
 from tests.api.drift import check_stores
 from tests.api.factories import login, new_group, new_task, new_user, ok, path_of

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from taskapi.store import quarantine
+from taskapi.store.conflicts import NEEDED, TAKEN, UNFIT
 from taskapi.store.keys import Kind
 from taskapi.store.loading import BATCH
-from taskapi.store.reconcile import NEEDED, TAKEN, UNFIT
 from taskapi.sync import sync_pass
 from tests.api.factories import new_admin, new_group, new_task, ok, path_of, refused
 from tests.api.test_limits import peak_kilobytes

@@ -6,7 +6,7 @@ MUTANTS = [
     Mutant(
         "a reseed keeps what only PostgreSQL has",
         "taskapi/sync/sync_pass.py",
-        'if any(entry["reason"] in reconcile.ONLY_IN_POSTGRES for entry',
+        'if any(entry["reason"] in conflicts.ONLY_IN_POSTGRES for entry',
         'if any(entry["reason"] in () for entry',
         "sync/test_reseed.py::test_a_reseed_is_refused_while_only_postgresql_has_what_redis_lost",
     ),
