@@ -91,14 +91,15 @@ def test_requests_wait_for_postgresql_at_most_a_second(
         eventually(lambda: shown(api)["postgres_status"] == "connected")
 
 
+@pytest.mark.parametrize("action", ["force", "restore"])
 def test_actions_that_wait_for_a_lock_leave_threads_for_other_requests(
-    installation: Installation,
+    installation: Installation, action: str
 ) -> None:
     with installation.serve(workers=1) as api:
         group = new_group(api)["id"]
         with locked(installation, "groups"), ThreadPoolExecutor(8) as do:
-            actions = ["force", "restore"] * 4
-            slow = [do.submit(timed, api, "POST", f"/admin/sync?action={act}") for act in actions]
+            path = f"/admin/sync?action={action}"
+            slow = [do.submit(timed, api, "POST", path) for _ in range(8)]
             check_others_are_quick(api, slow, group)
         answers = [each.result()[1] for each in slow]
         assert {answer.status for answer in answers} == {409, 503}
