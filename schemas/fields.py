@@ -154,13 +154,14 @@ class Timestamp(fields.Field[str]):
 class Digits(fields.Field[int]):
     """A number in a query string, in ASCII digits without a leading zero."""
 
-    def __init__(self, high: int = INT64_MOST, **kwargs: Any) -> None:
+    def __init__(self, low: int = 1, high: int = INT64_MOST, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.high = high
+        self.low, self.high = low, high
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
-        if not re.fullmatch("[1-9][0-9]{0,18}", value) or int(value) > self.high:
-            raise ValidationError(f"Must be a whole number from 1 to {self.high}.")
+        is_number = re.fullmatch("0|[1-9][0-9]{0,18}", value)
+        if not is_number or not self.low <= int(value) <= self.high:
+            raise ValidationError(f"Must be a whole number from {self.low} to {self.high}.")
         return int(value)
 
 
@@ -198,7 +199,7 @@ class Paged(Query):
     """The parameters of every list: at most `limit` entries, with ids above `after`."""
 
     limit = Digits(high=1000, load_default=None)
-    after = Digits(load_default=0)
+    after = Digits(0, load_default=0)
 
 
 class Page(Answer):

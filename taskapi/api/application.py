@@ -31,7 +31,7 @@ from taskapi.api import (
     users,
 )
 from taskapi.api.contract import CONTRACTS, View, call
-from taskapi.api.requests import EntityId
+from taskapi.api.requests import EntityId, UserId
 from taskapi.config import Settings
 from taskapi.errors import NewEpoch, NotReady, Stale, TaskApiError, Unavailable, Unchecked
 from taskapi.store.connection import Store
@@ -58,7 +58,7 @@ class TaskApi(Flask):
         super().__init__("taskapi", static_folder=None)
         logs.configure(settings.log_format)
         self.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-        self.url_map.converters["id"] = EntityId
+        self.url_map.converters |= {"id": EntityId, "user": UserId}
         self.url_map.strict_slashes = False
         self.url_map.merge_slashes = False
         store = Store(settings.redis_url, settings.key_prefix)
@@ -154,8 +154,8 @@ class TaskApi(Flask):
         if task_id is not None and task_id not in self.recent_tasks:
             return None  # as `LookupCache.get` would find after more work
         try:
-            entities = authentication.authenticate(self.authenticator, g, request, from_cache=True)
-            answer = call(view, g.caller, entities, request.view_args or {})
+            named = authentication.authenticate(self.authenticator, g, request, from_cache=True)
+            answer = call(view, g.caller, *named)
         except Unavailable:
             raise
         except (Stale, TaskApiError, HTTPException) as error:
@@ -178,8 +178,8 @@ class TaskApi(Flask):
         deadline = begin + RETRY_SECONDS
         while time.monotonic() < deadline and new_epochs < 2:
             try:
-                entities = authentication.authenticate(self.authenticator, g, request)
-                return call(view, g.caller, entities, request.view_args or {})
+                named = authentication.authenticate(self.authenticator, g, request)
+                return call(view, g.caller, *named)
             except Unchecked:
                 is_checking, deadline = True, begin + CHECK_SECONDS
                 services.services().watch.wake()

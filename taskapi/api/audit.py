@@ -10,6 +10,7 @@ from flask.globals import app_ctx
 
 from taskapi import logs
 from taskapi.api.contract import CONTRACTS, READS
+from taskapi.api.requests import ME
 
 METHODS: Final = READS | {"POST", "PUT", "PATCH", "DELETE"}
 REFUSALS: Final = frozenset({401, 403, 409, 412, 429})
@@ -47,7 +48,11 @@ def _action(request: Request, response: Response) -> dict[str, Any]:
     view = current_app.view_functions.get(request.endpoint or "")
     contract = CONTRACTS.get(view) if view else None
     name = "read" if is_read else contract.audit if contract else "unknown"
-    ids = {word.removesuffix("_id"): id_ for word, id_ in (request.view_args or {}).items()}
+    me = app_ctx.g.caller.id if app_ctx.g.caller else "me"
+    ids = {
+        word.removesuffix("_id"): me if id_ == ME else id_
+        for word, id_ in (request.view_args or {}).items()
+    }
     if response.status_code == 201:
         ids[name.partition(".")[0]] = int(response.headers["Location"].rpartition("/")[2])
     return {"audit": name, **ids}

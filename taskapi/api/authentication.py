@@ -20,6 +20,7 @@ from taskapi.api.credentials import (
 )
 from taskapi.api.lookups import Entities, LookupCache
 from taskapi.api.password_checks import PasswordChecks
+from taskapi.api.requests import ME
 from taskapi.api.throttling import ACCOUNT_MOST, WINDOW_SECONDS, LoginThrottle
 from taskapi.api.token_login import TokenLogin
 from taskapi.callers import Caller
@@ -48,8 +49,8 @@ def authenticate(
     request: Request,
     *,
     from_cache: bool = False,
-) -> Entities:
-    """Set `g.caller` and `g.session`, and return the entities that the path names, by noun.
+) -> tuple[Entities, dict[str, int]]:
+    """Set `g.caller` and `g.session`; return the entities in the path, by noun, and the ids.
 
     When Redis cannot serve, the owner header still permits /admin, without `g.session`.
 
@@ -59,7 +60,7 @@ def authenticate(
     Raises:
         The errors of `Authenticator`.
     """
-    ids = request.view_args or {}
+    ids: dict[str, int] = request.view_args or {}
     refs = [(KINDS[word], id_) for word, id_ in ids.items() if word in KINDS]
     credentials = credentials_of(request)
     forget_caller(g)
@@ -70,12 +71,12 @@ def authenticate(
         if request.blueprint != "admin" or not authenticator.is_owner_header(credentials, address):
             raise
         g.caller = EMERGENCY_OWNER
-        return {}
+        return {}, ids
     g.caller = callers.caller_of(user, g.token)
     target = lookups.target(refs, entities) if "HTTP_IF_MATCH" in request.environ else None
     if target is not None:
         g.session.wanted, g.session.actual = request.if_match, str(target["version"])
-    return entities
+    return entities, ids | {"user_id": user["id"]} if ids.get("user_id") == ME else ids
 
 
 def forget_caller(g: _AppCtxGlobals) -> None:

@@ -112,7 +112,7 @@ def add_member(group: StoredEntity, body: dict[str, Any]) -> Response:
     return responses.success({"message": "User added.", "group_id": group["id"], **body})
 
 
-@bp.delete("/groups/<id:group_id>/users/<id:user_id>")
+@bp.delete("/groups/<id:group_id>/users/<user:user_id>")
 @allowed(Action.CHANGE_MEMBERS)
 @returns(schema.MemberRemoved)
 @refuses("administers_groups")

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 from flask import Request
 
 from taskapi.api.contract import READS
+from taskapi.api.requests import ME
 from taskapi.api.throttling import LoginThrottle
 from taskapi.errors import Stale
 from taskapi.store import memberships, tokens
@@ -48,7 +49,13 @@ def read(
     *,
     with_tokens: bool = False,
 ) -> Lookup:
-    """Read in one round trip: the user, their password hash, the failures, the path's entities."""
+    """Read in one round trip: the user, their password hash, the failures, the path's entities.
+
+    Args:
+        user_id: the user that the credentials name.
+        refs: what the path names; may contain ME.
+    """
+    refs = with_caller(refs, user_id)
     caller, fields = (Kind.USER, user_id), (tokens.FIELD,) if with_tokens else ()
     others = [ref for ref in refs if ref != caller]
     reply, (password_hash, *failures), *replies = session.open(
@@ -73,6 +80,11 @@ def read_with_tokens(
 ) -> Lookup:
     """Read what `read` reads, and the tokens of the user; raises Damaged if they are damaged."""
     return read(session, user_id, throttle, refs, with_tokens=True)
+
+
+def with_caller(refs: Sequence[EntityRef], user_id: int) -> list[EntityRef]:
+    """Return what the path names, with the caller's id for ME."""
+    return [(kind, user_id if entity_id == ME else entity_id) for kind, entity_id in refs]
 
 
 def target(refs: Sequence[EntityRef], entities: Entities) -> StoredEntity | None:
@@ -107,14 +119,14 @@ class LookupCache:
         A task needs no guard here: only its own change depends on it, which guards it.
 
         Args:
-            refs: the user that the path names, and perhaps a task.
+            refs: the user that the path names, may be ME, and perhaps a task.
 
         Raises:
             Stale: no lookup is cached, the task is not remembered, or Redis has closed the
                 connection. A commit would be sent twice then, and after a restart of Redis its
                 outcome would be unknown.
         """
-        (_, owner_id), *tasks = refs
+        (_, owner_id), *tasks = with_caller(refs, user_id)
         lookup = self._lookups.get((user_id, owner_id))
         if lookup is None:
             raise Stale

@@ -14,7 +14,7 @@ from werkzeug.routing import Rule
 from taskapi.api import openapi_parts as parts
 from taskapi.api.contract import CONTRACTS, READS, Contract
 from taskapi.api.error_codes import CODES
-from taskapi.api.openapi_parts import ID, Shape
+from taskapi.api.openapi_parts import PATH_IDS, Shape
 from taskapi.api.openapi_schemas import SchemaConverter, body_example, example, object_of, ref
 from taskapi.policy import Relation
 
@@ -80,8 +80,8 @@ class _Operations:
 
     def _parameters(self, rule: Rule, method: str, contract: Contract) -> list[Any]:
         in_path = [
-            {"name": name, "in": "path", "required": True, "schema": ID, "example": 1}
-            for name in re.findall(r":(\w+)>", rule.rule)
+            {"name": name, "in": "path", "required": True, "schema": PATH_IDS[kind], "example": 1}
+            for kind, name in re.findall(r"<(\w+):(\w+)>", rule.rule)
         ]
         headers = ["X-Request-ID"]
         headers += ["If-Match"] if method in CHANGES else []

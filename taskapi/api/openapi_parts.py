@@ -133,3 +133,8 @@ BODY_RULES: Final[dict[str, Shape]] = {
 READ_ONLY: Final[Shape] = {"description": "Set by the service: ignored in a body."}
 ID: Final[Shape] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": INT64_MOST}
 HOURS: Final[Shape] = {"type": "number", "minimum": 0, "maximum": 24}
+PATH_IDS: Final[dict[str, Shape]] = {
+    "id": ID,
+    "user": {"anyOf": [ID, {"const": "me"}], "description": "A user's id, or `me`: the caller."},
+}
+"""Converter of a part of a path -> what it may be."""

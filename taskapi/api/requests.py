@@ -17,6 +17,8 @@ from taskapi import errors
 
 DEEPEST: Final = 16
 """Levels of nesting that a body may have."""
+ME: Final = 0
+"""The id, in a path, of the caller."""
 MISTAKES_MOST: Final = 50
 """Mistakes that one answer names."""
 
@@ -30,6 +32,15 @@ class EntityId(BaseConverter):
         if int(value) > INT64_MOST:
             raise NoSuchRoute
         return int(value)
+
+
+class UserId(EntityId):
+    """The id of a user in a path, or the word `me` for the caller: it becomes ME."""
+
+    regex = rf"me|{EntityId.regex}"
+
+    def to_python(self, value: str) -> int:
+        return ME if value == "me" else super().to_python(value)
 
 
 def query(schema: Schema = NOTHING) -> dict[str, Any]:

@@ -81,12 +81,13 @@ def page(name: str, page: Page, paging: Mapping[str, Any], **more: Any) -> Respo
     is_long = len(page.chunks) > 1
     listed = orjson.Fragment(b"[" + (_GAP if is_long else b"".join(page.chunks)) + b"]")
     data = {**more, name: listed, "count": page.size}
-    if paging["limit"] is not None or paging["after"]:
+    if paging["limit"] is not None or "after" in request.args:
         data["next_after"] = page.next_after
     response = success(data)
     if page.next_after is not None:
         parameters = urlencode({**request.args.to_dict(), "after": page.next_after})
-        response.headers["Link"] = f'<{request.path}?{parameters}>; rel="next"'
+        path = request.path.replace("/users/me/", f"/users/{g.caller.id}/")
+        response.headers["Link"] = f'<{path}?{parameters}>; rel="next"'
     return _filled(response, page.chunks) if is_long else response
 
 

@@ -21,7 +21,7 @@ from taskapi.sync import search
 bp = Blueprint("tasks", __name__)
 
 
-@bp.get("/users/<id:user_id>/tasks")
+@bp.get("/users/<user:user_id>/tasks")
 @allowed(Action.SEE_USER)
 @takes(schema.USER_TASKS)
 @returns(schema.UserTaskPage)
@@ -31,7 +31,7 @@ def index(user: StoredEntity, query: dict[str, Any]) -> Response:
     return responses.page("tasks", page, query, user_id=user["id"])
 
 
-@bp.post("/users/<id:user_id>/tasks")
+@bp.post("/users/<user:user_id>/tasks")
 @allowed(Action.ADD_TASK)
 @takes(schema.CREATE_TASK)
 @returns(schema.TaskChanged, status=201, etag=True)
@@ -46,7 +46,7 @@ def create(user: StoredEntity, body: dict[str, Any]) -> Response:
     return responses.changed("Task created.", "task", task.json, 201, location)
 
 
-@bp.get("/users/<id:user_id>/tasks/<id:task_id>")
+@bp.get("/users/<user:user_id>/tasks/<id:task_id>")
 @allowed(Action.USE_TASK)
 @returns(schema.Task, conditional=True)
 def show(task: StoredEntity) -> Response:
@@ -54,7 +54,7 @@ def show(task: StoredEntity) -> Response:
     return responses.entity(task)
 
 
-@bp.route("/users/<id:user_id>/tasks/<id:task_id>", methods=["PUT", "PATCH"])
+@bp.route("/users/<user:user_id>/tasks/<id:task_id>", methods=["PUT", "PATCH"])
 @allowed(Action.USE_TASK)
 @takes(schema.EDIT_TASK)
 @returns(schema.TaskChanged, etag=True)
@@ -69,7 +69,7 @@ def edit(user: StoredEntity, task: StoredEntity, body: dict[str, Any]) -> Respon
     return responses.changed("Task updated.", "task", json)
 
 
-@bp.route("/users/<id:user_id>/tasks/<id:task_id>/done", methods=["PUT", "PATCH"])
+@bp.route("/users/<user:user_id>/tasks/<id:task_id>/done", methods=["PUT", "PATCH"])
 @allowed(Action.USE_TASK)
 @returns(schema.TaskChanged, etag=True)
 @audited("task.done")
@@ -80,7 +80,7 @@ def finish(user: StoredEntity, task: StoredEntity) -> Response:
     return responses.changed("Task marked as done.", "task", json)
 
 
-@bp.delete("/users/<id:user_id>/tasks/<id:task_id>")
+@bp.delete("/users/<user:user_id>/tasks/<id:task_id>")
 @allowed(Action.USE_TASK)
 @returns(schema.TaskChanged)
 @audited("task.delete")

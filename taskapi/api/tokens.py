@@ -16,7 +16,7 @@ from taskapi.store.session import StoredEntity
 bp = Blueprint("tokens", __name__)
 
 
-@bp.get("/users/<id:user_id>/tokens")
+@bp.get("/users/<user:user_id>/tokens")
 @allowed(Action.MANAGE_TOKENS)
 @takes(PAGED)
 @returns(schema.TokenPage)
@@ -29,7 +29,7 @@ def index(user: StoredEntity, query: dict[str, Any]) -> Response:
     return responses.listing("tokens", page, len(page), next_after, query, user_id=user["id"])
 
 
-@bp.post("/users/<id:user_id>/tokens")
+@bp.post("/users/<user:user_id>/tokens")
 @allowed(Action.MANAGE_TOKENS)
 @takes(schema.CREATE_TOKEN)
 @returns(schema.TokenCreated, status=201)
@@ -42,7 +42,7 @@ def create(user: StoredEntity, body: dict[str, Any]) -> Response:
     return responses.success({"token": token, "secret": secret}, 201, location)
 
 
-@bp.delete("/users/<id:user_id>/tokens/<id:token_id>")
+@bp.delete("/users/<user:user_id>/tokens/<id:token_id>")
 @allowed(Action.MANAGE_TOKENS)
 @returns(schema.TokenRevoked)
 @audited("token.revoke")

@@ -54,7 +54,7 @@ def search_users(query: dict[str, Any]) -> Response:
     return responses.listing("results", *results, query, query=query["q"])
 
 
-@bp.get("/users/<id:user_id>")
+@bp.get("/users/<user:user_id>")
 @allowed(Action.SEE_USER)
 @returns(schema.User, conditional=True)
 def show(user: StoredEntity) -> Response:
@@ -62,7 +62,7 @@ def show(user: StoredEntity) -> Response:
     return responses.entity(user)
 
 
-@bp.route("/users/<id:user_id>", methods=["PUT", "PATCH"])
+@bp.route("/users/<user:user_id>", methods=["PUT", "PATCH"])
 @allowed(Action.EDIT_USER)
 @takes(schema.EDIT_USER)
 @returns(schema.UserChanged, etag=True)
@@ -78,7 +78,7 @@ def edit(user: StoredEntity, body: dict[str, Any]) -> Response:
     return responses.changed("User updated.", "user", json)
 
 
-@bp.delete("/users/<id:user_id>")
+@bp.delete("/users/<user:user_id>")
 @allowed(Action.DELETE_USER)
 @returns(schema.UserDeleted)
 @refuses("system_owner")
@@ -96,7 +96,7 @@ def delete(user: StoredEntity) -> Response:
     )
 
 
-@bp.get("/users/<id:user_id>/worktimes")
+@bp.get("/users/<user:user_id>/worktimes")
 @allowed(Action.SEE_USER)
 @returns(schema.WorkTimesShown, conditional=True)
 def show_week(user: StoredEntity) -> Response:
@@ -105,7 +105,7 @@ def show_week(user: StoredEntity) -> Response:
     return responses.conditional(responses.success(data), user["version"])
 
 
-@bp.route("/users/<id:user_id>/worktimes", methods=["PUT", "PATCH"])
+@bp.route("/users/<user:user_id>/worktimes", methods=["PUT", "PATCH"])
 @allowed(Action.EDIT_USER)
 @takes(schema.REPLACE_WEEK)
 @returns(schema.WorkTimesChanged, etag=True)

@@ -57,6 +57,8 @@ def test_pages_joined_are_the_whole_list_by_id(api: Api, path: str, key: str, by
     assert whole["count"] == len(whole[key]) > 1
     assert "next_after" not in whole
     assert ids(whole[key]) == sorted(set(ids(whole[key])))
+    from_0 = ok(api("GET", f"{path}{'&' if '?' in path else '?'}after=0", by=caller))
+    assert (from_0[key], from_0["next_after"]) == (whole[key], None)
     for limit in (1, 2, whole["count"] - 1, whole["count"], 1000):
         assert walked(api, path, key, caller, max(limit, 1)) == whole[key]
 
