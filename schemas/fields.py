@@ -2,8 +2,8 @@
 
 marshmallow's own fields accept more than the contract permits: `"1_000"` as an integer, `1` as a
 boolean. For the OpenAPI document, a field's metadata can have a `description`, an `example`, and a
-`change`: the example for a body that changes only some fields. It can also have `added`: the
-number of the migration that added the field.
+`change`: the example for a body that changes only some fields, or `is_rare`: no example of a body
+has the field. It can also have `added`: the number of the migration that added the field.
 """
 
 import datetime

@@ -43,7 +43,13 @@ class Task(Body):
     information = Text(
         0, 10_000, load_default="", metadata={"example": "Create REST API for authentication"}
     )
-    user_id = Whole(dump_only=True, metadata={"example": 3})
+    user_id = Whole(
+        metadata={
+            "example": 3,
+            "is_rare": True,
+            "description": "Another user takes the task over; when it is created, only the path's.",
+        }
+    )
     group_id = Whole(required=True, metadata={"example": 1})
     created_at = Timestamp()
     updated_at = Timestamp()

@@ -199,6 +199,13 @@ def may_assign_to_group(caller: Caller, task_user: Entity, group_id: int) -> boo
     return group_id in caller.administers and group_id in task_user["group_ids"]
 
 
+def may_hand_over(caller: Caller, task: Entity, user: Entity, group_id: int) -> bool:
+    """Return whether the caller may give the task to another user, in this group from then on."""
+    if caller.is_owner:
+        return True
+    return task["group_id"] in caller.administers and may_assign_to_group(caller, user, group_id)
+
+
 def reach(caller: Caller) -> Reach:
     """Return which tasks the caller may see."""
     return Reach(caller.is_owner, frozenset(caller.administers), caller.id)

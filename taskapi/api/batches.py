@@ -21,8 +21,8 @@ def run(session: Session, caller: Caller, body: dict[str, Any]) -> tuple[dict[st
     """Run a validated batch; return the answer's data and the ids of the tasks that changed.
 
     Raises:
-        Invalid: an owner moves tasks into a group that does not exist, or the tasks are too long
-            for one commit.
+        Invalid: an owner names a group or a user that does not exist, or the tasks are too long for
+            one commit.
         Crowded: the process works on too many heavy requests.
     """
     ids = sorted(set(body["task_ids"]))
@@ -37,7 +37,7 @@ def run(session: Session, caller: Caller, body: dict[str, Any]) -> tuple[dict[st
         if permitted:
             store.delete(session, permitted)
     else:
-        pairs, refused = _movable(session, caller, permitted, changes.get("group_id"))
+        pairs, refused = _movable(session, caller, permitted, changes)
         errors |= refused
         updated = store.update(session, pairs, changes)
         changed = [task["id"] for task, _ in pairs]
@@ -72,23 +72,38 @@ def _permitted(
 
 
 def _movable(
-    session: Session, caller: Caller, tasks: list[StoredEntity], group_id: int | None
+    session: Session, caller: Caller, tasks: list[StoredEntity], changes: Entity
 ) -> tuple[list[Pair], dict[int, str]]:
-    """Return the (task, its user) pairs that may be changed, and errors for forbidden moves."""
-    users = _task_users(session, tasks if group_id is not None else [])
-    if group_id is not None and caller.is_owner and session.find(Kind.GROUP, group_id) == [None]:
-        raise Invalid(f"There is no group {group_id}: name one that exists.", code="unknown_group")
+    """Return the pairs of a task and its user after the change, and errors for forbidden ones."""
+    group_id, user_id = changes.get("group_id"), changes.get("user_id")
+    users = _users_after(session, tasks, changes)
+    if caller.is_owner:
+        if group_id is not None and session.find(Kind.GROUP, group_id) == [None]:
+            raise Invalid(
+                f"There is no group {group_id}: name one that exists.", code="unknown_group"
+            )
+        if user_id is not None and user_id not in users:
+            raise Invalid(f"There is no user {user_id}: name one who exists.", code="unknown_user")
     pairs, errors = [], {}
     for task in tasks:
-        user = users.get(task["user_id"], {})
-        is_moved = group_id not in (None, task["group_id"])
-        if is_moved and not (user and policy.may_assign_to_group(caller, user, group_id or 0)):
+        after = task | changes
+        user = users.get(after["user_id"], {})
+        is_moved = after["group_id"] != task["group_id"]
+        is_given = after["user_id"] != task["user_id"]
+        if is_given and not (user and policy.may_hand_over(caller, task, user, after["group_id"])):
+            errors[task["id"]] = f"Task {task['id']} may not be given to user {user_id}."
+        elif is_moved and not (
+            user and policy.may_assign_to_group(caller, user, after["group_id"])
+        ):
             errors[task["id"]] = f"Task {task['id']} may not be moved into group {group_id}."
         else:
             pairs.append((task, user))
     return pairs, errors
 
 
-def _task_users(session: Session, tasks: list[StoredEntity]) -> dict[int, Entity]:
-    ids = sorted({task["user_id"] for task in tasks})
-    return {user["id"]: user for user in session.find(Kind.USER, *ids) if user}
+def _users_after(session: Session, tasks: list[StoredEntity], changes: Entity) -> dict[int, Entity]:
+    """Return the users of the tasks after the change, if it changes the group or the user."""
+    if changes.keys().isdisjoint(("group_id", "user_id")):
+        return {}
+    ids = {changes["user_id"]} if "user_id" in changes else {task["user_id"] for task in tasks}
+    return {user["id"]: user for user in session.find(Kind.USER, *sorted(ids)) if user}

@@ -83,9 +83,9 @@ class SchemaConverter:
 
 def body_example(schema: Body) -> Shape:
     """Return an example of a body; a partial one changes only some fields."""
-    if not schema.partial:
-        return example(schema.load_fields)
     fields = schema.load_fields.items()
+    if not schema.partial:
+        return example({name: f for name, f in fields if "is_rare" not in f.metadata})
     return {name: f.metadata["change"] for name, f in fields if "change" in f.metadata}
 
 

@@ -40,6 +40,9 @@ def index(user: StoredEntity, query: dict[str, Any]) -> Response:
 @cached_lookup
 def create(user: StoredEntity, body: dict[str, Any]) -> Response:
     """Create a task of a user."""
+    if body.get("user_id", user["id"]) != user["id"]:
+        problem = f"Must be the user in the path: {user['id']}."
+        raise Invalid(problem, code="validation_failed", fields={"user_id": [problem]})
     _require_group_assignment(user, body["group_id"])
     task = store.create(g.session, user, body)
     location = f"/users/{user['id']}/tasks/{task.id}"
@@ -58,13 +61,16 @@ def show(task: StoredEntity) -> Response:
 @allowed(Action.USE_TASK)
 @takes(schema.EDIT_TASK)
 @returns(schema.TaskChanged, etag=True)
-@refuses("unknown_group")
+@refuses("unknown_group", "unknown_user")
 @audited("task.update")
 @cached_lookup
 def edit(user: StoredEntity, task: StoredEntity, body: dict[str, Any]) -> Response:
-    """Change some fields of a task."""
-    if body.get("group_id", task["group_id"]) != task["group_id"]:
-        _require_group_assignment(user, body["group_id"])
+    """Change some fields of a task; another `user_id` hands it over to that user."""
+    group_id = body.get("group_id", task["group_id"])
+    if body.get("user_id", task["user_id"]) != task["user_id"]:
+        user = _require_new_user(task, body["user_id"], group_id)
+    if group_id != task["group_id"]:
+        _require_group_assignment(user, group_id)
     (json,) = store.update(g.session, [(task, user)], body)
     return responses.changed("Task updated.", "task", json)
 
@@ -131,7 +137,7 @@ def filter_tasks(query: dict[str, Any]) -> Response:
 @allowed(Action.LIST_TASKS, "Tasks that the caller may not change are listed under `errors`.")
 @takes(schema.BATCH)
 @returns(schema.BatchDone)
-@refuses("unknown_group")
+@refuses("unknown_group", "unknown_user")
 @audited("tasks.batch")
 def batch(body: dict[str, Any]) -> Response:
     """Change, finish or delete many tasks in one step."""
@@ -148,6 +154,19 @@ def _page(query: dict[str, Any], **named: int | None) -> queries.Page:
     reach = policy.reach(g.caller)
     scope = queries.tasks(g.session.keys, reach, sections=sections, **named)
     return queries.page(g.session, scope, query["after"], query["limit"])
+
+
+def _require_new_user(task: StoredEntity, user_id: int, group_id: int) -> StoredEntity:
+    """Return the user who takes a task over; raises Forbidden or Invalid if they may not."""
+    user: StoredEntity | None = g.session.find(Kind.USER, user_id)[0]
+    if not g.caller.is_owner and not (
+        user and policy.may_hand_over(g.caller, task, user, group_id)
+    ):
+        raise Forbidden("You may not give this task to that user.")
+    if user is None:
+        raise Invalid(f"There is no user {user_id}: name one who exists.", code="unknown_user")
+    audit.add(to_user=user_id)
+    return user
 
 
 def _require_group_assignment(user: StoredEntity, group_id: int) -> None:

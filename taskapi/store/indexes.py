@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from taskapi.store import codec
@@ -92,22 +92,31 @@ def _renamed(
 
 
 def _task(keys: Keys, old: Entity | None, new: Entity | None) -> Iterator[Write]:
-    task = new or old
-    assert task is not None
-    task_id, user_id = str(task["id"]), str(task["user_id"])
-    for scope in (keys.tasks, keys.user_tasks(user_id)):
-        yield ("ZADD", scope, codec.score(new), task_id) if new else ("ZREM", scope, task_id)
+    task_id = str((new or old or {})["id"])
     if new:
-        yield ("ZADD", keys.group_tasks(new["group_id"]), codec.score(new), task_id)
-    if (old is None) != (new is None):
-        yield ("HINCRBY", keys.counts, user_id, "1" if new else "-1")
-    before, after = old and old["group_id"], new and new["group_id"]
-    if before != after:
-        if before:
-            yield ("ZREM", keys.group_tasks(before), task_id)
-            yield ("HINCRBY", keys.group_counts(before), user_id, "-1")
-        if after:
-            yield ("HINCRBY", keys.group_counts(after), user_id, "1")
+        yield from (("ZADD", scope, codec.score(new), task_id) for scope in _sets(keys, new))
+    if old and new and all(old[name] == new[name] for name in ("user_id", "group_id")):
+        return
+    before, after = _sets(keys, old), _sets(keys, new)
+    yield from (("ZREM", scope, task_id) for scope in before if scope not in after)
+    counted, counts = _counts(keys, old), _counts(keys, new)
+    yield from (("HINCRBY", *count, "-1") for count in counted if count not in counts)
+    yield from (("HINCRBY", *count, "1") for count in counts if count not in counted)
+
+
+def _sets(keys: Keys, task: Entity | None) -> Sequence[str]:
+    """Return the sorted sets that a task belongs to."""
+    if task is None:
+        return ()
+    return keys.tasks, keys.user_tasks(task["user_id"]), keys.group_tasks(task["group_id"])
+
+
+def _counts(keys: Keys, task: Entity | None) -> Sequence[tuple[str, str]]:
+    """Return the counters, as key and field, that count a task."""
+    if task is None:
+        return ()
+    user_id = str(task["user_id"])
+    return (keys.counts, user_id), (keys.group_counts(task["group_id"]), user_id)
 
 
 _FIXED_WORDS: Final = {"ZADD": 2, "ZREM": 2, "UNLINK": 1}

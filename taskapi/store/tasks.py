@@ -31,8 +31,11 @@ def update(
 ) -> list[bytes]:
     """Change the tasks of (task, its user) pairs in one commit; return their JSON, in order.
 
-    A task without an effective change keeps its version. If the group changes, the user must be
-    unchanged, because their membership permits it.
+    A task without an effective change keeps its version. If the group or the user changes, the user
+    after the change must be unchanged, because their membership permits it.
+
+    Args:
+        pairs: each task, and its user after the change.
 
     Raises:
         Invalid: the tasks together have more than BYTES_MOST of JSON; nothing was written.
@@ -42,10 +45,11 @@ def update(
     for task, user in pairs:
         effective = {name: value for name, value in changes.items() if task[name] != value}
         commit.guard_not_closing(task["user_id"], task["group_id"])
-        if "group_id" in effective:
+        if not effective.keys().isdisjoint(("group_id", "user_id")):
+            group_id: int = {**task, **effective}["group_id"]
             commit.guard_unchanged(Kind.USER, user)
-            commit.guard_not_closing(task["user_id"], effective["group_id"])
-            _require_group(session, commit, effective["group_id"])
+            commit.guard_not_closing(user["id"], group_id)
+            _require_group(session, commit, group_id)
         is_changed = is_changed or bool(effective)
         texts.append(
             commit.update(Kind.TASK, task, effective) if effective else template(Kind.TASK, task)

@@ -129,7 +129,7 @@ NEW_TASKS = spoilable(TASK, TASK_MORE, *BAD_TASKS)
 OWN_OR_ANY = st.one_of(refs("own"), refs("task"))
 SUITABLE_OR_ANY = st.one_of(st.none(), st.none(), st.none(), refs("user"))
 """None stands for the user of the task, or a member of the group, that the request names."""
-TASK_CHANGES = spoilable({}, TASK | TASK_MORE, *BAD_TASKS)
+TASK_CHANGES = spoilable({}, TASK | TASK_MORE | {"user_id": refs("user")}, *BAD_TASKS)
 BATCHES = spoilable(
     {
         "task_ids": st.lists(refs("task"), min_size=1, max_size=6),
@@ -148,7 +148,7 @@ BAD_FILTERS = [("status", "done"), ("priority", "4")]
 
 def pages(kind: str, needed: Any = None, more: Any = None, *spots: Any) -> Strategy:
     """Queries with paging, and these parameters."""
-    paging = {"limit": pick("1", "2", "3", "1000"), "after": refs(kind)}
+    paging = {"limit": pick("1", "2", "3", "1000"), "after": st.one_of(pick(0), refs(kind))}
     return spoilable(needed or {}, paging | (more or {}), *BAD_PAGING, *spots)
 
 

@@ -15,7 +15,7 @@ NEVER_SET = {"id", "created_at", "updated_at", "version"}
 READ_ONLY = {
     "user": NEVER_SET,
     "group": NEVER_SET | {"admin", "users_count", "tasks_count"},
-    "task": NEVER_SET | {"user_id"},
+    "task": NEVER_SET,
     "week": {"user_id"},
     "member": set[str](),
     "batch": set[str](),
@@ -97,6 +97,7 @@ FORMS: dict[str, Form] = {
         "deadline": _is_deadline,
         "information": _text(0, 10_000),
         "group_id": _is_id,
+        "user_id": _is_id,
     },
     "week": {"work_times": _is_week},
     "member": {"user_id": _is_id},
@@ -108,7 +109,7 @@ FORMS: dict[str, Form] = {
 }
 QUERY: Form = {
     "limit": lambda v: bool(re.fullmatch(r"[1-9][0-9]{0,3}", v, re.ASCII)) and int(v) <= 1000,
-    "after": lambda v: bool(re.fullmatch(r"[1-9][0-9]{0,15}", v, re.ASCII)),
+    "after": lambda v: bool(re.fullmatch(r"0|[1-9][0-9]{0,15}", v, re.ASCII)),
     "q": lambda v: 1 <= len(v.strip()) <= 200,
     "status": lambda v: v in ("completed", "pending", "all"),
     "priority": lambda v: v in ("1", "2", "3"),

@@ -226,6 +226,7 @@ class Model(World):
     def create_task(self, me: Entity, user_id: int, body: Any) -> Data:
         user = self.user_in_reach(me, user_id)
         new = read_body("task", body, "title", "group_id")
+        require(new.pop("user_id", user_id) == user_id, 400)
         self.check_place(me, user, new["group_id"])
         return {"task": self._add_task(user_id, new)}
 
@@ -292,6 +293,7 @@ class Model(World):
         updates = read_body("task", given.get("updates", {}))
         new = updates if action == "update" else {"status": True}
         require(not is_owner(me) or new.get("group_id", 1) in {1, *self.groups}, 400)
+        require(not is_owner(me) or new.get("user_id", 1) in self.users, 400)
         ids = sorted(set(given["task_ids"]))
         done = [task_id for task_id in ids if self.permits(me, task_id, new)]
         failed = [i for i in ids if i not in done]

@@ -89,8 +89,15 @@ class World:
     # checks
 
     def check_move(self, me: Entity, task: Entity, new: Entity) -> None:
-        if new.get("group_id", task["group_id"]) != task["group_id"]:
-            self.check_place(me, self.users[task["user_id"]], new["group_id"])
+        after = task | new
+        user = self.users.get(after["user_id"])
+        if user is not self.users[task["user_id"]]:
+            is_admin = task["group_id"] in self.administered(me)
+            suits = user and is_admin and self.may_assign_to_group(me, user, after["group_id"])
+            require(is_owner(me) or suits, 403)
+            require(user, 400)
+        if user and after["group_id"] != task["group_id"]:
+            self.check_place(me, user, after["group_id"])
 
     def check_email_is_free(self, email: str, owner: Entity | None) -> None:
         taken = {u["email"].lower() for u in self.users.values() if u is not owner}
