@@ -6,7 +6,7 @@ class TaskApiError(Exception):
 
     Attributes:
         code: stable identifier for scripts.
-        fields: what is wrong with each named field, for validation errors only.
+        fields: what is wrong with each named field, or the errors of a batch.
     """
 
     code = "error"

@@ -1,12 +1,15 @@
-"""Many tasks at once: those that the caller may change are changed in one commit."""
+"""Many tasks at once: those that the caller may create or change, in one commit."""
 
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
 
 import orjson
 
+from schemas.tasks import CREATE
 from taskapi import policy
 from taskapi.callers import Caller
-from taskapi.errors import Invalid
+from taskapi.errors import Conflict, Forbidden, Invalid
+from taskapi.policy import Action
 from taskapi.store import tasks as store
 from taskapi.store.codec import Entity
 from taskapi.store.keys import Kind
@@ -17,32 +20,50 @@ LIGHT_MOST: Final = 250
 Pair = tuple[StoredEntity, Entity]
 
 
-def run(session: Session, caller: Caller, body: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
-    """Run a validated batch; return the answer's data and the ids of the tasks that changed.
+class Outcome(NamedTuple):
+    """What a batch did: the `data` of its answer, and the ids of the tasks that it changed."""
+
+    data: dict[str, Any]
+    ids: list[int]
+
+
+def run(session: Session, caller: Caller, body: dict[str, Any]) -> Outcome:
+    """Run a validated batch.
 
     Raises:
         Invalid: an owner names a group or a user that does not exist, or the tasks are too long for
             one commit.
+        Conflict: the batch is atomic, and a part of it is refused.
         Crowded: the process works on too many heavy requests.
     """
-    ids = sorted(set(body["task_ids"]))
-    if len(ids) > LIGHT_MOST:
+    if len(body.get("tasks") or body["task_ids"]) > LIGHT_MOST:
         session.heavy.step()
+    return (
+        _create(session, caller, body)
+        if body["action"] == CREATE
+        else _change(session, caller, body)
+    )
+
+
+def _change(session: Session, caller: Caller, body: dict[str, Any]) -> Outcome:
+    ids = sorted(set(body["task_ids"]))
     changes = {"status": True} if body["action"] == "mark_done" else body.get("updates", {})
     permitted, errors = _permitted(session, caller, ids)
     updated: list[bytes] = []
     deleted: list[int] = []
     if body["action"] == "delete":
+        _require_all(body, errors)
         changed = deleted = [task["id"] for task in permitted]
         if permitted:
             store.delete(session, permitted)
     else:
         pairs, refused = _movable(session, caller, permitted, changes)
         errors |= refused
+        _require_all(body, errors)
         updated = store.update(session, pairs, changes)
         changed = [task["id"] for task, _ in pairs]
     data: dict[str, Any] = {
-        "message": f"Batch {body['action']}: {len(updated) + len(deleted)} of {len(ids)} done.",
+        "message": f"Batch {body['action']}: {len(changed)} of {len(ids)} done.",
         "action": body["action"],
         "total_requested": len(ids),
         "updated_count": len(updated),
@@ -50,9 +71,62 @@ def run(session: Session, caller: Caller, body: dict[str, Any]) -> tuple[dict[st
         "deleted_count": len(deleted),
         "deleted_ids": deleted,
     }
-    if errors:
-        data |= {"errors": [errors[i] for i in sorted(errors)], "error_count": len(errors)}
-    return data, changed
+    return Outcome(data | _listed(errors), changed)
+
+
+def _create(session: Session, caller: Caller, body: dict[str, Any]) -> Outcome:
+    items = [{"user_id": caller.id, **fields} for fields in body["tasks"]]
+    users = _by_id(session, Kind.USER, (item["user_id"] for item in items))
+    groups = _by_id(session, Kind.GROUP, (item["group_id"] for item in items))
+    errors, wanted = {}, []
+    for number, item in enumerate(items, 1):
+        user = users.get(item["user_id"])
+        problem = _problem(caller, user, item, is_group=item["group_id"] in groups)
+        if problem or user is None:
+            errors[number] = f"Item {number}: {problem}"
+        else:
+            wanted.append((user, item))
+    _require_all(body, errors)
+    created = store.create_many(session, wanted) if wanted else []
+    rest = iter(created)
+    data = {
+        "message": f"Batch create: {len(created)} of {len(items)} done.",
+        "action": CREATE,
+        "total_requested": len(items),
+        "created_count": len(created),
+        "created_ids": [None if i in errors else next(rest) for i in range(1, len(items) + 1)],
+    }
+    return Outcome(data | _listed(errors), created)
+
+
+def _problem(
+    caller: Caller, user: StoredEntity | None, item: Entity, *, is_group: bool
+) -> str | None:
+    """Return why the caller may not create a task; only an owner learns what does not exist."""
+    if user is None and caller.is_owner:
+        return f"There is no user {item['user_id']}: name one who exists."
+    try:
+        policy.authorise(Action.ADD_TASK, caller, user)
+    except Forbidden:
+        return "You may not create a task of this user."
+    if user and not policy.may_assign_to_group(caller, user, item["group_id"]):
+        return "You may not put a task of this user into that group."
+    return None if is_group else f"There is no group {item['group_id']}: name one that exists."
+
+
+def _require_all(body: dict[str, Any], errors: dict[int, str]) -> None:
+    """Raise Conflict if the batch is atomic and has errors."""
+    if body["atomic"] and errors:
+        problem = "Nothing was changed, because a part of the batch is refused: see `fields`."
+        fields = {"errors": [errors[number] for number in sorted(errors)]}
+        raise Conflict(problem, code="batch_refused", fields=fields)
+
+
+def _listed(errors: dict[int, str]) -> dict[str, Any]:
+    """Return the errors as the answer has them."""
+    if not errors:
+        return {}
+    return {"errors": [errors[i] for i in sorted(errors)], "error_count": len(errors)}
 
 
 def _permitted(
@@ -86,8 +160,8 @@ def _movable(
             raise Invalid(f"There is no user {user_id}: name one who exists.", code="unknown_user")
     pairs, errors = [], {}
     for task in tasks:
-        after = task | changes
-        user = users.get(after["user_id"], {})
+        after: Entity = task | changes
+        user: Entity = users.get(after["user_id"]) or {}
         is_moved = after["group_id"] != task["group_id"]
         is_given = after["user_id"] != task["user_id"]
         if is_given and not (user and policy.may_hand_over(caller, task, user, after["group_id"])):
@@ -101,9 +175,16 @@ def _movable(
     return pairs, errors
 
 
-def _users_after(session: Session, tasks: list[StoredEntity], changes: Entity) -> dict[int, Entity]:
+def _users_after(
+    session: Session, tasks: list[StoredEntity], changes: Entity
+) -> dict[int, StoredEntity]:
     """Return the users of the tasks after the change, if it changes the group or the user."""
     if changes.keys().isdisjoint(("group_id", "user_id")):
         return {}
-    ids = {changes["user_id"]} if "user_id" in changes else {task["user_id"] for task in tasks}
-    return {user["id"]: user for user in session.find(Kind.USER, *sorted(ids)) if user}
+    ids = (task["user_id"] for task in tasks)
+    return _by_id(session, Kind.USER, [changes["user_id"]] if "user_id" in changes else ids)
+
+
+def _by_id(session: Session, kind: Kind, ids: Iterable[int]) -> dict[int, StoredEntity]:
+    """Return those of these entities that exist."""
+    return {each["id"]: each for each in session.find(kind, *sorted(set(ids))) if each}

@@ -34,6 +34,7 @@ CODES: Final = {
     "name_taken": ErrorCode(409, "Use another group name; case does not matter."),
     "already_member": ErrorCode(409, "Nothing to do: the user is in the group already."),
     "administers_groups": ErrorCode(409, "First, give another admin to the groups in `error`."),
+    "batch_refused": ErrorCode(409, "Correct or leave out what `fields.errors` names."),
     "too_many_tokens": ErrorCode(409, "Revoke a token of the user first."),
     "system_owner": ErrorCode(409, "User 1 keeps the role owner and cannot be deleted."),
     "fenced": ErrorCode(409, "Decide which store is right, as /admin/status says."),

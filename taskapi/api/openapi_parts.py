@@ -111,7 +111,8 @@ ERROR: Final[Shape] = {
         "request_id": {"type": "string", "description": "As in `X-Request-ID` and in the log."},
         "fields": {
             "type": "object",
-            "description": "What is wrong with each field; for `validation_failed` only.",
+            "description": "What is wrong with each field, for `validation_failed`; the `errors` "
+            "of a batch, for `batch_refused`.",
             "additionalProperties": {"type": "array", "items": TEXT},
         },
     },
@@ -125,8 +126,23 @@ ERROR_CODE: Final[Shape] = {
 }
 BODY_RULES: Final[dict[str, Shape]] = {
     "Batch": {
-        "if": {"properties": {"action": {"const": "update"}}},
-        "then": {"required": ["updates"]},
+        "oneOf": [
+            {
+                "properties": {"action": {"const": "create"}, "tasks": {}},
+                "required": ["action", "tasks"],
+                "not": {"anyOf": [{"required": ["task_ids"]}, {"required": ["updates"]}]},
+            },
+            {
+                "properties": {"action": {"const": "update"}, "task_ids": {}, "updates": {}},
+                "required": ["task_ids", "updates"],
+                "not": {"required": ["tasks"]},
+            },
+            {
+                "properties": {"action": {"enum": ["mark_done", "delete"]}, "task_ids": {}},
+                "required": ["action", "task_ids"],
+                "not": {"required": ["tasks"]},
+            },
+        ]
     }
 }
 """Rules of a body that depend on several fields."""

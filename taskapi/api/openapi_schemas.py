@@ -47,8 +47,9 @@ class SchemaConverter:
         return refs[0] if len(refs) == 1 else {"anyOf": refs}
 
     def _add_body(self, name: str, schema: Body) -> None:
-        if name == "Batch":  # its `updates` are the component TaskChanges
+        if name == "Batch":  # it refers to the components TaskChanges and NewTask
             self.body(schema.load_fields["updates"].schema)  # type: ignore[attr-defined]
+            self.body(schema.load_fields["tasks"].inner.schema)  # type: ignore[attr-defined]
         self._spec.components.schema(name, schema=schema)
         shape: Shape = self._spec.components.schemas[name]
         if schema.partial:

@@ -136,11 +136,11 @@ def filter_tasks(query: dict[str, Any]) -> Response:
 @bp.post("/tasks/batch")
 @allowed(Action.LIST_TASKS, "Tasks that the caller may not change are listed under `errors`.")
 @takes(schema.BATCH)
-@returns(schema.BatchDone)
-@refuses("unknown_group", "unknown_user")
+@returns(schema.BatchDone, schema.BatchCreated)
+@refuses("unknown_group", "unknown_user", "batch_refused")
 @audited("tasks.batch")
 def batch(body: dict[str, Any]) -> Response:
-    """Change, finish or delete many tasks in one step."""
+    """Create, change, finish or delete many tasks in one step."""
     data, ids = batches.run(g.session, g.caller, body)
     failed = data.get("error_count", 0)
     audit.add(action=body["action"], count=len(ids), failed=failed, tasks=ids[: audit.IDS_MOST])

@@ -71,6 +71,7 @@ class Commit:
         self._commands: list[Write] = []
         self._task_writes: list[Write] = []
         self._created: Kind | None = None
+        self._count = 1
 
     def guard(self, key: str, field: str, condition: str) -> None:
         """Refuse the commit unless the hash field meets the condition."""
@@ -118,11 +119,22 @@ class Commit:
         """Add a Redis command to this commit."""
         self._commands.append(command)
 
-    def create(self, kind: Kind, fields: Entity) -> str:
-        """Create an entity with the next id of its kind; return its template."""
-        self._created = kind
-        new = {"id": NEW_ID, **fields, "created_at": NOW, "updated_at": NOW}
+    def create(self, kind: Kind, fields: Entity, entity_id: int | str = NEW_ID) -> str:
+        """Create an entity with the next id of its kind, or a reserved one; return its template."""
+        if entity_id == NEW_ID:
+            self._created = kind
+        else:
+            self.guard(self._keys.entity(kind, entity_id), "version", ABSENT)
+        new = {"id": entity_id, **fields, "created_at": NOW, "updated_at": NOW}
         return self._put(kind, None, new)
+
+    def reserve(self, kind: Kind, count: int) -> range:
+        """Run this commit, and return ids that no other commit will use."""
+        self._created, self._count = kind, count
+        if count > 1:  # the commit itself takes one
+            self.add("HINCRBY", self._keys.meta, f"next:{kind}", str(count - 1))
+        first = int(self.run().id)
+        return range(first, first + count)
 
     def update(self, kind: Kind, old: Entity, changes: Entity, updated_at: str = NOW) -> str:
         """Change an entity if it is still `old`; return its template."""
@@ -175,7 +187,7 @@ class Commit:
             raise refusal(*message)
         self._session.has_committed = True
         result = Stamp(*stamp)
-        ids = {self._created: int(result.id)} if self._created else {}
+        ids = {self._created: int(result.id) + self._count - 1} if self._created else {}
         connection.issued.note(int(result.version), ids)
         return result
 

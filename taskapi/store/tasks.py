@@ -26,6 +26,27 @@ def create(session: Session, user: Entity, fields: Entity) -> WrittenEntity:
     return task
 
 
+def create_many(session: Session, items: Sequence[tuple[Entity, Entity]]) -> list[int]:
+    """Create the tasks of (user, fields) pairs in one commit, and return their ids in order.
+
+    Their ids are reserved before it, and remain unused if the commit fails.
+
+    Raises:
+        Invalid: the tasks together have more than BYTES_MOST of JSON; no task was created.
+    """
+    ids = Commit(session).reserve(Kind.TASK, len(items))
+    commit, texts = Commit(session), []
+    for task_id, (user, fields) in zip(ids, items, strict=True):
+        commit.guard_unchanged(Kind.USER, user)
+        commit.guard_not_closing(user["id"], fields["group_id"])
+        _require_group(session, commit, fields["group_id"])
+        fields = {**fields, "user_id": user["id"]}
+        texts.append(commit.create(Kind.TASK, fields, task_id))
+    _require_short(texts, "tasks")
+    commit.run()
+    return list(ids)
+
+
 def update(
     session: Session, pairs: Sequence[tuple[Entity, Entity]], changes: Entity
 ) -> list[bytes]:
@@ -55,7 +76,7 @@ def update(
             commit.update(Kind.TASK, task, effective) if effective else template(Kind.TASK, task)
         )
     if len(texts) > 1:
-        _require_short(texts)
+        _require_short(texts, "task_ids")
     if not is_changed:
         session.require_match()
         return [text.encode() for text in texts]
@@ -77,13 +98,13 @@ def delete(session: Session, tasks: Sequence[Entity]) -> None:
         session.recent_tasks.remove(task["id"])
 
 
-def _require_short(texts: Sequence[str]) -> None:
+def _require_short(texts: Sequence[str], field: str) -> None:
     size = sum(len(text.encode()) for text in texts)
     if size > BYTES_MOST:
         named = max(1, len(texts) * BYTES_MOST // size)
         text = f"The tasks have {size} bytes of JSON together; the maximum is {BYTES_MOST}:"
         text += f" send about {named} in each batch."
-        raise Invalid(text, code="validation_failed", fields={"task_ids": [text]})
+        raise Invalid(text, code="validation_failed", fields={field: [text]})
 
 
 def _require_group(session: Session, commit: Commit, group_id: int) -> None:
