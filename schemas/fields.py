@@ -202,6 +202,16 @@ class Paged(Query):
     after = Digits(0, load_default=0)
 
 
+class Exported(Paged):
+    """The parameters of a list of users or tasks, which may be CSV."""
+
+    format = fields.String(
+        validate=validate.OneOf(("json", "csv")),
+        load_default=None,
+        metadata={"description": "Without it, `Accept: text/csv` asks for CSV."},
+    )
+
+
 class Page(Answer):
     """The fields of every list."""
 
@@ -218,3 +228,4 @@ class Page(Answer):
 NOTHING: Final = Query()
 """No parameters at all."""
 PAGED: Final = Paged()
+EXPORTED: Final = Exported()

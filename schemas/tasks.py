@@ -9,6 +9,7 @@ from schemas.fields import (
     Body,
     Day,
     Digits,
+    Exported,
     Flag,
     Object,
     Page,
@@ -108,7 +109,7 @@ class TaskSearch(Paged):
     q = Text(1, 200, required=True, metadata={"example": "login"})
 
 
-class UserTasks(Paged):
+class UserTasks(Exported):
     status = fields.String(validate=validate.OneOf(STATUSES))
     priority = fields.String(validate=validate.OneOf(PRIORITIES))
 

@@ -6,15 +6,15 @@ import orjson
 from flask import Blueprint, Response, g
 
 from schemas import groups as schema
-from schemas.fields import PAGED
+from schemas.fields import EXPORTED, PAGED
 from schemas.tasks import GroupTaskPage
 from taskapi import policy
-from taskapi.api import audit, responses
+from taskapi.api import audit, lists, responses
 from taskapi.api.contract import allowed, audited, refuses, returns, takes
 from taskapi.errors import Invalid
 from taskapi.policy import Action
 from taskapi.store import groups, memberships, queries, statistics
-from taskapi.store.codec import Entity, outlines
+from taskapi.store.codec import Entity
 from taskapi.store.keys import Kind
 from taskapi.store.session import StoredEntity
 
@@ -88,15 +88,13 @@ def delete(group: StoredEntity) -> Response:
 
 @bp.get("/groups/<id:group_id>/users")
 @allowed(Action.SEE_GROUP, "Only owners and the group's admin see all fields of a member.")
-@takes(PAGED)
+@takes(EXPORTED)
 @returns(schema.MemberPage)
 def members(group: StoredEntity, query: dict[str, Any]) -> Response:
     """List a group's members."""
     scope = queries.members(g.session.keys, group["id"])
-    page = queries.page(g.session, scope, query["after"], query["limit"])
-    if policy.sees_outlines_only(g.caller, group["id"]):
-        page = page._replace(chunks=[outlines(chunk) for chunk in page.chunks])
-    return responses.page("users", page, query, group_id=group["id"])
+    are_outlines = policy.sees_outlines_only(g.caller, group["id"])
+    return lists.answer("users", scope, query, are_outlines=are_outlines, group_id=group["id"])
 
 
 @bp.post("/groups/<id:group_id>/users")
@@ -134,14 +132,13 @@ def remove_member(group: StoredEntity, user: StoredEntity | None) -> Response:
 
 @bp.get("/groups/<id:group_id>/tasks")
 @allowed(Action.SEE_GROUP, "Users see their own tasks only.")
-@takes(PAGED)
+@takes(EXPORTED)
 @returns(GroupTaskPage)
 def tasks(group: StoredEntity, query: dict[str, Any]) -> Response:
     """List the tasks of a group that the caller may see."""
     reach = policy.reach(g.caller)
     scope = queries.tasks(g.session.keys, reach, group_id=group["id"])
-    page = queries.page(g.session, scope, query["after"], query["limit"])
-    return responses.page("tasks", page, query, group_id=group["id"])
+    return lists.answer("tasks", scope, query, group_id=group["id"])
 
 
 @bp.get("/groups/<id:group_id>/stats")

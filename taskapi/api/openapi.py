@@ -101,6 +101,8 @@ class _Operations:
         headers += ["ETag"] if contract.has_etag else []
         headers += ["Link"] if "limit" in contract.query.fields else []
         content = {"application/json": self._envelope(contract)}
+        if "format" in contract.query.fields:
+            content["text/csv"] = {"schema": parts.TEXT}
         responses = {
             str(status): _response("Done.", headers, content) for status in contract.statuses
         }

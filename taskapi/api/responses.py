@@ -83,12 +83,17 @@ def page(name: str, page: Page, paging: Mapping[str, Any], **more: Any) -> Respo
     data = {**more, name: listed, "count": page.size}
     if paging["limit"] is not None or "after" in request.args:
         data["next_after"] = page.next_after
-    response = success(data)
-    if page.next_after is not None:
-        parameters = urlencode({**request.args.to_dict(), "after": page.next_after})
+    response = linked(success(data), page.next_after)
+    return _filled(response, page.chunks) if is_long else response
+
+
+def linked(response: Response, next_after: int | None) -> Response:
+    """Return the response with a Link to the next page, if there is one."""
+    if next_after is not None:
+        parameters = urlencode({**request.args.to_dict(), "after": next_after})
         path = request.path.replace("/users/me/", f"/users/{g.caller.id}/")
         response.headers["Link"] = f'<{path}?{parameters}>; rel="next"'
-    return _filled(response, page.chunks) if is_long else response
+    return response
 
 
 def listing(

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, g
 
 from schemas import tasks as schema
 from taskapi import policy
-from taskapi.api import audit, batches, responses
+from taskapi.api import audit, batches, lists, responses
 from taskapi.api.contract import allowed, audited, cached_lookup, refuses, returns, takes
 from taskapi.api.services import services
 from taskapi.errors import Forbidden, Invalid
@@ -27,8 +27,7 @@ bp = Blueprint("tasks", __name__)
 @returns(schema.UserTaskPage)
 def index(user: StoredEntity, query: dict[str, Any]) -> Response:
     """List the tasks of a user that the caller may see."""
-    page = _page(query, user_id=user["id"])
-    return responses.page("tasks", page, query, user_id=user["id"])
+    return lists.answer("tasks", _scope(query, user_id=user["id"]), query, user_id=user["id"])
 
 
 @bp.post("/users/<user:user_id>/tasks")
@@ -127,10 +126,10 @@ def stats() -> Response:
 def filter_tasks(query: dict[str, Any]) -> Response:
     """List tasks by status, priority, group and user."""
     _require_filter(query)
-    page = _page(query, user_id=query.get("user_id"), group_id=query.get("group_id"))
+    scope = _scope(query, user_id=query.get("user_id"), group_id=query.get("group_id"))
     names = ("status", "priority", "group_id", "user_id")
     filters = {name: str(query.get(name, "")) for name in names}
-    return responses.page("tasks", page, query, filters=filters)
+    return lists.answer("tasks", scope, query, filters=filters)
 
 
 @bp.post("/tasks/batch")
@@ -147,13 +146,12 @@ def batch(body: dict[str, Any]) -> Response:
     return responses.success(data)
 
 
-def _page(query: dict[str, Any], **named: int | None) -> queries.Page:
-    """Return the page of tasks that a validated query asks for."""
+def _scope(query: dict[str, Any], **named: int | None) -> queries.Scope:
+    """Return the scope of the tasks that a validated query asks for."""
     priority = int(query["priority"]) if "priority" in query else None
     sections = queries.buckets(schema.STATUSES[query.get("status", "all")], priority)
     reach = policy.reach(g.caller)
-    scope = queries.tasks(g.session.keys, reach, sections=sections, **named)
-    return queries.page(g.session, scope, query["after"], query["limit"])
+    return queries.tasks(g.session.keys, reach, sections=sections, **named)
 
 
 def _require_new_user(task: StoredEntity, user_id: int, group_id: int) -> StoredEntity:

@@ -6,9 +6,9 @@ import orjson
 from flask import Blueprint, Response, g
 
 from schemas import users as schema
-from schemas.fields import PAGED
+from schemas.fields import EXPORTED
 from taskapi import policy
-from taskapi.api import responses
+from taskapi.api import lists, responses
 from taskapi.api.contract import allowed, audited, refuses, returns, takes
 from taskapi.policy import Action
 from taskapi.store import queries, search, users
@@ -22,12 +22,11 @@ bp = Blueprint("users", __name__)
 
 @bp.get("/users")
 @allowed(Action.LIST_USERS)
-@takes(PAGED)
+@takes(EXPORTED)
 @returns(schema.UserPage)
 def index(query: dict[str, Any]) -> Response:
     """List all users, or the members of a group admin's groups."""
-    page = queries.page(g.session, _visible_users(), query["after"], query["limit"])
-    return responses.page("users", page, query)
+    return lists.answer("users", _visible_users(), query)
 
 
 @bp.post("/users")

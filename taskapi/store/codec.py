@@ -17,6 +17,8 @@ Entity = dict[str, Any]
 SCHEMAS: Final[dict[Kind, Schema]] = {Kind.USER: User(), Kind.GROUP: Group(), Kind.TASK: Task()}
 FIELDS: Final = {kind: tuple(schema.dump_fields) for kind, schema in SCHEMAS.items()}
 """The fields of each kind that a client sees, in the order of the answer."""
+OUTLINE: Final = ("id", "full_name", "role", "email")
+"""The fields of a user that other members see."""
 ADDED: Final = {
     kind: {name: field for name, field in schema.dump_fields.items() if "added" in field.metadata}
     for kind, schema in SCHEMAS.items()
@@ -129,8 +131,7 @@ def split(json: bytes) -> list[bytes]:
 
 def outlines(users: bytes) -> bytes:
     """Return the fields of users that other members see; both are JSON joined by commas."""
-    names = ("id", "full_name", "role", "email")
-    shown = [{name: user[name] for name in names} for user in decode_list(Kind.USER, users)]
+    shown = [{name: user[name] for name in OUTLINE} for user in decode_list(Kind.USER, users)]
     return orjson.dumps(shown)[1:-1]
 
 

@@ -1,0 +1,92 @@
+"""Lists of entities as JSON or as CSV (RFC 4180), which is sent while it is read."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Any, Final
+
+import orjson
+from flask import Response, g, request
+
+from taskapi.api import responses
+from taskapi.store import codec, queries
+from taskapi.store.queries import Scope
+from taskapi.store.session import Session
+
+CSV: Final = "text/csv"
+_FORMULA: Final = tuple("=+-@\t\r\n")
+"""What a spreadsheet takes for the start of a formula. Source: OWASP, CSV Injection."""
+Convert = Callable[[bytes], bytes]
+
+
+def answer(
+    name: str, scope: Scope, query: dict[str, Any], *, are_outlines: bool = False, **more: Any
+) -> Response:
+    """Return the entities of a scope in the format that the request asks for.
+
+    Args:
+        name: what the list is called in JSON.
+        query: a validated query, with `limit`, `after` and `format`.
+        are_outlines: show only the outlines of users.
+        more: what the JSON has besides the list.
+    """
+    columns = codec.OUTLINE if are_outlines else codec.FIELDS[scope.kind]
+    convert = codec.outlines if are_outlines else bytes
+    is_csv = query["format"] == "csv" if query["format"] else _prefers_csv()
+    if is_csv and query["limit"] is None:
+        chunks = map(convert, queries.chunks(g.session, scope, query["after"]))
+        return _streamed(g.session, columns, chunks)
+    page = queries.page(g.session, scope, query["after"], query["limit"])
+    page = page._replace(chunks=[*map(convert, page.chunks)])
+    if not is_csv:
+        return responses.page(name, page, query, **more)
+    response = Response(list(_lines(columns, page.chunks)), content_type=_CONTENT_TYPE)
+    return responses.linked(response, page.next_after)
+
+
+def _prefers_csv() -> bool:
+    accepted = request.accept_mimetypes
+    return CSV in accepted.values() and accepted.best_match(["application/json", CSV]) == CSV
+
+
+def _streamed(session: Session, columns: Sequence[str], chunks: Iterator[bytes]) -> Response:
+    """Return a response that reads while it is sent.
+
+    What a short list needs is read before, so that errors have their status. If a later read fails,
+    the connection is closed before the end of the body, so no client takes it for the whole list.
+    """
+    begun = list(islice(chunks, queries.LIGHT_MOST))
+    if len(begun) == queries.LIGHT_MOST:
+        session.heavy.enter()
+    lines = _lines(columns, chain(begun, chunks), session.heavy.rest)
+    response = Response(lines, content_type=_CONTENT_TYPE)
+    response.call_on_close(session.heavy.leave)
+    return response
+
+
+def _lines(
+    columns: Sequence[str], chunks: Iterable[bytes], rest: Callable[[], None] = lambda: None
+) -> Iterator[bytes]:
+    """Yield the header and the lines of each chunk; call `rest` before each of them is sent."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    for chunk in chunks:
+        for entity in orjson.loads(b"[" + chunk + b"]"):
+            writer.writerow([_cell(entity.get(column)) for column in columns])
+        rest()
+        yield text.getvalue().encode()
+        text.seek(0)
+        text.truncate()
+    yield text.getvalue().encode()
+
+
+def _cell(value: Any) -> str:
+    """Return the text of a value; lists and objects are JSON."""
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA) else value
+    return "" if value is None else orjson.dumps(value).decode()
+
+
+_CONTENT_TYPE: Final = f"{CSV}; charset=utf-8; header=present"
