@@ -115,7 +115,8 @@ def test_the_log_names_the_caller(
     capsys.readouterr()
     ok(api("PUT", "/users/me", by=login(admin), json={"number": "7"}))
     refused(api("PUT", "/users/me", by=(user["id"], "wrong"), json={"number": "7"}), 401)
-    changed, refusal = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
+    changed, refusal = (line for line in lines if " PUT /users/me " in line)
     assert f" caller={admin['id']} " in changed
     assert f" user={admin['id']}" in changed
     assert " user=me" in refusal
