@@ -11,12 +11,14 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, ClassVar, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, validate
 
 INT64_MOST: Final = 2**63 - 1
 _FORBIDDEN = re.compile("[\0\ud800-\udfff]")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,30}(/[A-Za-z0-9_+-]{1,30}){0,2}")
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
@@ -133,15 +135,51 @@ class Day(fields.Field[str]):
 
 
 class Instant(fields.Field[str]):
-    """A time in RFC 3339; loaded in UTC with `Z`, without fractions of a second."""
+    """A time in RFC 3339; loaded in UTC with `Z`, without fractions of a second.
+
+    Args:
+        is_rounded_up: whether a fraction becomes a whole second.
+    """
+
+    def __init__(self, *, is_rounded_up: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.is_rounded_up = is_rounded_up
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
         text = value.strip() if isinstance(value, str) else ""
         with suppress(ValueError, OverflowError):
             if _TIME.fullmatch(text):
                 utc = datetime.datetime.fromisoformat(text.upper()).astimezone(datetime.UTC)
+                if self.is_rounded_up and utc.microsecond:
+                    utc += datetime.timedelta(seconds=1)
                 return utc.replace(microsecond=0, tzinfo=None).isoformat() + "Z"
         raise ValidationError("Must be a time in RFC 3339, such as 2027-01-31T12:00:00Z, or null.")
+
+
+class QueryInstant(Instant):
+    """An `Instant` in a query string, where a `+` that is not encoded means a space."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
+        return super()._deserialize(value.strip().replace(" ", "+"))
+
+
+class Choice(fields.Field[bool]):
+    """`true` or `false` in a query string."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
+        if value not in ("true", "false"):
+            raise ValidationError("Must be true or false.")
+        return bool(value == "true")
+
+
+class Zone(fields.Field[ZoneInfo]):
+    """The name of a time zone in a query string."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> ZoneInfo:
+        with suppress(ZoneInfoNotFoundError, ValueError, OSError):
+            if _ZONE.fullmatch(value):
+                return ZoneInfo(value)
+        raise ValidationError("Must be an IANA time zone, such as Europe/Berlin or UTC.")
 
 
 class Timestamp(fields.Field[str]):
@@ -163,6 +201,10 @@ class Digits(fields.Field[int]):
         if not is_number or not self.low <= int(value) <= self.high:
             raise ValidationError(f"Must be a whole number from {self.low} to {self.high}.")
         return int(value)
+
+
+class Cursor(fields.Field[Any]):
+    """Where the next page begins: an id, or an opaque text."""
 
 
 class Object(fields.Field[Any]):
@@ -199,7 +241,7 @@ class Paged(Query):
     """The parameters of every list: at most `limit` entries, with ids above `after`."""
 
     limit = Digits(high=1000, load_default=None)
-    after = Digits(0, load_default=0)
+    after: fields.Field[Any] = Digits(0, load_default=0)
 
 
 class Exported(Paged):
@@ -216,13 +258,13 @@ class Page(Answer):
     """The fields of every list."""
 
     count = shown(1)
-    next_after = Whole(
+    next_after: fields.Field[Any] = Whole(
         allow_none=True,
         metadata={"example": None, "description": "Present if the request has `limit` or `after`."},
     )
 
     class Meta:
-        optional = ("next_after",)
+        optional: ClassVar[tuple[str, ...]] = ("next_after",)
 
 
 NOTHING: Final = Query()

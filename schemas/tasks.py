@@ -1,12 +1,15 @@
 """Tasks, batches, filters and statistics."""
 
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
 from schemas.fields import (
     Answer,
     Body,
+    Choice,
+    Cursor,
     Day,
     Digits,
     Exported,
@@ -14,9 +17,11 @@ from schemas.fields import (
     Object,
     Page,
     Paged,
+    QueryInstant,
     Text,
     Timestamp,
     Whole,
+    Zone,
     objects,
     shown,
     tally,
@@ -27,6 +32,8 @@ CREATE: Final = "create"
 BATCH_MOST: Final = 1000
 STATUSES: Final = {"completed": True, "pending": False, "all": None}
 PRIORITIES: Final = ("1", "2", "3")
+SORTS: Final = ("id", "deadline", "priority", "created_at", "updated_at", "title")
+_ID_OR_0: Final = Digits(0)
 
 
 class Task(Body):
@@ -109,22 +116,80 @@ class TaskSearch(Paged):
     q = Text(1, 200, required=True, metadata={"example": "login"})
 
 
-class UserTasks(Exported):
+class TaskList(Exported):
+    """The conditions and the order of a list of tasks."""
+
     status = fields.String(validate=validate.OneOf(STATUSES))
     priority = fields.String(validate=validate.OneOf(PRIORITIES))
+    q = Text(1, 200, metadata={"description": "A part of the title or the information."})
+    due_after = Day(metadata={"description": "The first day on which a task may be due."})
+    due_before = Day(metadata={"description": "The last day on which a task may be due."})
+    has_deadline = Choice()
+    overdue = fields.String(
+        validate=validate.OneOf(("true",)),
+        metadata={"description": "Pending, with a deadline before today in `timezone`."},
+    )
+    timezone = Zone(load_default=ZoneInfo("UTC"), metadata={"description": "Where today begins."})
+    created_after = QueryInstant(is_rounded_up=True)
+    created_before = QueryInstant()
+    updated_after = QueryInstant(is_rounded_up=True)
+    updated_before = QueryInstant()
+    sort = fields.String(
+        validate=validate.OneOf([sign + name for name in SORTS for sign in ("", "-")]),
+        load_default="id",
+        metadata={"description": "`-` for descending; tasks without deadline come last."},
+    )
+    after = Text(
+        1,
+        2000,
+        load_default="0",
+        metadata={"description": "`next_after` of the page before; 0 for the first page."},
+    )
+    total = Choice(
+        load_default=False, metadata={"description": "Add `total`, the number of all matches."}
+    )
+
+    @validates_schema
+    def require_id(self, data: dict[str, Any], **_: Any) -> None:
+        if data["sort"] == "id":
+            try:
+                _ID_OR_0.deserialize(data["after"])
+            except ValidationError as error:
+                raise ValidationError(error.messages, "after") from None
 
 
-class Filter(UserTasks):
+class UserTasks(TaskList):
+    group_id = Digits()
+
+
+class GroupTasks(TaskList):
+    user_id = Digits()
+
+
+class Filter(TaskList):
     group_id = Digits()
     user_id = Digits()
 
 
-class UserTaskPage(Page):
+class TaskPage(Page):
+    """A page of tasks."""
+
+    next_after = Cursor(
+        allow_none=True,
+        metadata={"example": None, "description": "Present if the request has `limit` or `after`."},
+    )
+    total = Whole(0, metadata={"example": 1, "description": "Present with `total=true`."})
+
+    class Meta:
+        optional = ("next_after", "total")
+
+
+class UserTaskPage(TaskPage):
     user_id = Whole(metadata={"example": 3})
     tasks = objects(Task)
 
 
-class GroupTaskPage(Page):
+class GroupTaskPage(TaskPage):
     group_id = Whole(metadata={"example": 1})
     tasks = objects(Task)
 
@@ -136,7 +201,7 @@ class Filters(Answer):
     user_id = shown("")
 
 
-class FilteredTaskPage(Page):
+class FilteredTaskPage(TaskPage):
     filters = Object(Filters)
     tasks = objects(Task)
 
@@ -222,4 +287,5 @@ EDIT_TASK: Final = Task(partial=True)
 BATCH: Final = Batch()
 SEARCH_TASKS: Final = TaskSearch()
 USER_TASKS: Final = UserTasks()
+GROUP_TASKS: Final = GroupTasks()
 FILTER: Final = Filter()

@@ -7,9 +7,9 @@ from flask import Blueprint, Response, g
 
 from schemas import groups as schema
 from schemas.fields import EXPORTED, PAGED
-from schemas.tasks import GroupTaskPage
+from schemas.tasks import GROUP_TASKS, GroupTaskPage
 from taskapi import policy
-from taskapi.api import audit, lists, responses
+from taskapi.api import audit, lists, responses, task_lists
 from taskapi.api.contract import allowed, audited, refuses, returns, takes
 from taskapi.errors import Invalid
 from taskapi.policy import Action
@@ -94,7 +94,8 @@ def members(group: StoredEntity, query: dict[str, Any]) -> Response:
     """List a group's members."""
     scope = queries.members(g.session.keys, group["id"])
     are_outlines = policy.sees_outlines_only(g.caller, group["id"])
-    return lists.answer("users", scope, query, are_outlines=are_outlines, group_id=group["id"])
+    source = lists.Entities(g.session, scope, query["after"])
+    return lists.answer("users", source, query, are_outlines=are_outlines, group_id=group["id"])
 
 
 @bp.post("/groups/<id:group_id>/users")
@@ -132,13 +133,11 @@ def remove_member(group: StoredEntity, user: StoredEntity | None) -> Response:
 
 @bp.get("/groups/<id:group_id>/tasks")
 @allowed(Action.SEE_GROUP, "Users see their own tasks only.")
-@takes(EXPORTED)
+@takes(GROUP_TASKS)
 @returns(GroupTaskPage)
 def tasks(group: StoredEntity, query: dict[str, Any]) -> Response:
     """List the tasks of a group that the caller may see."""
-    reach = policy.reach(g.caller)
-    scope = queries.tasks(g.session.keys, reach, group_id=group["id"])
-    return lists.answer("tasks", scope, query, group_id=group["id"])
+    return task_lists.answer({**query, "group_id": group["id"]}, group_id=group["id"])
 
 
 @bp.get("/groups/<id:group_id>/stats")

@@ -4,14 +4,15 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
 from flask import Response, g, request
 
 from taskapi.api import responses
 from taskapi.store import codec, queries
-from taskapi.store.queries import Scope
+from taskapi.store.keys import Kind
+from taskapi.store.queries import Page, Scope
 from taskapi.store.session import Session
 
 CSV: Final = "text/csv"
@@ -20,24 +21,56 @@ _FORMULA: Final = tuple("=+-@\t\r\n")
 Convert = Callable[[bytes], bytes]
 
 
+class Source(Protocol):
+    """What a list is read from."""
+
+    @property
+    def kind(self) -> Kind: ...
+
+    def page(self, limit: int | None) -> Page:
+        """Return the first entities, at most `limit` of them; None for all."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the JSON of all entities, joined by commas."""
+
+
+class Entities(NamedTuple):
+    """The entities of a scope above the id `after`."""
+
+    session: Session
+    scope: Scope
+    after: int
+
+    @property
+    def kind(self) -> Kind:
+        return self.scope.kind
+
+    def page(self, limit: int | None) -> Page:
+        """See `Source`."""
+        return queries.page(self.session, self.scope, self.after, limit)
+
+    def chunks(self) -> Iterator[bytes]:
+        """See `Source`."""
+        return queries.chunks(self.session, self.scope, self.after)
+
+
 def answer(
-    name: str, scope: Scope, query: dict[str, Any], *, are_outlines: bool = False, **more: Any
+    name: str, source: Source, query: dict[str, Any], *, are_outlines: bool = False, **more: Any
 ) -> Response:
-    """Return the entities of a scope in the format that the request asks for.
+    """Return a list in the format that the request asks for.
 
     Args:
         name: what the list is called in JSON.
-        query: a validated query, with `limit`, `after` and `format`.
+        query: a validated query, with `limit` and `format`.
         are_outlines: show only the outlines of users.
         more: what the JSON has besides the list.
     """
-    columns = codec.OUTLINE if are_outlines else codec.FIELDS[scope.kind]
+    columns = codec.OUTLINE if are_outlines else codec.FIELDS[source.kind]
     convert = codec.outlines if are_outlines else bytes
     is_csv = query["format"] == "csv" if query["format"] else _prefers_csv()
     if is_csv and query["limit"] is None:
-        chunks = map(convert, queries.chunks(g.session, scope, query["after"]))
-        return _streamed(g.session, columns, chunks)
-    page = queries.page(g.session, scope, query["after"], query["limit"])
+        return _streamed(g.session, columns, map(convert, source.chunks()))
+    page = source.page(query["limit"])
     page = page._replace(chunks=[*map(convert, page.chunks)])
     if not is_csv:
         return responses.page(name, page, query, **more)

@@ -7,7 +7,21 @@ from apispec import APISpec
 from marshmallow import INCLUDE, Schema
 from marshmallow.fields import Field, List
 
-from schemas.fields import Body, Day, Digits, Email, Flag, Instant, Object, Text, Timestamp, Whole
+from schemas.fields import (
+    Body,
+    Choice,
+    Cursor,
+    Day,
+    Digits,
+    Email,
+    Flag,
+    Instant,
+    Object,
+    Text,
+    Timestamp,
+    Whole,
+    Zone,
+)
 from schemas.users import WEEK, GroupIds, WorkTimes
 from taskapi.api import openapi_parts as parts
 from taskapi.api.openapi_parts import ID, Shape
@@ -79,7 +93,10 @@ class SchemaConverter:
         if kind is Digits:  # its default means that the parameter is absent
             ret.pop("default", None)
         shape = FIELD_SHAPES[kind](field)
-        return shape | {"type": [shape["type"], "null"]} if field.allow_none else shape
+        if not field.allow_none:
+            return shape
+        kinds = shape["type"] if isinstance(shape["type"], list) else [shape["type"]]
+        return shape | {"type": [*kinds, "null"]}
 
 
 def body_example(schema: Body) -> Shape:
@@ -148,6 +165,9 @@ FIELD_SHAPES: Final[dict[type[Field[Any]], Callable[[Any], Shape]]] = {
     Whole: _number,
     Digits: _number,
     Flag: lambda _: {"type": "boolean"},
+    Choice: lambda _: {"type": "boolean"},
+    Cursor: lambda _: {"type": ["integer", "string"]},
+    Zone: lambda _: {"type": "string"},
     Day: lambda _: {"type": "string", "format": "date"},
     Instant: lambda _: {"type": "string", "format": "date-time"},
     Timestamp: lambda _: {"type": "string", "format": "date-time"},

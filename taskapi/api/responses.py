@@ -87,7 +87,7 @@ def page(name: str, page: Page, paging: Mapping[str, Any], **more: Any) -> Respo
     return _filled(response, page.chunks) if is_long else response
 
 
-def linked(response: Response, next_after: int | None) -> Response:
+def linked(response: Response, next_after: int | str | None) -> Response:
     """Return the response with a Link to the next page, if there is one."""
     if next_after is not None:
         parameters = urlencode({**request.args.to_dict(), "after": next_after})

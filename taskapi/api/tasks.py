@@ -7,12 +7,12 @@ from flask import Blueprint, Response, g
 
 from schemas import tasks as schema
 from taskapi import policy
-from taskapi.api import audit, batches, lists, responses
+from taskapi.api import audit, batches, responses, task_lists
 from taskapi.api.contract import allowed, audited, cached_lookup, refuses, returns, takes
 from taskapi.api.services import services
 from taskapi.errors import Forbidden, Invalid
 from taskapi.policy import Action
-from taskapi.store import queries, statistics
+from taskapi.store import statistics
 from taskapi.store import tasks as store
 from taskapi.store.keys import Kind
 from taskapi.store.session import StoredEntity
@@ -27,7 +27,7 @@ bp = Blueprint("tasks", __name__)
 @returns(schema.UserTaskPage)
 def index(user: StoredEntity, query: dict[str, Any]) -> Response:
     """List the tasks of a user that the caller may see."""
-    return lists.answer("tasks", _scope(query, user_id=user["id"]), query, user_id=user["id"])
+    return task_lists.answer({**query, "user_id": user["id"]}, user_id=user["id"])
 
 
 @bp.post("/users/<user:user_id>/tasks")
@@ -124,12 +124,11 @@ def stats() -> Response:
 @takes(schema.FILTER)
 @returns(schema.FilteredTaskPage)
 def filter_tasks(query: dict[str, Any]) -> Response:
-    """List tasks by status, priority, group and user."""
+    """List tasks that meet all conditions."""
     _require_filter(query)
-    scope = _scope(query, user_id=query.get("user_id"), group_id=query.get("group_id"))
     names = ("status", "priority", "group_id", "user_id")
     filters = {name: str(query.get(name, "")) for name in names}
-    return lists.answer("tasks", scope, query, filters=filters)
+    return task_lists.answer(query, filters=filters)
 
 
 @bp.post("/tasks/batch")
@@ -144,14 +143,6 @@ def batch(body: dict[str, Any]) -> Response:
     failed = data.get("error_count", 0)
     audit.add(action=body["action"], count=len(ids), failed=failed, tasks=ids[: audit.IDS_MOST])
     return responses.success(data)
-
-
-def _scope(query: dict[str, Any], **named: int | None) -> queries.Scope:
-    """Return the scope of the tasks that a validated query asks for."""
-    priority = int(query["priority"]) if "priority" in query else None
-    sections = queries.buckets(schema.STATUSES[query.get("status", "all")], priority)
-    reach = policy.reach(g.caller)
-    return queries.tasks(g.session.keys, reach, sections=sections, **named)
 
 
 def _require_new_user(task: StoredEntity, user_id: int, group_id: int) -> StoredEntity:

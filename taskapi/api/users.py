@@ -26,7 +26,8 @@ bp = Blueprint("users", __name__)
 @returns(schema.UserPage)
 def index(query: dict[str, Any]) -> Response:
     """List all users, or the members of a group admin's groups."""
-    return lists.answer("users", _visible_users(), query)
+    source = lists.Entities(g.session, _visible_users(), query["after"])
+    return lists.answer("users", source, query)
 
 
 @bp.post("/users")

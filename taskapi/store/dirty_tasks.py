@@ -1,4 +1,4 @@
-"""The tasks that changed since the last pass, held in the process for searches.
+"""The tasks that changed since the last pass, held in the process for searches and questions.
 
 Marks are scored by version, versions only grow, and a commit sets its marks in the call that issues
 its version. So the marks above the last version that was read are all that is new.
@@ -7,19 +7,21 @@ its version. So the marks above the last version that was read are all that is n
 import math
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-import orjson
-
+from taskapi.errors import Damaged
 from taskapi.store import scripts
+from taskapi.store.codec import decode
 from taskapi.store.connection import Command
+from taskapi.store.dirty_sets import DirtySets
 from taskapi.store.indexes import fold
 from taskapi.store.keys import Keys, Kind
 from taskapi.store.numbers import is_number
 from taskapi.store.queries import Reach
 from taskapi.store.session import Session
+from taskapi.store.task_query import Facts, Place, TaskQuery, facts_of
 
 CHUNK: Final = 1000
 """Marks read at once: about 4 ms of Redis' time."""
@@ -30,9 +32,6 @@ TURN_SECONDS: Final = 2.0
 """How long a search waits while another one reads many marks."""
 BLOCK: Final = 2048
 """Ids of a block, whose texts are searched at once."""
-
-_Task = tuple[bytes, int, int]
-"""Searched text, user and group."""
 
 
 class History(NamedTuple):
@@ -72,6 +71,8 @@ class DirtyTasks:
     def __init__(self, history: History) -> None:
         self.history, self.last = history, -math.inf
         self._turn, self._is_whole = threading.Lock(), False
+        self._facts: dict[int, Facts | None] = {}
+        self._sets = DirtySets()
         self._blocks: dict[int, _Block] = {}
         self._numbers: list[int] = []
         self._bytes = 0
@@ -82,7 +83,7 @@ class DirtyTasks:
         "All" means all at the time of this read. While another thread adds pages, a task up to
         `last` may be missing: it was marked again.
         """
-        tasks = [*map(_task, marks.texts)]
+        tasks = [*map(_facts, marks.texts)]
         with self._turn:
             if marks.last >= self.last:
                 self.last, self._is_whole = marks.last, not marks.follows
@@ -99,15 +100,66 @@ class DirtyTasks:
             if self._bytes > TEXT_MOST:
                 return None
             for block in self._blocks_from(after):
-                found += (i for i in block.matches(wanted, reach) if i > after)
+                found += (i for i in block.matches(wanted) if i > after and self._is_in(reach, i))
                 if len(found) >= most:
                     break
         return found[:most]
 
-    def _put(self, ids: list[int], tasks: list[_Task]) -> None:
+    def answer(self, query: TaskQuery, after: Place | None, most: int) -> list[Place] | None:
+        """Return the places after `after` of tasks that match, at most `most`, in order.
+
+        None if there is too much text to hold.
+        """
+        places: list[Place] = []
+        with self._turn:
+            if self._bytes > TEXT_MOST:
+                return None
+            ids, are_sorted = self._candidates(query, after)
+            for task_id in ids:
+                task = self._facts[task_id]
+                if task and query.matches(task) and query.is_after(query.place(task), after):
+                    places.append(query.place(task))
+                    if are_sorted and len(places) == most:
+                        break
+        return query.in_order(places)[:most]
+
+    def count(self, query: TaskQuery) -> int:
+        """Return how many of these tasks match."""
+        with self._turn:
+            ids, _ = self._candidates(query, None)
+            return sum(1 for i in ids if (task := self._facts[i]) and query.matches(task))
+
+    def has(self, task_id: int) -> bool:
+        """Return whether the task may have changed since the last pass."""
+        return task_id in self._facts
+
+    def ids(self) -> list[int]:
+        """Return the ids of all tasks that may have changed since the last pass."""
+        with self._turn:
+            return [*self._facts]
+
+    def _candidates(self, query: TaskQuery, after: Place | None) -> tuple[Iterable[int], bool]:
+        """Return the ids of all tasks that may match, and whether they are in the query's order."""
+        if query.text and query.user_id is None and query.group_id is None:
+            wanted = query.text.encode()
+            return [i for block in self._blocks_from(0) for i in block.matches(wanted)], False
+        if (found := self._sets.narrowed(query)) is not None:
+            return found, False
+        if query.sort == "deadline" and not query.is_descending:
+            return self._sets.by_deadline(after, self._facts.values()), True
+        return self._facts, False
+
+    def _is_in(self, reach: Reach, task_id: int) -> bool:
+        task = self._facts[task_id]
+        return task is not None and reach.includes(task.user_id, task.group_id)
+
+    def _put(self, ids: list[int], tasks: list[Facts | None]) -> None:
         for task_id, task in zip(ids, tasks, strict=True):
-            self._bytes += self._block(task_id).put(task_id, task)
+            self._sets.move(self._facts.get(task_id), task)
+            self._facts[task_id] = task
+            self._bytes += self._block(task_id).put(task_id, task.text.encode() if task else b"")
         if self._bytes > TEXT_MOST:
+            self._facts, self._sets = {}, DirtySets()
             self._blocks.clear()
 
     def _block(self, task_id: int) -> "_Block":
@@ -127,29 +179,26 @@ class DirtyTasks:
 class _Block:
     """Tasks with neighbouring ids; one search in all their text together excludes most blocks."""
 
-    __slots__ = ("_owners", "_text", "_texts")
+    __slots__ = ("_text", "_texts")
 
     def __init__(self) -> None:
         self._texts: dict[int, bytes] = {}
-        self._owners: dict[int, tuple[int, int]] = {}
         self._text: bytes | None = None
 
-    def put(self, task_id: int, task: _Task) -> int:
-        """Set a task; return how many bytes of text were added."""
-        text, user_id, group_id = task
+    def put(self, task_id: int, text: bytes) -> int:
+        """Set the text of a task; return how many bytes were added."""
         added = len(text) - len(self._texts.get(task_id, b""))
-        self._texts[task_id], self._owners[task_id] = text, (user_id, group_id)
+        self._texts[task_id] = text
         self._text = None
         return added
 
-    def matches(self, wanted: bytes, reach: Reach) -> list[int]:
-        """Return the ids of the tasks within reach whose text has these bytes, ascending."""
+    def matches(self, wanted: bytes) -> list[int]:
+        """Return the ids of the tasks whose text has these bytes, ascending."""
         if self._text is None:
             self._text = b"\n".join(self._texts.values())
         if wanted not in self._text:
             return []
-        ids = (task_id for task_id, text in self._texts.items() if wanted in text)
-        return sorted(task_id for task_id in ids if reach.includes(*self._owners[task_id]))
+        return sorted(task_id for task_id, text in self._texts.items() if wanted in text)
 
 
 class Overlay:
@@ -214,11 +263,9 @@ def _parse(epoch: str, after: float, reply: list[Any]) -> Marks | None:
     return Marks(history, after, float(last), bool(follows), numbers, texts)
 
 
-def _task(json: bytes) -> _Task:
-    """Return a task from its JSON; one without text if it is gone or damaged."""
+def _facts(json: bytes) -> Facts | None:
+    """Return the facts about a task from its JSON; None if it is gone or damaged."""
     try:
-        task = orjson.loads(json)
-        text = f"{fold(task['title'])}\n{fold(task['information'])}".encode()
-        return text, task["user_id"], task["group_id"]
-    except (ValueError, TypeError, LookupError, AttributeError):
-        return b"", 0, 0
+        return facts_of(decode(Kind.TASK, json)) if json else None
+    except Damaged:
+        return None

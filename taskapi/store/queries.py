@@ -66,7 +66,7 @@ class Page(NamedTuple):
 
     chunks: list[bytes]
     size: int
-    next_after: int | None
+    next_after: int | str | None
 
     def entities(self, kind: Kind) -> list[Entity]:
         """Return the entities, decoded."""

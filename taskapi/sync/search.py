@@ -7,7 +7,7 @@ Without PostgreSQL, or with too many changes, Redis is scanned.
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from taskapi.errors import DatabaseUnreachable
 from taskapi.store import queries, search
@@ -26,29 +26,26 @@ EXTRA_CANDIDATES: Final = 14
 """Candidates beyond the page, because some may have changed and no longer match."""
 
 _CANDIDATES: Final = """
-SELECT ARRAY(SELECT id
-               FROM tasks
-              WHERE folded LIKE %s
-                AND id > %s
-                AND (%s OR user_id = %s OR group_id = ANY(%s::bigint[]))
-              ORDER BY id
-              LIMIT %s)
+SELECT id
+  FROM tasks
+ WHERE folded LIKE %s
+   AND id > %s
+   AND (%s OR user_id = %s OR group_id = ANY(%s::bigint[]))
+ ORDER BY id
+ LIMIT %s
+"""
+_IN_HISTORY: Final = """
+SELECT ARRAY({})
   FROM sync_state
  WHERE installation = %s::uuid AND epoch = %s AND last_version >= %s
 """
 
 
-class Question(NamedTuple):
-    """What a search asks PostgreSQL, and the history that PostgreSQL must have for an answer.
+class Select(NamedTuple):
+    """A SELECT of one column, and the values for its placeholders."""
 
-    Attributes:
-        deadline: a `time.monotonic()`; the search does not wait for PostgreSQL after that.
-    """
-
-    reach: Reach
     text: str
-    history: History
-    deadline: float
+    values: tuple[Any, ...]
 
 
 class Index:
@@ -62,24 +59,24 @@ class Index:
         self.overlay, self._postgres = Overlay(), postgres
         self._away_until = 0.0
 
-    def ask(self, question: Question, after: int, size: int) -> list[int] | None:
-        """Return ids above `after` that may match, at most `size` of them, ascending.
+    def array(self, select: Select, history: History, deadline: float) -> list[Any] | None:
+        """Return the values that PostgreSQL selects.
 
         None if PostgreSQL cannot answer, or lacks changes that are not in the overlay.
 
         A PostgreSQL that was set back lacks changes that Redis no longer marks: it is not used.
+
+        Args:
+            history: the one that PostgreSQL must have.
+            deadline: a `time.monotonic()`; nobody waits for PostgreSQL after that.
         """
         now = time.monotonic()
-        if now < self._away_until or now >= question.deadline:
+        if now < self._away_until or now >= deadline:
             return None
-        reach, history = question.reach, question.history
-        values = (
-            *(_pattern(question.text), after, reach.is_everything),
-            *(reach.user_id, list(reach.group_ids), size),
-            *(history.installation, history.epoch, history.synced),
-        )
+        statement = _IN_HISTORY.format(select.text)
+        values = (*select.values, history.installation, history.epoch, history.synced)
         try:
-            rows = self._postgres.rows(_CANDIDATES, values, question.deadline)
+            rows = self._postgres.rows(statement, values, deadline)
         except Silent:
             return None
         except DatabaseUnreachable:
@@ -105,7 +102,7 @@ def _matches(
     size = queries.CHUNK if limit is None else limit + EXTRA_CANDIDATES
     deadline = time.monotonic() + ANSWER_SECONDS
     while dirty and (changed := dirty.find(text, reach, after, size)) is not None:
-        ids = index.ask(Question(reach, text, dirty.history, deadline), after, size)
+        ids = index.array(_candidates(reach, text, after, size), dirty.history, deadline)
         if ids is None:
             break
         candidates, follows = _merged(changed, ids, size)
@@ -116,6 +113,12 @@ def _matches(
     yield from search.scan(session, queries.tasks(session.keys, reach), text, after)
 
 
+def _candidates(reach: Reach, text: str, after: int, size: int) -> Select:
+    """Return the SELECT of ids above `after` that may match, at most `size` of them, ascending."""
+    within = (reach.is_everything, reach.user_id, list(reach.group_ids))
+    return Select(_CANDIDATES, (pattern(text), after, *within, size))
+
+
 def _merged(one: Sequence[int], other: Sequence[int], size: int) -> tuple[list[int], bool]:
     """Return the ids up to which both pages of `size` ids are complete, and whether more follow."""
     ends = [page[-1] for page in (one, other) if len(page) == size]
@@ -123,7 +126,7 @@ def _merged(one: Sequence[int], other: Sequence[int], size: int) -> tuple[list[i
     return [i for i in ids if i <= min(ends, default=i)], bool(ends)
 
 
-def _pattern(text: str) -> str:
+def pattern(text: str) -> str:
     """Return the LIKE pattern for texts that contain this one; its wildcards are escaped."""
     folded = fold(text)
     for sign in "\\%_":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from math import inf
+from typing import Any
 
+import orjson
 import pytest
 
 from taskapi.store import dirty_tasks
@@ -14,8 +16,15 @@ HISTORY = History("1", "", 0, "")
 
 
 def marks(version: int, ids: list[int], title: str, *, follows: bool = False) -> Marks:
-    json = f'{{"title":"{title}","information":"","user_id":1,"group_id":2}}'.encode()
-    return Marks(HISTORY, -inf, version, follows, ids, [json for _ in ids])
+    return Marks(HISTORY, -inf, version, follows, ids, [task(i, version, title) for i in ids])
+
+
+def task(task_id: int, version: int, title: str, **fields: Any) -> bytes:
+    """Return the JSON of a task."""
+    times = dict.fromkeys(("created_at", "updated_at"), "2026-11-30T12:00:00Z")
+    shown = {"id": task_id, "title": title, "status": False, "priority": 2, "deadline": None}
+    shown |= {"information": "", "user_id": 1, "group_id": 2} | times | fields
+    return orjson.dumps(shown | {"version": version})
 
 
 def added(*each: Marks) -> DirtyTasks:

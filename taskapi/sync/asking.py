@@ -1,0 +1,145 @@
+"""Questions about tasks with PostgreSQL as the index: exact for every write acknowledged before.
+
+As in `search`, PostgreSQL only names candidates, tasks that changed since the last pass are held in
+the process, and the entities in Redis decide. Without PostgreSQL, or with too many changes, Redis
+is scanned.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cmp_to_key
+from itertools import chain, islice
+from typing import Any, Final, NamedTuple
+
+from taskapi.errors import Damaged
+from taskapi.store import codec, queries
+from taskapi.store.dirty_tasks import DirtyTasks
+from taskapi.store.keys import Kind
+from taskapi.store.queries import Page, Scope
+from taskapi.store.session import Session
+from taskapi.store.task_query import Place, TaskQuery, facts_of
+from taskapi.sync import task_sql
+from taskapi.sync.search import EXTRA_CANDIDATES, Index
+from taskapi.sync.shared_connection import ANSWER_SECONDS
+
+HELD_MOST: Final = 10_000
+"""Matches that a scan holds beyond a page."""
+
+
+class Match(NamedTuple):
+    """A task that meets the conditions: where it stands, and its JSON."""
+
+    place: Place
+    json: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question, the place where its answer begins, and what the answer is read from."""
+
+    session: Session
+    index: Index
+    query: TaskQuery
+    after: Place | None = None
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.TASK
+
+    def page(self, limit: int | None) -> Page:
+        """Return at most `limit` tasks; None for all."""
+        most = None if limit is None else limit + 1
+        matches = list(islice(chain.from_iterable(self._batches(most)), most))
+        wanted = matches[:limit]
+        starts = range(0, len(wanted), queries.CHUNK)
+        chunks = [_joined(wanted[start : start + queries.CHUNK]) for start in starts]
+        follows = len(matches) > len(wanted)
+        return Page(chunks, len(wanted), self.query.cursor(wanted[-1].place) if follows else None)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the JSON of all tasks, joined by commas."""
+        return map(_joined, filter(None, self._batches(None)))
+
+    def total(self) -> int:
+        """Return the number of all tasks that match, wherever the answer begins."""
+        dirty = self.index.overlay.read(self.session)
+        if dirty:
+            count = task_sql.count(self.query, dirty.ids())
+            found = self.index.array(count, dirty.history, time.monotonic() + ANSWER_SECONDS)
+            if found is not None:
+                return int(found[0]) + dirty.count(self.query)
+        return sum(len(batch) for batch in self._scan(None, None))
+
+    def _batches(self, most: int | None) -> Iterator[list[Match]]:
+        """Yield all matches in order; to miss none, read the marks before PostgreSQL."""
+        after, dirty = self.after, self.index.overlay.read(self.session)
+        size = queries.CHUNK if most is None else most + EXTRA_CANDIDATES
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while dirty and (changed := dirty.answer(self.query, after, size)) is not None:
+            indexed = self._indexed(dirty, after, size, deadline)
+            if indexed is None:
+                break
+            end = self._end((changed, indexed), size)
+            unchanged = [place for place in indexed if not dirty.has(place.id)]
+            yield self._checked((*changed, *unchanged), after, end)
+            if end is None:
+                return
+            after = end
+        yield from self._scan(after, most)
+
+    def _indexed(
+        self, dirty: DirtyTasks, after: Place | None, size: int, deadline: float
+    ) -> list[Place] | None:
+        """Return the places that PostgreSQL names; None if it cannot answer."""
+        select = task_sql.select(self.query, after, size)
+        rows = self.index.array(select, dirty.history, deadline)
+        return None if rows is None else [task_sql.place(self.query.sort, row) for row in rows]
+
+    def _end(self, pages: Iterable[list[Place]], size: int) -> Place | None:
+        """Return the place up to which all pages are complete; None if nothing follows."""
+        ends = [page[-1] for page in pages if len(page) == size]
+        return self.query.in_order(ends)[0] if ends else None
+
+    def _checked(
+        self, places: Iterable[Place], after: Place | None, end: Place | None
+    ) -> list[Match]:
+        """Return the matches among these tasks, as they are now, from `after` to `end`."""
+        ids = {place.id for place in places if self._is_within(place, None, end)}
+        scope = Scope(Kind.TASK, ids=tuple(ids))
+        found = chain.from_iterable(map(self._matches, queries.chunks(self.session, scope)))
+        return self._ordered(each for each in found if self._is_within(each.place, after, end))
+
+    def _is_within(self, place: Place, after: Place | None, end: Place | None) -> bool:
+        is_before_end = end is None or not self.query.is_after(place, end)
+        return is_before_end and self.query.is_after(place, after)
+
+    def _scan(self, after: Place | None, most: int | None) -> Iterator[list[Match]]:
+        """Yield the first matches after a place, found among all tasks in Redis."""
+        query, found = self.query, list[Match]()
+        where: dict[str, Any] = {"user_id": query.user_id, "group_id": query.group_id}
+        keys = self.session.keys
+        scope = queries.tasks(keys, query.reach, sections=query.buckets, **where)
+        for chunk in queries.chunks(self.session, scope):
+            found += (each for each in self._matches(chunk) if query.is_after(each.place, after))
+            if most is not None and len(found) > most + HELD_MOST:
+                found = self._ordered(found)[:most]
+        yield self._ordered(found)
+
+    def _matches(self, chunk: bytes) -> Iterator[Match]:
+        for json in codec.split(chunk):
+            with suppress(Damaged):
+                facts = facts_of(codec.decode(Kind.TASK, json))
+                if self.query.matches(facts):
+                    yield Match(self.query.place(facts), json)
+
+    def _ordered(self, matches: Iterable[Match]) -> list[Match]:
+        def compare(one: Match, other: Match) -> int:
+            return 1 if self.query.is_after(one.place, other.place) else -1
+
+        return sorted(matches, key=cmp_to_key(compare))
+
+
+def _joined(matches: list[Match]) -> bytes:
+    return b",".join(match.json for match in matches)
