@@ -1,5 +1,6 @@
 """Tasks, batches, filters and statistics."""
 
+import re
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -17,6 +18,7 @@ from schemas.fields import (
     Object,
     Page,
     Paged,
+    Query,
     QueryInstant,
     Text,
     Timestamp,
@@ -34,6 +36,7 @@ STATUSES: Final = {"completed": True, "pending": False, "all": None}
 PRIORITIES: Final = ("1", "2", "3")
 SORTS: Final = ("id", "deadline", "priority", "created_at", "updated_at", "title")
 _ID_OR_0: Final = Digits(0)
+_SINCE: Final = re.compile(r"(0|[1-9][0-9]{0,17}(-[1-9][0-9]{0,17})?)\Z", re.ASCII)
 
 
 class Task(Body):
@@ -158,6 +161,19 @@ class TaskList(Exported):
                 raise ValidationError(error.messages, "after") from None
 
 
+class ChangesQuery(Query):
+    """The parameters of the changes of all tasks."""
+
+    since = fields.String(
+        load_default="0",
+        validate=validate.Regexp(
+            _SINCE, error="Must be next_since of the page before, or 0 for the beginning."
+        ),
+        metadata={"description": "`next_since` of the page before; 0 for the beginning."},
+    )
+    limit = Digits(high=1000, load_default=1000)
+
+
 class UserTasks(TaskList):
     group_id = Digits()
 
@@ -209,6 +225,27 @@ class FilteredTaskPage(TaskPage):
 class TaskChanged(Answer):
     message = shown("Task updated.")
     task = Object(Task)
+
+
+class DeletedTask(Answer):
+    id = Whole(metadata={"example": 2})
+    version = Whole(metadata={"example": 9})
+
+
+class TaskChange(Answer):
+    """A task as it is since its last change, or a task that was deleted."""
+
+    task = Object(Task)
+    deleted = Object(DeletedTask)
+
+    class Meta:
+        optional = ("task", "deleted")
+
+
+class Changes(Answer):
+    changes = objects(TaskChange)
+    next_since = Cursor(metadata={"example": 9})
+    has_more = shown(False)
 
 
 class TaskFound(Answer):
@@ -289,3 +326,4 @@ SEARCH_TASKS: Final = TaskSearch()
 USER_TASKS: Final = UserTasks()
 GROUP_TASKS: Final = GroupTasks()
 FILTER: Final = Filter()
+CHANGES_SINCE: Final = ChangesQuery()

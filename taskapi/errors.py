@@ -60,6 +60,15 @@ class Conflict(TaskApiError):
     code = "conflict"
 
 
+class TooOld(TaskApiError):
+    """A follower may have tasks that are not there any more."""
+
+    code = "too_old"
+
+    def __init__(self) -> None:
+        super().__init__("What you have is too old: forget it, and begin again with since=0.")
+
+
 class VersionMismatch(TaskApiError):
     """If-Match does not name the current version, `version`."""
 

@@ -95,6 +95,7 @@ REASONS: Final = {
     404: "There is no such target.",
     405: "The address does not take the method.",
     409: "The request conflicts with what is stored.",
+    410: "What the client has is too old.",
     412: "`If-Match` names another version.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",

@@ -16,7 +16,7 @@ from taskapi.store import statistics
 from taskapi.store import tasks as store
 from taskapi.store.keys import Kind
 from taskapi.store.session import StoredEntity
-from taskapi.sync import search
+from taskapi.sync import following, search
 
 bp = Blueprint("tasks", __name__)
 
@@ -129,6 +129,25 @@ def filter_tasks(query: dict[str, Any]) -> Response:
     names = ("status", "priority", "group_id", "user_id")
     filters = {name: str(query.get(name, "")) for name in names}
     return task_lists.answer(query, filters=filters)
+
+
+@bp.get("/tasks/changes")
+@allowed(Action.ADMINISTER)
+@takes(schema.CHANGES_SINCE)
+@returns(schema.Changes)
+@refuses("too_old", "postgres_unreachable")
+def changes(query: dict[str, Any]) -> Response:
+    """List the changes of all tasks since a version, for a copy of them."""
+    version, _, base = query["since"].partition("-")
+    since = following.Since(int(version), int(base or version))
+    found = following.changes(g.session, services().index, since, query["limit"])
+    return responses.success(
+        {
+            "changes": [change.shown() for change in found.changes],
+            "next_since": found.end.text,
+            "has_more": found.has_more,
+        }
+    )
 
 
 @bp.post("/tasks/batch")

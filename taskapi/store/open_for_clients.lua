@@ -48,7 +48,12 @@ local skips = is_damaged or count > 0 or ARGV[3] ~= '1'
 for i, field in ipairs(FIELDS) do
   local number = math.max(tonumber(redis.call('HGET', meta, field) or 0), highest[i])
   if skips then number = number + tonumber(i == 1 and ARGV[5] or ARGV[4]) end
-  redis.call('HSET', meta, field, string.format('%.0f', number))
+  local value = string.format('%.0f', number)
+  if i == 1 and value ~= redis.call('HGET', meta, field) then
+    value = string.format('%.0f', number + 1) -- of changes before this version, some may be lost
+    redis.call('HSET', meta, 'forgotten', value)
+  end
+  redis.call('HSET', meta, field, value)
 end
 redis.call('HSET', meta, 'opened', run, 'remarked', ARGV[6])
 return 'OK'

@@ -187,11 +187,15 @@ def _is_known(copy: PostgresState, redis: Meta, store: Store) -> bool:
 
 
 def _counters(copy: PostgresState, redis: Meta, store: Store, is_known: bool) -> dict[str, str]:
-    """Return the last version and ids issued; some are skipped if more may have been issued."""
+    """Return the last version and ids issued; some are skipped if more may have been issued.
+
+    Of the changes that clients have seen before that version, some may be lost: `forgotten`.
+    """
     skips, issued = not is_known, store.issued
-    version = max(copy.version, redis.version, issued.version) + skips * SKIPPED_VERSIONS
+    version = 1 + max(copy.version, redis.version, issued.version) + skips * SKIPPED_VERSIONS
     ids = {
         kind: max(copy.ids[kind] + skips * SKIPPED_IDS, redis.ids[kind], issued.ids[kind])
         for kind in Kind
     }
-    return {"version": str(version)} | {f"next:{kind}": str(last) for kind, last in ids.items()}
+    counters = {"version": str(version), "forgotten": str(version)}
+    return counters | {f"next:{kind}": str(last) for kind, last in ids.items()}
