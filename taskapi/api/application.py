@@ -4,6 +4,7 @@ import random
 import re
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final
 
 from flask import Flask, Request, Response
@@ -24,6 +25,7 @@ from taskapi.api import (
     docs,
     groups,
     health,
+    idempotency,
     responses,
     services,
     tasks,
@@ -44,10 +46,12 @@ PAUSES_SECONDS: Final = (0.001, 0.05)
 BUSY: Final = "Too many changes of the same things at once: try again."
 UNCHECKED: Final = "Redis was started, and is being checked before it serves requests: try again."
 CORS_REQUEST_HEADERS: Final = (
-    *("Authorization", "Content-Type", "If-Match", "If-None-Match"),
+    *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match"),
     *("X-Request-ID", "X-Owner-Password"),
 )
-CORS_RESPONSE_HEADERS: Final = ("ETag", "Link", "Location", "Retry-After", "X-Request-ID")
+CORS_RESPONSE_HEADERS: Final = (
+    *("ETag", "Idempotent-Replayed", "Link", "Location", "Retry-After", "X-Request-ID"),
+)
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -140,7 +144,7 @@ class TaskApi(Flask):
         view = self.view_functions[request.endpoint or ""]
         if CONTRACTS[view].is_public:
             return call(view, None, {}, {})
-        if CONTRACTS[view].can_use_cache:
+        if CONTRACTS[view].can_use_cache and not idempotency.is_asked(request):
             answer = self._run_from_cache(g, request, view)
             if answer is not None:
                 return answer
@@ -179,7 +183,10 @@ class TaskApi(Flask):
         while time.monotonic() < deadline and new_epochs < 2:
             try:
                 named = authentication.authenticate(self.authenticator, g, request)
-                return call(view, g.caller, *named)
+                run = partial(call, view, g.caller, *named)
+                if idempotency.is_asked(request) and "session" in g:
+                    return idempotency.answer(g.session, g.caller.id, request, run)
+                return run()
             except Unchecked:
                 is_checking, deadline = True, begin + CHECK_SECONDS
                 services.services().watch.wake()

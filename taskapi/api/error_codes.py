@@ -45,6 +45,7 @@ CODES: Final = {
     "version_mismatch": ErrorCode(412, "Read the target again; `ETag` is its version."),
     "body_too_large": ErrorCode(413, "Send less at once."),
     "not_json": ErrorCode(415, "Send the body with Content-Type: application/json."),
+    "idempotency_key_reused": ErrorCode(422, "Use a new Idempotency-Key for another body."),
     "too_many_failures": ErrorCode(429, "Wait for `Retry-After` seconds, then log in correctly."),
     "too_many_requests": ErrorCode(
         429, "From the proxy: wait for `Retry-After` seconds, then send fewer at once."

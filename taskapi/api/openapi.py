@@ -72,7 +72,7 @@ class _Operations:
             "parameters": self._parameters(rule, method, contract),
             **self._request_body(contract),
             "responses": {
-                **self._successes(contract),
+                **self._successes(method, contract),
                 **dict(self._errors(_codes(rule, method, contract))),
             },
             **_security(contract),
@@ -85,6 +85,7 @@ class _Operations:
         ]
         headers = ["X-Request-ID"]
         headers += ["If-Match"] if method in CHANGES else []
+        headers += ["Idempotency-Key"] if method == "POST" else []
         headers += ["If-None-Match"] if contract.is_conditional else []
         return [*in_path, *self._schemas.parameters(contract.query), *headers]
 
@@ -95,8 +96,9 @@ class _Operations:
         content = {"schema": schema, "example": body_example(contract.body)}
         return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
-    def _successes(self, contract: Contract) -> Shape:
+    def _successes(self, method: str, contract: Contract) -> Shape:
         headers = [*parts.COMMON_HEADERS]
+        headers += ["Idempotent-Replayed"] if method == "POST" else []
         headers += ["Location"] if contract.statuses == (201,) else []
         headers += ["ETag"] if contract.has_etag else []
         headers += ["Link"] if "limit" in contract.query.fields else []
@@ -154,6 +156,8 @@ def _codes(rule: Rule, method: str, contract: Contract) -> list[str]:
         codes |= set() if method in READS else {"read_only_token"}
     if method in CHANGES:
         codes.add("version_mismatch")
+    if method == "POST":
+        codes.add("idempotency_key_reused")
     return sorted(codes, key=list(CODES).index)  # ValueError: @refuses has an unknown code
 
 

@@ -63,6 +63,9 @@ HEADERS: Final[dict[str, Shape]] = {
     "X-Content-Type-Options": {"description": "Always `nosniff`.", "schema": {"const": "nosniff"}},
     "Cache-Control": {"description": "Always `no-store`.", "schema": {"const": "no-store"}},
     "Location": {"description": "The path of what was created."},
+    "Idempotent-Replayed": {
+        "description": "`true` if this is the stored answer of an earlier request.",
+    },
     "Link": {"description": 'The next page: `<…>; rel="next"`.'},
     "ETag": {"description": "The version, in quotation marks."},
     "Retry-After": {
@@ -82,6 +85,11 @@ ERROR_HEADERS: Final = {
 }
 PARAMETERS: Final[dict[str, Shape]] = {
     "X-Request-ID": {"description": "1 to 64 letters, digits and `. _ -`; others are replaced."},
+    "Idempotency-Key": {
+        "description": "1 to 255 visible ASCII characters, new ones for each change. For 24 "
+        "hours, the same request with the same key gets the first answer, and changes nothing.",
+        "example": "2f1c6f0e-import-17",
+    },
     "If-Match": {"description": "Change the target only if this is its version.", "example": '"7"'},
     "If-None-Match": {
         "description": "Answer 304 if this is the version of the target.",
@@ -99,6 +107,7 @@ REASONS: Final = {
     412: "`If-Match` names another version.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",
+    422: "The `Idempotency-Key` was used for another request.",
     429: "Too many failed log-ins.",
     500: "A defect of the service.",
     503: "A store cannot serve now.",

@@ -81,6 +81,10 @@ class Commit:
         """Refuse the commit unless the sorted set has this many members."""
         self._guards[(key, "", equals(size))] = None
 
+    def guard_absent(self, key: str) -> None:
+        """Refuse the commit if the key exists."""
+        self.guard(key, "", ABSENT)
+
     def guard_unchanged(self, kind: Kind, entity: Entity) -> None:
         """Refuse the commit if the entity was changed or deleted since it was read."""
         self.guard(self._keys.entity(kind, entity["id"]), "version", equals(entity["version"]))
@@ -133,7 +137,7 @@ class Commit:
         self._created, self._count = kind, count
         if count > 1:  # the commit itself takes one
             self.add("HINCRBY", self._keys.meta, f"next:{kind}", str(count - 1))
-        first = int(self.run().id)
+        first = int(self.send().id)
         return range(first, first + count)
 
     def update(self, kind: Kind, old: Entity, changes: Entity, updated_at: str = NOW) -> str:
@@ -151,13 +155,26 @@ class Commit:
         writes.append(("ZADD", self._keys.tombstones, NEW_VERSION, mark))
 
     def run(self, *, frees_memory: bool = False) -> Stamp:
+        """Send the commit, or keep it back until the answer is known; see `Deferral`.
+
+        Raises:
+            VersionMismatch: If-Match does not name the current version.
+            The errors of `send`.
+        """
+        self._session.require_match()
+        deferral = self._session.deferral
+        if deferral is None:
+            return self.send(frees_memory=frees_memory)
+        deferral.keep(self, frees_memory=frees_memory)
+        return Stamp(deferral.id, deferral.version, deferral.time)
+
+    def send(self, *, frees_memory: bool = False) -> Stamp:
         """Send the commit.
 
         Args:
             frees_memory: whether Redis may run it when its memory is full.
 
         Raises:
-            VersionMismatch: If-Match does not name the current version.
             Stale: data that was read has changed; nothing was written: read and decide again.
             NewEpoch: the store was restored; nothing was written.
             Unchecked: Redis was started since; nothing was written: wait until it is checked.
@@ -166,7 +183,6 @@ class Commit:
             OutcomeUnknown: an attempt got no reply; the changes may have been written.
             Unavailable: Redis cannot serve; nothing was written.
         """
-        self._session.require_match()
         connection = self._session.connection
         script = scripts.COMMIT_WHEN_FULL if frees_memory else scripts.COMMIT
         seconds = len(self._guards) * SECONDS_EACH if len(self._guards) > BIG_COMMIT else None

@@ -40,6 +40,7 @@ many entities and spell the names themselves.
 | failures:<digest>| string | failed log-ins of an account and address, or of an address; expires  |
 | verified:<uid>   | zset   | keyed digests of the user's credentials that were verified, scored   |
 |                  |        | by time; expires                                                     |
+| answer:<uid>:<digest> | string | an answer of a POST with an Idempotency-Key; expires      |
 """
 
 from enum import StrEnum
@@ -72,7 +73,7 @@ TYPES: Final = {
     **dict.fromkeys(("users", "groups", "members", "tasks", "dirty", "tombs", "verified"), "zset"),
     **dict.fromkeys(("meta", "user", "group", "task", "emails", "names", "full_names"), "hash"),
     **dict.fromkeys(("counts", "quarantine", "sync", "closing", "processes", "deleting"), "hash"),
-    **dict.fromkeys(("secret", "pin", "failures"), "string"),
+    **dict.fromkeys(("secret", "pin", "failures", "answer"), "string"),
 }
 """First word of a key's name, without the prefix -> the type of the key."""
 
@@ -115,6 +116,9 @@ class Keys:
 
     def failures(self, digest: str) -> str:
         return f"{self.root}failures:{digest}"
+
+    def answer(self, caller_id: int, digest: str) -> str:
+        return f"{self.root}answer:{caller_id}:{digest}"
 
     def verified(self, user_id: int) -> str:
         return f"{self.root}verified:{user_id}"

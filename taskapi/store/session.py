@@ -10,6 +10,7 @@ from taskapi.errors import Damaged, NewEpoch, NotReady, Stale, Unchecked, Versio
 from taskapi.store import meta
 from taskapi.store.codec import complete_json, decode
 from taskapi.store.connection import Command, Connection, Store
+from taskapi.store.deferral import Deferral
 from taskapi.store.heavy import Heavy
 from taskapi.store.keys import Keys, Kind
 from taskapi.store.numbers import is_number
@@ -45,6 +46,7 @@ class Session:
         wanted: the versions in If-Match; None for any.
         actual: the version of the entity that the request is about.
         has_committed: a commit was done.
+        deferral: keeps the commit back, if the answer is stored with it.
         prefetched: the commands of the first `read` that `open` sends too.
     """
 
@@ -58,6 +60,7 @@ class Session:
     wanted: Container[str] | None = None
     actual: str = ""
     has_committed: bool = False
+    deferral: Deferral | None = None
     prefetched: PrefetchedRead = field(default_factory=PrefetchedRead)
 
     def open(self, *commands: Command) -> list[Any]:

@@ -119,7 +119,8 @@ def create(session: Session, user: Entity, fields: Entity) -> CreatedToken:
     if len(tokens) >= TOKENS_MOST:
         problem = f"User {user['id']} has {TOKENS_MOST} tokens: revoke one first."
         raise Conflict(problem, code="too_many_tokens")
-    secret = f"tk_{user['id']}_{secrets.token_hex(SECRET_BYTES)}"
+    random = session.deferral.secret if session.deferral else secrets.token_hex(SECRET_BYTES)
+    secret = f"tk_{user['id']}_{random}"
     stamps = {"id": NEW_VERSION, "created_at": NOW, "last_used_on": None}
     token = {**fields, **stamps, "sha256": digest(secret)}
     _, stamp = _update(session, user, [*tokens, token])

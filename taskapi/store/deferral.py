@@ -1,0 +1,78 @@
+"""A commit that waits until the answer to its request is known, and then stores the answer too."""
+
+import hmac
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from taskapi.store.codec import NEW_ID, NEW_VERSION, NOW
+
+if TYPE_CHECKING:
+    from taskapi.store.commit import Commit, Stamp
+
+KEPT_SECONDS: Final = 24 * 3600
+"""How long an answer is stored."""
+
+
+class Deferral:
+    """The commit of one request, and stand-ins for what Redis will give to it.
+
+    The view makes its answer with the stand-ins. They are random, so nothing else in an answer is
+    equal to one of them.
+
+    Attributes:
+        secret: 64 hexadecimal digits for a token; derived from `phrase`, because the stored answer
+            must not have it.
+    """
+
+    def __init__(self, phrase: str, salt: str = "") -> None:
+        """Use a phrase that only the client knows; `salt` is that of a stored answer."""
+        self.salt = salt or secrets.token_hex(16)
+        self.secret = hmac.digest(phrase.encode(), self.salt.encode(), "sha256").hex()
+        self.id, self.version = (str(10**17 + secrets.randbelow(10**17)) for _ in range(2))
+        year, minute = 5000 + secrets.randbelow(5000), secrets.randbelow(60)
+        self.time = f"{year}-02-{1 + secrets.randbelow(28):02}T07:{minute:02}:01Z"
+        self._commit: Commit | None = None
+        self._frees_memory = False
+
+    @property
+    def has_commit(self) -> bool:
+        """Whether the view has made a commit."""
+        return self._commit is not None
+
+    def keep(self, commit: "Commit", *, frees_memory: bool) -> None:
+        """Keep a commit back."""
+        if self._commit is not None:
+            raise RuntimeError("A request with Idempotency-Key has made two commits.")
+        self._commit, self._frees_memory = commit, frees_memory
+
+    def send(self, key: str, answer: str) -> "Stamp":
+        """Send the commit together with the answer; raises what `Commit.run` raises.
+
+        Nothing is written if another request has stored an answer under this key.
+        """
+        assert self._commit is not None
+        self._commit.guard_absent(key)
+        self._commit.add("SET", key, self._template(answer), "EX", str(KEPT_SECONDS))
+        return self._commit.send(frees_memory=self._frees_memory)
+
+    def hidden(self, text: str) -> str:
+        """Return the text without the secret."""
+        return text.replace(self.secret, self._mark)
+
+    def shown(self, text: str) -> str:
+        """Return a text that `hidden` returned with the secret."""
+        return text.replace(self._mark, self.secret)
+
+    def fill(self, text: str, stamp: "Stamp") -> str:
+        """Replace the stand-ins by what Redis gave to the commit."""
+        text = text.replace(self.id, stamp.id).replace(self.version, stamp.version)
+        return text.replace(self.time, stamp.time)
+
+    @property
+    def _mark(self) -> str:
+        return f"secret-{self.salt}"
+
+    def _template(self, text: str) -> str:
+        """Return the text with the placeholders that `commit.lua` fills."""
+        text = text.replace(self.id, NEW_ID).replace(self.version, NEW_VERSION)
+        return text.replace(self.time, NOW)
