@@ -23,4 +23,4 @@ def test_the_tour_works_from_an_empty_installation(install: Install) -> None:
     with install(OWNER_PASSWORD="admin1234").serve(workers=1) as api:
         for command in COMMANDS:
             curl(command, api.url)
-    assert len(COMMANDS) == 13
+    assert len(COMMANDS) == 14
