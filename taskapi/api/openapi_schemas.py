@@ -167,7 +167,7 @@ FIELD_SHAPES: Final[dict[type[Field[Any]], Callable[[Any], Shape]]] = {
     Flag: lambda _: {"type": "boolean"},
     Choice: lambda _: {"type": "boolean"},
     Cursor: lambda _: {"type": ["integer", "string"]},
-    Zone: lambda _: {"type": "string"},
+    Zone: lambda _: {"type": "string", "default": "UTC"},
     Day: lambda _: {"type": "string", "format": "date"},
     Instant: lambda _: {"type": "string", "format": "date-time"},
     Timestamp: lambda _: {"type": "string", "format": "date-time"},

@@ -177,7 +177,8 @@ def _unmarked(session: Session, rows: dict[str, list[tuple[int, int]]]) -> Itera
 
 
 def _entities(session: Session, ids: Iterable[int]) -> Iterator[tuple[int, bytes]]:
-    for chunk in queries.chunks(session, Scope(Kind.TASK, ids=tuple(ids))):
+    scope = Scope(Kind.TASK, ids=tuple(ids))
+    for chunk in queries.chunks(session, scope) if scope.ids else ():
         for json in codec.split(chunk):
             yield int(json[json.index(b":") + 1 : json.index(b",")]), json
 

@@ -6,9 +6,10 @@ from tests.client import Api
 from tests.conftest import Install
 
 OURS = "https://app.example.com"
-SENT = ["authorization", "content-type", "if-match", "if-none-match", "x-request-id"]
+SENT = ["authorization", "content-type", "idempotency-key", "if-match", "if-none-match"]
+SENT += ["x-request-id"]
 SENT.append("x-owner-password")
-READ = ["etag", "link", "location", "retry-after", "x-request-id"]
+READ = ["etag", "idempotent-replayed", "link", "location", "retry-after", "x-request-id"]
 
 
 @pytest.fixture(scope="module")

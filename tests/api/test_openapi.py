@@ -201,6 +201,10 @@ owner GET /tasks/stats
 admin GET /tasks/stats
 user GET /tasks/stats
 user GET /tasks/filter?status=pending&limit=1
+owner GET /tasks/filter?sort=deadline&limit=1&total=true
+owner GET /tasks/changes?limit=1
+owner GET /tasks/changes
+owner POST /tasks/batch {"action": "create", "tasks": [{"title": "A", "group_id": 1}]}
 owner POST /tasks/batch {"task_ids": [1, 987], "updates": {"priority": 3}}
 owner POST /tasks/batch {"task_ids": [2], "action": "delete"}
 user DELETE /users/3/tasks/1

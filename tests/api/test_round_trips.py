@@ -74,6 +74,8 @@ COSTS = {
     "owner GET /tasks/filter": (2, 6),
     "owner GET /tasks/stats": (3, 14),
     "owner GET /tasks/search?q=task": (3, 8),
+    "owner GET /tasks/filter?sort=deadline": (3, 8),
+    "owner GET /tasks/changes": (2, 6),
     "header GET /users/3": (1, 5),
     "user POST /users/3/tasks": (1, 1),
     "user PUT /users/3/tasks/1": (1, 1),
