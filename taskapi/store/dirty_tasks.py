@@ -129,10 +129,6 @@ class DirtyTasks:
             ids, _ = self._candidates(query, None)
             return sum(1 for i in ids if (task := self._facts[i]) and query.matches(task))
 
-    def has(self, task_id: int) -> bool:
-        """Return whether the task may have changed since the last pass."""
-        return task_id in self._facts
-
     def ids(self) -> list[int]:
         """Return the ids of all tasks that may have changed since the last pass."""
         with self._turn:

@@ -82,8 +82,7 @@ class Asked:
             if indexed is None:
                 break
             end = self._end((changed, indexed), size)
-            unchanged = [place for place in indexed if not dirty.has(place.id)]
-            yield self._checked((*changed, *unchanged), after, end)
+            yield self._checked((*changed, *indexed), after, end)
             if end is None:
                 return
             after = end

@@ -22,6 +22,7 @@ from tests.faults.mutants import (
     heavy,
     log_ins,
     postgres,
+    questions,
     redis_server,
     searches,
     sizes,
@@ -34,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[3]
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__")
 GROUPS = (
     *(api, clocks, damage, deletes, heavy, log_ins, postgres),
-    *(redis_server, searches, sizes, store, sync, tokens),
+    *(questions, redis_server, searches, sizes, store, sync, tokens),
 )
 MUTANTS = [mutant for group in GROUPS for mutant in group.MUTANTS]
 AT_ONCE = 2

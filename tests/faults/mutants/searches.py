@@ -89,15 +89,19 @@ MUTANTS = [
     Mutant(
         "search: too much text is not held",
         TASKS,
-        "        if self._bytes > TEXT_MOST:\n            self._blocks.clear()\n",
+        "        if self._bytes > TEXT_MOST:\n"
+        "            self._facts, self._sets = {}, DirtySets()\n"
+        "            self._blocks.clear()\n",
         "",
         f"{UNIT}::test_too_much_text_is_not_held",
     ),
     Mutant(
         "search: text that is not held is scanned",
         TASKS,
-        "            if self._bytes > TEXT_MOST:\n                return None\n",
-        "",
+        "            if self._bytes > TEXT_MOST:\n"
+        "                return None\n"
+        "            for block in self._blocks_from(after):\n",
+        "            for block in self._blocks_from(after):\n",
         f"{CHANGED}::test_with_too_many_changes_redis_is_scanned[TEXT_MOST]",
     ),
     Mutant(

@@ -1,0 +1,126 @@
+"""Safeguards of questions, of following, of handing over, and of requests that are sent again."""
+
+from tests.faults.mutants import Mutant
+
+MUTANTS = [
+    Mutant(
+        "the task in Redis decides",
+        "taskapi/sync/asking.py",
+        "                if self.query.matches(facts):\n",
+        "                if True:\n",
+        "api/test_asking.py::test_every_answer_is_that_of_the_model",
+    ),
+    Mutant(
+        "a page ends where the first of its sources ends",
+        "taskapi/sync/asking.py",
+        "self.query.in_order(ends)[0] if ends",
+        "self.query.in_order(ends)[-1] if ends",
+        "api/test_asking.py::test_every_answer_is_that_of_the_model",
+    ),
+    Mutant(
+        "a count leaves out what changed since the pass",
+        "taskapi/sync/task_sql.py",
+        "NOT id = ANY(%s::bigint[])",
+        "%s IS NOT NULL",
+        "api/test_asking.py::test_every_answer_is_that_of_the_model",
+    ),
+    Mutant(
+        "a place of another order is refused",
+        "taskapi/store/task_query.py",
+        "named == order and is_id and ",
+        "is_id and ",
+        "api/test_asking.py::test_a_question_that_cannot_be_understood_is_refused",
+    ),
+    Mutant(
+        "a follower gets a task at its last version only",
+        "taskapi/sync/following.py",
+        "        if int(codec.version(json)) == versions[task_id]:\n",
+        "        if True:\n",
+        "api/test_following.py::test_a_follower_ends_with_the_same_tasks",
+    ),
+    Mutant(
+        "a follower from before a loss begins again",
+        "taskapi/sync/following.py",
+        " or base < marked.forgotten:",
+        ":",
+        "api/test_following.py::test_a_follower_ends_with_the_same_tasks",
+    ),
+    Mutant(
+        "a follower who lacks pruned deletes begins again",
+        "taskapi/sync/following.py",
+        "        if base < pruned:\n            raise TooOld\n",
+        "",
+        "api/test_following.py::test_deletes_that_are_pruned_make_a_follower_begin_again",
+    ),
+    Mutant(
+        "a restore is later than everything that followers have seen",
+        "taskapi/sync/restore.py",
+        "version = 1 + max(",
+        "version = max(",
+        "api/test_following.py::test_a_follower_ends_with_the_same_tasks",
+    ),
+    Mutant(
+        "the user who takes a task over is unchanged",
+        "taskapi/store/tasks.py",
+        'if not effective.keys().isdisjoint(("group_id", "user_id")):',
+        'if "group_id" in effective:',
+        "api/test_handing_over.py::test_a_user_who_leaves_the_group_meanwhile_gets_no_task",
+    ),
+    Mutant(
+        "an admin gives away tasks of their groups only",
+        "taskapi/policy.py",
+        'return task["group_id"] in caller.administers and ',
+        "return ",
+        "api/test_handing_over.py::test_an_admin_gives_no_task_of_another_group",
+    ),
+    Mutant(
+        "the users of a batch that creates are unchanged",
+        "taskapi/store/tasks.py",
+        "    for task_id, (user, fields) in zip(ids, items, strict=True):\n"
+        "        commit.guard_unchanged(Kind.USER, user)\n",
+        "    for task_id, (user, fields) in zip(ids, items, strict=True):\n",
+        "api/test_batch_creates.py::test_nothing_is_created_for_a_member_who_leaves_meanwhile",
+    ),
+    Mutant(
+        "an atomic batch with a refusal changes nothing",
+        "taskapi/api/batches.py",
+        'if body["atomic"] and errors:',
+        "if False:",
+        "api/test_batch_creates.py::test_an_atomic_batch_changes_everything_or_nothing",
+    ),
+    Mutant(
+        "a request that is sent twice at once is done once",
+        "taskapi/store/deferral.py",
+        "        self._commit.guard_absent(key)\n",
+        "",
+        "api/test_idempotency.py::test_requests_at_once_create_one_task",
+    ),
+    Mutant(
+        "another body is no repetition",
+        "taskapi/api/idempotency.py",
+        "    if first_body != body:\n",
+        "    if False:\n",
+        "api/test_idempotency.py::test_another_body_under_the_same_key_is_refused",
+    ),
+    Mutant(
+        "a stored answer has no secret",
+        "taskapi/api/idempotency.py",
+        "shown = deferral.hidden(orjson.dumps(answer).decode())",
+        "shown = orjson.dumps(answer).decode()",
+        "api/test_idempotency.py::test_the_secret_of_a_token_is_not_stored",
+    ),
+    Mutant(
+        "a cell is no formula",
+        "taskapi/api/lists.py",
+        'return f"\'{value}" if value.startswith(_FORMULA) else value',
+        "return value",
+        "api/test_csv.py::test_csv_has_what_json_has",
+    ),
+    Mutant(
+        "me is who the credentials name",
+        "taskapi/api/lookups.py",
+        "user_id if entity_id == ME else entity_id",
+        "1 if entity_id == ME else entity_id",
+        "api/test_me.py::test_me_is_the_user_who_logs_in",
+    ),
+]
