@@ -54,7 +54,7 @@ def requests(installation: Installation) -> Iterator[tuple[str, str]]:
     app = create_app(installation.settings)
     for rule in app.url_map.iter_rules():
         if rule.endpoint.partition(".")[0] not in ("health", "docs", "ui", "documentation"):
-            path = re.sub(r"<id:\w+>", "1", rule.rule)
+            path = re.sub(r"<\w+:\w+>", "1", rule.rule)
             for method in sorted((rule.methods or set()) - {"OPTIONS"}):
                 yield method, path
 

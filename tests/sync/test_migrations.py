@@ -35,7 +35,7 @@ from tests.stores import connect, root, sql
 from tests.support import ROOT, Installation, eventually
 
 BEFORE_MIGRATIONS = Path(__file__).with_name("schema_before_migrations.sql")
-FIELD = '    user_id = Whole(dump_only=True, metadata={"example": 3})\n'
+FIELD = "    user_id = Whole(\n"
 NEXT = migrations.NEWEST + 1
 METADATA = f'{{"example": 3, "added": {NEXT}}}'
 NEW_FIELD = f"    estimate = Whole(0, 99, load_default=0, metadata={METADATA})\n"
