@@ -68,6 +68,7 @@ def _loads() -> Iterator[Load]:
     whole = Request("GET", "/tasks/filter")
     yield Load("a whole list of tasks", [[whole]] * 3)
     yield Load("4 whole lists of tasks at once", [[whole] * 4] * 3)
+    yield Load("all tasks as CSV", [[Request("GET", "/tasks/filter?format=csv")]] * 3)
     yield Load("a backup", [[Request("POST", "/admin/sync?action=backup")]])
     for size, text in (("4 MB", "x" * 3_500), ("20 MB", "é" * 10_000)):
         texts = [f"{number}{text[1:]}" for number in range(6)]

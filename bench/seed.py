@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Final, TypeVar
 
 import orjson
@@ -32,6 +33,8 @@ TITLE_LENGTH: Final = 20
 INFORMATION_LENGTH: Final = 80
 BATCH: Final = 1000
 _NOW: Final = "2026-01-01T00:00:00Z"
+_DAYS: Final = [str(date(2025, 1, 1) + timedelta(days=7 * i % 1097)) for i in range(1097)]
+"""Three years in an order that the order of ids does not follow."""
 _SYLLABLES: Final = ("ba", "ce", "di", "fo", "gu", "ha", "je", "ki", "lo", "mu", "na", "pe", "qui")
 T = TypeVar("T")
 
@@ -140,7 +143,7 @@ def all_tasks(population: Population) -> Iterator[Entity]:
             "title": titles[i % len(titles)],
             "status": i % 2 == 0,
             "priority": 1 + i % 3,
-            "deadline": None,
+            "deadline": _DAYS[i % len(_DAYS)] if i % 3 else None,
             "information": information,
             "user_id": user_id,
             "group_id": _group_of(population, user_id),

@@ -1,6 +1,6 @@
 """The parts of the OpenAPI document that are the same for all endpoints."""
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from schemas.fields import INT64_MOST
 from taskapi.api.error_codes import CODES
@@ -131,28 +131,26 @@ ERROR_CODE: Final[Shape] = {
     "enum": list(CODES),
     "description": "\n".join(f"- `{code}` ({c.status}): {c.advice}" for code, c in CODES.items()),
 }
-BODY_RULES: Final[dict[str, Shape]] = {
+
+
+class Variant(NamedTuple):
+    """One form of a body: the values of `action`, and the other fields that it has."""
+
+    action: Shape
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+
+
+VARIANTS: Final[dict[str, dict[str, Variant]]] = {
     "Batch": {
-        "oneOf": [
-            {
-                "properties": {"action": {"const": "create"}, "tasks": {}},
-                "required": ["action", "tasks"],
-                "not": {"anyOf": [{"required": ["task_ids"]}, {"required": ["updates"]}]},
-            },
-            {
-                "properties": {"action": {"const": "update"}, "task_ids": {}, "updates": {}},
-                "required": ["task_ids", "updates"],
-                "not": {"required": ["tasks"]},
-            },
-            {
-                "properties": {"action": {"enum": ["mark_done", "delete"]}, "task_ids": {}},
-                "required": ["action", "task_ids"],
-                "not": {"required": ["tasks"]},
-            },
-        ]
+        "BatchCreate": Variant({"const": "create"}, ("action", "tasks"), ("atomic",)),
+        "BatchUpdate": Variant({"const": "update"}, ("task_ids", "updates"), ("action", "atomic")),
+        "BatchChange": Variant(
+            {"enum": ["mark_done", "delete"]}, ("action", "task_ids"), ("updates", "atomic")
+        ),
     }
 }
-"""Rules of a body that depend on several fields."""
+"""Body -> its forms by name."""
 READ_ONLY: Final[Shape] = {"description": "Set by the service: ignored in a body."}
 ID: Final[Shape] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": INT64_MOST}
 HOURS: Final[Shape] = {"type": "number", "minimum": 0, "maximum": 24}

@@ -71,7 +71,17 @@ class SchemaConverter:
                 field.pop("default", None)
         ignored = sorted(schema.READ_ONLY - schema.load_fields.keys())
         shape["properties"] |= dict.fromkeys(ignored, parts.READ_ONLY)
-        shape |= {"additionalProperties": False, **parts.BODY_RULES.get(name, {})}
+        shape["additionalProperties"] = False
+        if name in parts.VARIANTS:
+            self._spec.components.schemas[name] = self._variants(name, shape["properties"])
+
+    def _variants(self, name: str, fields: Shape) -> Shape:
+        """Add a component for each form of a body, and return the choice between them."""
+        for variant, (action, required, optional) in parts.VARIANTS[name].items():
+            shapes = {field: fields[field] for field in (*required, *optional)}
+            shapes["action"] = {"type": "string"} | action
+            self._spec.components.schema(variant, object_of(shapes, list(required)))
+        return {"anyOf": [ref(variant) for variant in parts.VARIANTS[name]]}
 
     def _answer(self, schema: type[Schema]) -> Shape:
         fields = schema().dump_fields
