@@ -240,7 +240,7 @@ def tally(example: dict[str, int]) -> fields.Field[Any]:
 class Paged(Query):
     """The parameters of every list: at most `limit` entries, with ids above `after`."""
 
-    limit = Digits(high=1000, load_default=None)
+    limit = Digits(high=1000, load_default=None, allow_none=False)
     after: fields.Field[Any] = Digits(0, load_default=0)
 
 
@@ -250,6 +250,7 @@ class Exported(Paged):
     format = fields.String(
         validate=validate.OneOf(("json", "csv")),
         load_default=None,
+        allow_none=False,
         metadata={"description": "Without it, `Accept: text/csv` asks for CSV."},
     )
 
