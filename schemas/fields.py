@@ -203,6 +203,17 @@ class Digits(fields.Field[int]):
         return int(value)
 
 
+class Known(fields.Field[str]):
+    """What a follower knows: a version, 0 for nothing, or two versions."""
+
+    pattern = "^(0|[1-9][0-9]{0,17}(-[1-9][0-9]{0,17})?)$"
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
+        if not re.fullmatch(self.pattern[1:-1], value):
+            raise ValidationError("Must be next_since of the page before, or 0.")
+        return str(value)
+
+
 class Cursor(fields.Field[Any]):
     """Where the next page begins: an id, or an opaque text."""
 

@@ -1,6 +1,5 @@
 """Tasks, batches, filters and statistics."""
 
-import re
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -15,6 +14,7 @@ from schemas.fields import (
     Digits,
     Exported,
     Flag,
+    Known,
     Object,
     Page,
     Paged,
@@ -36,7 +36,6 @@ STATUSES: Final = {"completed": True, "pending": False, "all": None}
 PRIORITIES: Final = ("1", "2", "3")
 SORTS: Final = ("id", "deadline", "priority", "created_at", "updated_at", "title")
 _ID_OR_0: Final = Digits(0)
-_SINCE: Final = re.compile(r"(0|[1-9][0-9]{0,17}(-[1-9][0-9]{0,17})?)\Z", re.ASCII)
 
 
 class Task(Body):
@@ -164,11 +163,8 @@ class TaskList(Exported):
 class ChangesQuery(Query):
     """The parameters of the changes of all tasks."""
 
-    since = fields.String(
+    since = Known(
         load_default="0",
-        validate=validate.Regexp(
-            _SINCE, error="Must be next_since of the page before, or 0 for the beginning."
-        ),
         metadata={"description": "`next_since` of the page before; 0 for the beginning."},
     )
     limit = Digits(high=1000, load_default=1000)

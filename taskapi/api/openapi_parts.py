@@ -88,6 +88,7 @@ PARAMETERS: Final[dict[str, Shape]] = {
     "Idempotency-Key": {
         "description": "1 to 255 visible ASCII characters, new ones for each change. For 24 "
         "hours, the same request with the same key gets the first answer, and changes nothing.",
+        "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
     },
     "If-Match": {"description": 'Change the target only if this is its version: `"7"`.'},
     "If-None-Match": {"description": 'Answer 304 if this is the version of the target: `"7"`.'},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import count
 from typing import Any
 
@@ -13,13 +14,18 @@ from schemathesis.openapi.checks import RejectedPositiveData
 
 WELL_FORMED: dict[int, set[str]] = {
     400: {"unknown_user", "unknown_group", "not_an_admin"},
+    410: {"too_old"},
     412: {"version_mismatch"},
+    422: {"idempotency_key_reused"},
 }
 """Codes with which a valid request may be refused, besides those that Schemathesis knows."""
 FIELD_ERRORS = (
     "Must be a whole number",  # JSON Schema takes 1.0 as an integer, the service does not
     "Only action=force can reseed PostgreSQL.",  # no schema can express this
     "Must be in the future.",
+    "Must be the user in the path",
+    "Must be the next_after of a page with the same sort",
+    "Must be an IANA time zone",
     "Must be a time in RFC 3339",  # leap seconds, and times whose year in UTC is 10000
 )
 MOST_ID = 10
@@ -60,12 +66,18 @@ def before_call(_: Any, case: Any, kwargs: Any) -> None:
     del kwargs
     number = next(_requests)
     address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
-    case.headers = {**(case.headers or {}), "X-Forwarded-For": address}
+    headers = {name: value for name, value in (case.headers or {}).items() if _is_http(value)}
+    case.headers = headers | {"X-Forwarded-For": address}
     if "" in (case.path_parameters or {}).values():
         case.path_parameters = {name: id or "0" for name, id in case.path_parameters.items()}
     if number % 2 and case.meta and case.meta.generation.mode == GenerationMode.POSITIVE:
         case.headers.pop("If-Match", None)
         case.body = _with_low_ids(case.body)
+
+
+def _is_http(value: Any) -> bool:
+    """Return whether a header can have this value: gunicorn refuses control characters."""
+    return not re.search("[\\x00-\\x08\\x0a-\\x1f\\x7f]", str(value))
 
 
 def _with_low_ids(value: Any, name: str = "") -> Any:
