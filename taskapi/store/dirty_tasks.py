@@ -123,16 +123,17 @@ class DirtyTasks:
                         break
         return query.in_order(places)[:most]
 
-    def count(self, query: TaskQuery) -> int:
-        """Return how many of these tasks match."""
-        with self._turn:
-            ids, _ = self._candidates(query, None)
-            return sum(1 for i in ids if (task := self._facts[i]) and query.matches(task))
+    def count(self, query: TaskQuery) -> tuple[int, list[int]] | None:
+        """Return how many of these tasks match, and the ids of all of them.
 
-    def ids(self) -> list[int]:
-        """Return the ids of all tasks that may have changed since the last pass."""
+        None if there is too much text to hold.
+        """
         with self._turn:
-            return [*self._facts]
+            if self._bytes > TEXT_MOST:
+                return None
+            ids, _ = self._candidates(query, None)
+            found = sum(1 for i in ids if (task := self._facts[i]) and query.matches(task))
+            return found, [*self._facts]
 
     def _candidates(self, query: TaskQuery, after: Place | None) -> tuple[Iterable[int], bool]:
         """Return the ids of all tasks that may match, and whether they are in the query's order."""

@@ -65,11 +65,12 @@ class Asked:
     def total(self) -> int:
         """Return the number of all tasks that match, wherever the answer begins."""
         dirty = self.index.overlay.read(self.session)
-        if dirty:
-            count = task_sql.count(self.query, dirty.ids())
-            found = self.index.array(count, dirty.history, time.monotonic() + ANSWER_SECONDS)
+        if dirty and (counted := dirty.count(self.query)):
+            changed, ids = counted
+            select = task_sql.count(self.query, ids)
+            found = self.index.array(select, dirty.history, time.monotonic() + ANSWER_SECONDS)
             if found is not None:
-                return int(found[0]) + dirty.count(self.query)
+                return int(found[0]) + changed
         return sum(len(batch) for batch in self._scan(None, None))
 
     def _batches(self, most: int | None) -> Iterator[list[Match]]:
