@@ -98,6 +98,8 @@ class SchemaConverter:
         if isinstance(field, Object):
             shape = self.answers(field.schemas)
             return {"anyOf": [shape, {"type": "null"}]} if field.allow_none else shape
+        if field.load_default is None and not field.allow_none:  # it means: absent
+            ret.pop("default", None)
         kind = next((kind for kind in FIELD_SHAPES if isinstance(field, kind)), None)
         if kind is None:
             return {}

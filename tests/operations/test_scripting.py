@@ -17,7 +17,7 @@ from tests.api.factories import PASSWORD, new_group, new_task, new_token, new_us
 from tests.client import Api
 from tests.conftest import Install
 from tests.operations.nginx import program
-from tests.support import OWNER_PASSWORD, ROOT
+from tests.support import OWNER_PASSWORD, ROOT, without_coverage
 
 SECTION = re.compile(r"^## (.*?)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 SCRIPTS = {
@@ -51,7 +51,9 @@ class Site:
         }
         done = subprocess.run(
             [*words[language], script],
-            env=os.environ | env | {name: str(value) for name, value in variables.items()},
+            env=without_coverage({**os.environ})
+            | env
+            | {name: str(value) for name, value in variables.items()},
             cwd=self.folder,
             capture_output=True,
             text=True,
