@@ -32,7 +32,7 @@ from taskapi.api import (
     tokens,
     users,
 )
-from taskapi.api.contract import CONTRACTS, View, call
+from taskapi.api.contract import CONTRACTS, View, call, require_access
 from taskapi.api.requests import EntityId, UserId
 from taskapi.config import Settings
 from taskapi.errors import NewEpoch, NotReady, Stale, TaskApiError, Unavailable, Unchecked
@@ -185,6 +185,7 @@ class TaskApi(Flask):
                 named = authentication.authenticate(self.authenticator, g, request)
                 run = partial(call, view, g.caller, *named)
                 if idempotency.is_asked(request) and "session" in g:
+                    require_access(view, g.caller)
                     return idempotency.answer(g.session, g.caller.id, request, run)
                 return run()
             except Unchecked:

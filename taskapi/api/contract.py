@@ -150,6 +150,20 @@ def call(
     return answer
 
 
+def require_access(view: View, caller: Caller) -> None:
+    """Raise Forbidden if the caller's token does not permit this request at all."""
+    action = CONTRACTS[view].action
+    if action is not None:
+        _require_access(action, caller)
+
+
+def _require_access(action: Action, caller: Caller) -> None:
+    is_read = request_ctx.request.method in READS
+    if caller.access is not None:
+        needs_password = action.value.needs_password
+        callers.require_access(caller, is_read=is_read, needs_password=needs_password)
+
+
 def _authorise(
     action: Action | None,
     caller: Caller | None,
@@ -158,11 +172,9 @@ def _authorise(
 ) -> None:
     if action is None or caller is None:
         raise NoAuthorisation
-    rule = action.value
-    if caller.access is not None:
-        is_read = request_ctx.request.method in READS
-        callers.require_access(caller, is_read=is_read, needs_password=rule.needs_password)
-    named = entities.get(rule.target.noun) if rule.target else None
+    _require_access(action, caller)
+    target = action.value.target
+    named = entities.get(target.noun) if target else None
     policy.authorise(action, caller, named, user_id=ids.get("user_id"))
 
 

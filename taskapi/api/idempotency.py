@@ -13,7 +13,7 @@ import orjson
 from flask import Request, Response, current_app
 from flask.typing import ResponseReturnValue
 
-from taskapi.errors import Conflict, Damaged, Invalid
+from taskapi.errors import Conflict, Damaged, Invalid, TaskApiError
 from taskapi.store import scripts
 from taskapi.store.deferral import KEPT_SECONDS, Deferral
 from taskapi.store.recent_tasks import RecentTasks
@@ -46,16 +46,41 @@ def answer(
         raise Invalid(f"Idempotency-Key: {problem}", code="validation_failed", fields=fields)
     target = f"{request.path}?{request.query_string.decode('latin-1')}"
     key = session.keys.answer(caller_id, _digest(f"{target} {phrase}".encode()))
-    body = _digest(request.get_data())
-    (stored,) = session.read(("GET", key))
-    if stored is not None:
+    body = _digest(_without_password(request.get_data()))
+    if stored := _read(session, key):
         return _replay(stored, phrase, body)
     session.deferral, session.recent_tasks = Deferral(phrase), RecentTasks()
-    return _stored(session, key, body, current_app.make_response(view()))
+    try:
+        response = current_app.make_response(view())
+    except TaskApiError:
+        if stored := _read(session, key):  # the first request has ended meanwhile
+            return _replay(stored, phrase, body)
+        raise
+    return _stored(session, key, body, response) or _replay(_read(session, key), phrase, body)
 
 
-def _stored(session: Session, key: str, body: str, response: Response) -> Response:
-    """Send the commit and the answer; return the answer with what Redis gave to the commit."""
+def _read(session: Session, key: str) -> bytes | None:
+    stored: bytes | None
+    (stored,) = session.connection.execute(("GET", key))
+    return stored
+
+
+def _without_password(body: bytes) -> bytes:
+    """Return a body without its password: what is stored must not help to guess it."""
+    try:
+        fields = orjson.loads(body)
+    except ValueError:
+        return body  # it will be refused
+    if isinstance(fields, dict):
+        fields.pop("password", None)
+    return orjson.dumps(fields)
+
+
+def _stored(session: Session, key: str, body: str, response: Response) -> Response | None:
+    """Send the commit and the answer; return the answer with what Redis gave to the commit.
+
+    None if there was no commit, and another request has stored its answer meanwhile.
+    """
     deferral = session.deferral
     assert deferral is not None
     text = response.get_data(as_text=True)
@@ -63,9 +88,9 @@ def _stored(session: Session, key: str, body: str, response: Response) -> Respon
     answer = [deferral.salt, body, response.status_code, headers, text]
     shown = deferral.hidden(orjson.dumps(answer).decode())
     if not deferral.has_commit:
-        words = ("SET", shown, "EX", KEPT_SECONDS)
-        session.connection.execute(("EVALSHA", scripts.WHEN_FULL, 1, key, *words))
-        return response
+        words = ("SET", shown, "EX", KEPT_SECONDS, "NX")
+        (done,) = session.connection.execute(("EVALSHA", scripts.WHEN_FULL, 1, key, *words))
+        return response if done else None
     stamp = deferral.send(key, shown)
     filled = [(name, deferral.fill(value, stamp)) for name, value in response.headers]
     response.set_data(deferral.fill(text, stamp))
@@ -75,9 +100,9 @@ def _stored(session: Session, key: str, body: str, response: Response) -> Respon
     return response
 
 
-def _replay(stored: bytes, phrase: str, body: str) -> Response:
+def _replay(stored: bytes | None, phrase: str, body: str) -> Response:
     try:
-        salt, first_body, status, headers, text = orjson.loads(stored)
+        salt, first_body, status, headers, text = orjson.loads(stored or b"")
         response = Response(Deferral(phrase, salt).shown(text), status)
         response.headers.update(dict(headers))
     except (ValueError, TypeError, AttributeError) as error:

@@ -45,6 +45,9 @@ local function remove_old_operations()
   end
 end
 
+-- Before the first mark is removed: PostgreSQL has all that is not marked up to `synced`.
+if tonumber(q.last) > tonumber(synced or 0) then redis.call('HSET', KEYS[1], 'synced', q.last) end
+
 local marks = redis.call('ZRANGEBYSCORE', dirty, '-inf', last, 'WITHSCORES', 'LIMIT', q.skip, q.limit)
 local done, deletes, kept = {}, {}, q.skip
 local has_tombstones = redis.call('TYPE', tombstones).ok == 'zset' -- the key may be damaged
@@ -62,6 +65,5 @@ if #done > 0 then redis.call('ZREM', dirty, unpack(done)) end
 if #deletes > 0 then redis.call('ZREM', tombstones, unpack(deletes)) end
 if #marks == 2 * q.limit then return { 1, kept } end
 
-if tonumber(q.last) > tonumber(synced or 0) then redis.call('HSET', KEYS[1], 'synced', q.last) end
 remove_old_operations()
 return { 0, kept }

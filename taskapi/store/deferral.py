@@ -26,7 +26,7 @@ class Deferral:
 
     def __init__(self, phrase: str, salt: str = "") -> None:
         """Use a phrase that only the client knows; `salt` is that of a stored answer."""
-        self.salt = salt or secrets.token_hex(16)
+        self.salt = salt or secrets.token_hex(32)
         self.secret = hmac.digest(phrase.encode(), self.salt.encode(), "sha256").hex()
         self.id, self.version = (str(10**17 + secrets.randbelow(10**17)) for _ in range(2))
         year, minute = 5000 + secrets.randbelow(5000), secrets.randbelow(60)

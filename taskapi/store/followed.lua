@@ -12,7 +12,7 @@
 local dirty, tombs, after, limit, entity = unpack(ARGV)
 local state, installation, synced, forgotten, version =
   unpack(redis.call('HMGET', KEYS[1], 'state', 'installation', 'synced', 'forgotten', 'version'))
-if state ~= 'ready' and state ~= 'fenced' then return false end
+if state ~= 'ready' then return false end
 if not string.find(version or '', '^%d+$') then return false end
 
 local function range(from, to, ...)

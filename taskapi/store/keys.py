@@ -88,7 +88,7 @@ class Keys:
         self.users, self.groups, self.tasks = p + "users", p + "groups", p + "tasks"
         self.dirty, self.tombstones, self.counts = p + "dirty", p + "tombs", p + "counts"
         self.quarantine, self.processes = p + "quarantine", p + "processes"
-        self.deleting = p + "deleting"
+        self.deleting, self.answer_prefix = p + "deleting", p + "answer:"
 
     def entity(self, kind: Kind, key_id: int | str) -> str:
         return f"{self.root}{kind.noun}:{key_id}"
@@ -118,7 +118,7 @@ class Keys:
         return f"{self.root}failures:{digest}"
 
     def answer(self, caller_id: int, digest: str) -> str:
-        return f"{self.root}answer:{caller_id}:{digest}"
+        return f"{self.answer_prefix}{caller_id}:{digest}"
 
     def verified(self, user_id: int) -> str:
         return f"{self.root}verified:{user_id}"

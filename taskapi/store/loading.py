@@ -63,8 +63,10 @@ class Loader:
         """Delete all entities, indexes and marks; keep the description, status and deletes."""
         keys = self._keys
         kept = {key.encode() for key in (keys.meta, keys.sync, keys.processes, keys.deleting)}
+        answers = keys.answer_prefix.encode()  # a request that is sent again must not be done again
         for found in scan(self._store):
-            if unwanted := set(found) - kept:
+            unwanted = {key for key in set(found) - kept if not key.startswith(answers)}
+            if unwanted:
                 self.run([("UNLINK", *(key.decode() for key in unwanted))])
 
     def load(self, kind: Kind, entities: Iterable[Entity]) -> int:

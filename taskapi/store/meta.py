@@ -128,6 +128,12 @@ def write(store: Store, **fields: str) -> None:
     store.connection.execute(_write(store.keys.meta, fields))
 
 
+def forget(store: Store) -> None:
+    """Make clients that follow changes begin again; no commit may run meanwhile."""
+    (version,) = store.connection.execute(("HINCRBY", store.keys.meta, "version", 1))
+    write(store, forgotten=str(version))
+
+
 def sizes(store: Store) -> dict[Kind, int]:
     """Return how many entities of each kind there are."""
     numbers = store.connection.execute(*(("ZCARD", store.keys.index(kind)) for kind in Kind))

@@ -167,7 +167,7 @@ def _command(keys: Keys, scope: Scope, after: int, limit: int) -> Command:
         "ids": [str(i) for i in sorted(scope.ids)],
         "within": scope.within,
         "groups": keys.group_tasks(""),
-        "buckets": scope.buckets or False,
+        "buckets": False if scope.buckets is None else scope.buckets,
         "after": str(after),
         "limit": limit,
         "bytes": CHUNK_BYTES,

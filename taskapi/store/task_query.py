@@ -14,10 +14,6 @@ from taskapi.store.codec import Entity, bucket
 from taskapi.store.indexes import fold
 from taskapi.store.queries import ALL_BUCKETS, Reach
 
-_FORMATS: Final = {
-    "deadline": "%Y-%m-%d",
-    **dict.fromkeys(("created_at", "updated_at"), "%Y-%m-%dT%H:%M:%SZ"),
-}
 Key = int | str | None
 """What tasks are sorted by; None, for a task without deadline, comes last in both directions."""
 
@@ -155,13 +151,16 @@ def place_of(cursor: str, order: str) -> Place | None:
 def _is_key(sort: str, key: object) -> bool:
     """Return whether tasks can have this key; PostgreSQL must be able to read it."""
     if sort in ("id", "priority"):
-        return type(key) is int and 0 < key < 2**63
+        return type(key) is int and 0 < key < (2**63 if sort == "id" else 4)
     if not isinstance(key, str):
         return sort == "deadline" and key is None
-    if sort not in _FORMATS:
+    if sort == "title":
         return "\0" not in key
     with suppress(ValueError):
-        return datetime.datetime.strptime(key, _FORMATS[sort]).strftime(_FORMATS[sort]) == key
+        if sort == "deadline":
+            return datetime.date.fromisoformat(key).isoformat() == key
+        time = datetime.datetime.fromisoformat(key.removesuffix("Z"))
+        return f"{time.isoformat()}Z" == key and time.tzinfo is None
     return False
 
 

@@ -64,6 +64,8 @@ class Asked:
 
     def total(self) -> int:
         """Return the number of all tasks that match, wherever the answer begins."""
+        if not self.query.buckets:
+            return 0
         dirty = self.index.overlay.read(self.session)
         if dirty and (counted := dirty.count(self.query)):
             changed, ids = counted
@@ -77,6 +79,8 @@ class Asked:
         """Yield all matches in order; to miss none, read the marks before PostgreSQL."""
         after, dirty = self.after, self.index.overlay.read(self.session)
         size = queries.CHUNK if most is None else most + EXTRA_CANDIDATES
+        if not self.query.buckets:  # pending and completed at once
+            return
         deadline = time.monotonic() + ANSWER_SECONDS
         while dirty and (changed := dirty.answer(self.query, after, size)) is not None:
             indexed = self._indexed(dirty, after, size, deadline)
@@ -87,6 +91,8 @@ class Asked:
             if end is None:
                 return
             after = end
+            if most is None:  # a list without limit has this time for each of its pages
+                deadline = time.monotonic() + ANSWER_SECONDS
         yield from self._scan(after, most)
 
     def _indexed(
@@ -116,15 +122,26 @@ class Asked:
         return is_before_end and self.query.is_after(place, after)
 
     def _scan(self, after: Place | None, most: int | None) -> Iterator[list[Match]]:
-        """Yield the first matches after a place, found among all tasks in Redis."""
+        """Yield the first matches after a place, found among all tasks in Redis.
+
+        Without a limit, only their places are held; they are read again in order.
+        """
         query, found = self.query, list[Match]()
+        places: list[Place] = []
         where: dict[str, Any] = {"user_id": query.user_id, "group_id": query.group_id}
         keys = self.session.keys
         scope = queries.tasks(keys, query.reach, sections=query.buckets, **where)
         for chunk in queries.chunks(self.session, scope):
-            found += (each for each in self._matches(chunk) if query.is_after(each.place, after))
-            if most is not None and len(found) > most + HELD_MOST:
+            matches = (each for each in self._matches(chunk) if query.is_after(each.place, after))
+            if most is None:
+                places += (each.place for each in matches)
+                continue
+            found += matches
+            if len(found) > most + HELD_MOST:
                 found = self._ordered(found)[:most]
+        places = query.in_order(places)
+        for start in range(0, len(places), queries.CHUNK):
+            yield self._checked(places[start : start + queries.CHUNK], None, None)
         yield self._ordered(found)
 
     def _matches(self, chunk: bytes) -> Iterator[Match]:

@@ -113,7 +113,7 @@ def _page(session: Session, index: Index, since: Since, limit: int) -> Changes:
         ends += _ends(rows, limit)
         for change in _unmarked(session, rows):
             found.setdefault(change.id, change)
-    end = min(ends, default=marked.newest)
+    end = min([*ends, marked.newest])
     page = sorted(each for each in found.values() if each.version <= end)
     if len(page) > limit:
         end = page[limit - 1].version

@@ -95,6 +95,7 @@ def _reseed(settings: Settings, store: Store) -> SyncReport:
         _require_older(db, redis)
         changes.require_whole(store)
         meta.write(store, state=State.FENCED, epoch=str(redis.epoch + 1), synced="0")
+        meta.forget(store)  # the deletes that PostgreSQL had are cleared
         quarantine.release(store)
         changes.mark_everything(store)
         rows.clear(db)
