@@ -259,6 +259,7 @@ def test_a_day_begins_where_the_time_zone_says(
         *("sort=deadline&after=WyJkZWFkbGluZSIsIngiLDFd", "sort=-id&after=7", "after=x"),
         *("sort=title&after=WyJ0aXRsZSIsIlx1MDAwMCIsMV0", "sort=title&after=%E2%82%AC"),
         "sort=created_at&after=WyJjcmVhdGVkX2F0IiwiMjAyNi0xMS0zMCIsMV0",
+        "sort=priority&after=WyJwcmlvcml0eSIsOTk5OTksMV0",  # PostgreSQL has no such number
     ],
 )
 def test_a_question_that_cannot_be_understood_is_refused(api: Api, query: str) -> None:
@@ -296,6 +297,27 @@ def test_a_fraction_of_a_second_excludes_what_is_before_it(api: Api) -> None:
         )
     }
     assert [*counts.values()] == [0, 1, 1]
+
+
+def test_days_of_every_year_are_places(api: Api) -> None:
+    group = new_group(api)["id"]
+    days = ["0001-01-01", "0999-12-31", "2026-11-30", "9999-12-31"]
+    for day in days:
+        new_task(api, 1, group, deadline=day)
+    seen, after = [], "0"
+    while after is not None:
+        query = urlencode({"sort": "deadline", "limit": 1, "after": after})
+        page = ok(api("GET", f"/tasks/filter?{query}", by="owner"))
+        seen += [task["deadline"] for task in page["tasks"]]
+        after = page["next_after"]
+    assert seen == days
+
+
+def test_nothing_is_completed_and_overdue(api: Api) -> None:
+    new_task(api, 1, new_group(api)["id"], deadline="2026-01-01", status=True)
+    query = "status=completed&overdue=true&total=true"
+    found = ok(api("GET", f"/tasks/filter?{query}", by="owner"))
+    assert (found["tasks"], found["total"]) == ([], 0)
 
 
 def test_csv_has_the_order_of_the_question(api: Api) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from taskapi.store import queries
+from taskapi.store import changes, queries, scripts
 from taskapi.sync import bootstrap, search
 from tests.api.factories import login, new_group, new_task, new_user, ok, path_of, refused
 from tests.client import Api
@@ -204,6 +204,28 @@ def test_without_postgresql_the_latest_changes_are_still_told(
     assert follower.catch_up() == tasks_of(api)
     error = refused(api("GET", "/tasks/changes?since=0", by="owner"), 503)
     assert error["code"] == "postgres_unreachable"
+
+
+def test_nothing_is_missed_while_marks_are_removed(
+    api: Api, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = new_group(api)["id"]
+    tasks = [new_task(api, 1, group) for _ in range(8)]
+    path = f"/tasks/changes?since={tasks[2]['version']}"
+    call, seen = changes._call, []
+
+    def watched(store: Any, script: str, query: Any) -> Any:
+        reply = call(store, script, query)
+        if script == scripts.ACKNOWLEDGE:
+            page = ok(api("GET", path, by="owner"))
+            seen.append([change["task"]["id"] for change in page["changes"]])
+        return reply
+
+    monkeypatch.setattr(changes, "CHUNK", 2)
+    monkeypatch.setattr(changes, "_call", watched)
+    installation.sync()
+    assert len(seen) > 3
+    assert seen == [[task["id"] for task in tasks[3:]]] * len(seen)
 
 
 def test_only_owners_follow(api: Api) -> None:

@@ -248,3 +248,31 @@ def test_a_task_that_was_created_so_is_changed_like_any_other(api: Api, site: Si
     for title in ("One", "Two"):
         edited = ok(api("PUT", path_of(task), by=by, json={"title": title}))["task"]
         assert edited["title"] == title
+
+
+def test_a_token_gets_no_answer_that_it_may_not_ask_for(api: Api, site: Site) -> None:
+    path, body = requests(site)["token"]
+    full, by = made(post(api, path, body, by=login(site.user)))["secret"], login(site.user)
+    read = made(api("POST", path, by=by, json={"name": "Reads", "access": "read"}))["secret"]
+    for token in (full, read):
+        error = refused(post(api, path, body, by=token), 403)
+        assert error["code"] in ("password_needed", "read_only_token")
+
+
+def test_the_password_of_a_new_user_is_not_in_what_is_stored(
+    api: Api, site: Site, installation: Installation
+) -> None:
+    path, body = requests(site)["user"]
+    first = post(api, path, body)
+    again = post(api, path, body | {"password": "another-canary"})
+    assert again.body == first.body
+    with connect(installation) as connection:
+        (key,) = connection.scan_iter(f"{root(installation)}answer:*")
+        assert body["password"] not in connection.get(key)
+
+
+def test_a_key_survives_a_restore(api: Api, site: Site) -> None:
+    first = site.create()
+    ok(api("POST", "/admin/sync?action=restore", by="owner"))
+    assert site.create().body == first.body
+    assert site.titles() == ["New"]
