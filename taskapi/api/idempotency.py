@@ -13,6 +13,7 @@ import orjson
 from flask import Request, Response, current_app
 from flask.typing import ResponseReturnValue
 
+from taskapi.api import audit
 from taskapi.errors import Conflict, Damaged, Invalid, TaskApiError
 from taskapi.store import scripts
 from taskapi.store.deferral import KEPT_SECONDS, Deferral
@@ -111,6 +112,7 @@ def _replay(stored: bytes | None, phrase: str, body: str) -> Response:
         text = "This Idempotency-Key was used with another body: use a new one."
         raise Conflict(text, code="idempotency_key_reused")
     response.headers["Idempotent-Replayed"] = "true"
+    audit.add(replayed="true")
     return response
 
 

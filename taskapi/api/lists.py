@@ -16,7 +16,7 @@ from taskapi.store.queries import Page, Scope
 from taskapi.store.session import Session
 
 CSV: Final = "text/csv"
-_FORMULA: Final = tuple("=+-@\t\r\n")
+_FORMULA: Final = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 """What a spreadsheet takes for the start of a formula. Source: OWASP, CSV Injection."""
 Convert = Callable[[bytes], bytes]
 
@@ -79,8 +79,12 @@ def answer(
 
 
 def _prefers_csv() -> bool:
-    accepted = request.accept_mimetypes
-    return CSV in accepted.values() and accepted.best_match(["application/json", CSV]) == CSV
+    """Return whether `Accept` names CSV, with any parameters, and does not name JSON before it."""
+    quality = dict.fromkeys((CSV, "application/json"), 0.0)
+    for value, q in request.accept_mimetypes:
+        name = value.partition(";")[0]
+        quality |= {name: max(q, quality[name])} if name in quality else {}
+    return quality[CSV] > quality["application/json"]
 
 
 def _streamed(session: Session, columns: Sequence[str], chunks: Iterator[bytes]) -> Response:

@@ -11,7 +11,8 @@ many entities and spell the names themselves.
 |                  |        | start of the server that is served), confirmed (the start that       |
 |                  |        | PostgreSQL knows), loader and loaded (token and batch of a restore), |
 |                  |        | former (state before it), saved (whether it may clear Redis),        |
-|                  |        | remarked (changes when marks are set in another way than by commits) |
+|                  |        | remarked (changes when marks are set in another way than by commits),|
+|                  |        | forgotten (who follows from before this version may miss changes)    |
 | user:<id>        | hash   | json (the answer's object), version, administers (group ids), tokens |
 |                  |        | (a JSON list: `tokens.py`)                                           |
 | group:<id>       | hash   | json, version                                                        |

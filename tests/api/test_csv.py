@@ -16,7 +16,18 @@ from tests.api.factories import login, new_admin, new_group, new_task, new_user,
 from tests.client import Answer, Api
 from tests.conftest import Install
 
-TEXTS = ["plain", 'a "quoted" word', "two\nlines, comma", "Straße €", "=1+2", "+1", "-1", "@x", "'"]
+TEXTS = [
+    "plain",
+    'a "quoted" word',
+    "two\nlines, comma",
+    "Straße €",
+    "=1+2",
+    "+1",
+    "-1",
+    "@x",
+    "'",
+    "\uff1d1",
+]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +54,7 @@ def rows(answer: Answer) -> list[dict[str, str]]:
 
 def as_cell(value: Any) -> str:
     if isinstance(value, str):
-        return f"'{value}" if value[:1] in {*"=+-@"} - {""} else value
+        return f"'{value}" if value[:1] in {*"=+-@\uff1d"} - {""} else value
     return "" if value is None else json.dumps(value, separators=(",", ":"))
 
 
@@ -108,7 +119,12 @@ def test_an_empty_list_is_a_header(api: Api) -> None:
     [
         ("text/csv", True),
         ("text/csv, application/json;q=0.5", True),
+        ("text/csv; charset=utf-8", True),
+        ("text/csv;header=present, */*;q=0.1", True),
+        ("text/csv, */*", True),
         ("application/json, text/csv;q=0.5", False),
+        ("application/json, text/csv", False),
+        ("text/csv;q=0", False),
         ("*/*", False),
         ("text/*", False),
         ("text/html", False),

@@ -271,6 +271,15 @@ def test_the_password_of_a_new_user_is_not_in_what_is_stored(
         assert body["password"] not in connection.get(key)
 
 
+def test_the_log_line_of_a_stored_answer_says_so(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for expected in (0, 1):
+        capsys.readouterr()
+        made(site.create())
+        assert capsys.readouterr().out.count("replayed=true") == expected
+
+
 def test_a_key_survives_a_restore(api: Api, site: Site) -> None:
     first = site.create()
     ok(api("POST", "/admin/sync?action=restore", by="owner"))

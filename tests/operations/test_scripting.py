@@ -94,13 +94,14 @@ def overdue(site: Site) -> None:
 
 
 def imported(site: Site) -> None:
-    lines = [f"{title},1,2027-01-0{n},{site.group}" for n, title in enumerate("abc", 1)]
+    days = ["2027-01-01", "", "2027-01-03"]
+    lines = [f"{title},1,{day},{site.group}" for title, day in zip("abc", days, strict=True)]
     (site.folder / "tasks.csv").write_text("\n".join(lines) + "\n")
     for _ in range(2):
         out = json.loads(site.run("Import tasks from a CSV file"))
         assert out == {"created_count": 3, "errors": None}
     assert [(task["title"], task["deadline"]) for task in site.tasks()] == [
-        (title, f"2027-01-0{n}") for n, title in enumerate("abc", 1)
+        (title, day or None) for title, day in zip("abc", days, strict=True)
     ]
 
 
