@@ -30,6 +30,10 @@ class TableLocked(DatabaseUnreachable):
     """Another session holds a lock for longer than this one may wait."""
 
 
+class TookTooLong(DatabaseUnreachable):
+    """PostgreSQL ended a statement: it waited for a lock, or there was too much to do."""
+
+
 class Silent(DatabaseUnreachable):
     """PostgreSQL did not answer in time, or was not asked: its state is not known."""
 
@@ -52,6 +56,7 @@ def translated() -> Iterator[None]:
 
     Raises:
         RowsRefused: for values and references that PostgreSQL refuses.
+        TookTooLong, TableLocked: for a statement that took too long.
         DatabaseUnreachable: for every other error.
     """
     try:
@@ -61,6 +66,8 @@ def translated() -> Iterator[None]:
     except (psycopg2.DataError, psycopg2.IntegrityError, refusals.RaiseException) as error:
         reason = error.diag.message_primary or str(error)
         raise RowsRefused(error.pgcode or "", reason) from error
+    except refusals.QueryCanceled as error:
+        raise TookTooLong(_sentence(error)) from error
     except psycopg2.Error as error:
         raise DatabaseUnreachable(_sentence(error)) from error
 

@@ -17,11 +17,13 @@ from taskapi.store.indexes import fold
 from taskapi.store.queries import Reach
 from taskapi.store.search import Results
 from taskapi.store.session import Session
-from taskapi.sync.postgres_errors import Silent
+from taskapi.sync.postgres_errors import Silent, TookTooLong
 from taskapi.sync.shared_connection import ANSWER_SECONDS, SharedConnection
 
 AWAY_SECONDS: Final = 5.0
 """How long searches do not ask PostgreSQL after it failed to answer one."""
+SLOW_MOST: Final = 100
+"""The maximum number of statements that took too long, and are not asked again for a while."""
 EXTRA_CANDIDATES: Final = 14
 """Candidates beyond the page, because some may have changed and no longer match."""
 
@@ -58,6 +60,7 @@ class Index:
     def __init__(self, postgres: SharedConnection) -> None:
         self.overlay, self._postgres = Overlay(), postgres
         self._away_until = 0.0
+        self._slow_until: dict[str, float] = {}
 
     def array(self, select: Select, history: History, deadline: float) -> list[Any] | None:
         """Return the values that PostgreSQL selects.
@@ -70,14 +73,18 @@ class Index:
             history: the one that PostgreSQL must have.
             deadline: a `time.monotonic()`; nobody waits for PostgreSQL after that.
         """
-        now = time.monotonic()
-        if now < self._away_until or now >= deadline:
+        statement, now = _IN_HISTORY.format(select.text), time.monotonic()
+        if now >= deadline or now < max(self._away_until, self._slow_until.get(statement, 0)):
             return None
-        statement = _IN_HISTORY.format(select.text)
         values = (*select.values, history.installation, history.epoch, history.synced)
         try:
             rows = self._postgres.rows(statement, values, deadline)
         except Silent:
+            return None
+        except TookTooLong:  # others may take less time
+            if len(self._slow_until) >= SLOW_MOST:
+                self._slow_until.clear()
+            self._slow_until[statement] = time.monotonic() + AWAY_SECONDS
             return None
         except DatabaseUnreachable:
             self._away_until = time.monotonic() + AWAY_SECONDS

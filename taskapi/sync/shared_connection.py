@@ -15,7 +15,7 @@ from psycopg2 import extensions
 
 from taskapi.config import Settings
 from taskapi.errors import DatabaseUnreachable
-from taskapi.sync.postgres_errors import AWAY, Silent, translated
+from taskapi.sync.postgres_errors import AWAY, Silent, TookTooLong, translated
 
 ANSWER_SECONDS: Final = 1.0
 """How long a request waits for PostgreSQL in all."""
@@ -56,6 +56,7 @@ class SharedConnection:
 
         Raises:
             Silent: PostgreSQL did not answer now or a moment ago, or another query is running.
+            TookTooLong: this statement takes too long.
             DatabaseUnreachable: PostgreSQL is unreachable or refuses the statement.
         """
         deadline = deadline or time.monotonic() + ANSWER_SECONDS
@@ -65,6 +66,8 @@ class SharedConnection:
         self._asked_at = time.monotonic()
         try:
             rows = self._rows(statement, values, deadline)
+        except TookTooLong:
+            raise  # others may take less time
         except DatabaseUnreachable as error:
             self._learn(str(error))
             raise

@@ -12,6 +12,8 @@ import pytest
 
 from taskapi.api import task_lists
 from taskapi.store import dirty_tasks, queries
+from taskapi.sync import task_sql
+from taskapi.sync.search import Index
 from tests.api.factories import (
     login,
     new_admin,
@@ -330,3 +332,34 @@ def test_csv_has_the_order_of_the_question(api: Api) -> None:
         "2026-12-01",
         "",
     ]
+
+
+def test_a_question_that_takes_too_long_keeps_no_other_from_the_index(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = installation.client()
+    group = new_group(api)
+    for title in ("b", "a"):
+        new_task(api, 1, group["id"], title=title)
+    installation.sync()
+    slow = task_sql.Sort("pg_sleep(5 + 0 * id)::text", "''", "text")
+    monkeypatch.setitem(task_sql._SORTS, "title", slow)
+    found, array = list[bool](), Index.array
+
+    def spied(self: Index, *args: Any) -> list[Any] | None:
+        rows = array(self, *args)
+        found.append(rows is not None)
+        return rows
+
+    monkeypatch.setattr(Index, "array", spied)
+    for sort, expected, seconds in (
+        ("title", "ab", 2),
+        ("title", "ab", 0.5),
+        ("deadline", "ba", 1),
+    ):
+        begin = time.monotonic()
+        shown = ok(api("GET", f"/tasks/filter?sort={sort}", by="owner"))["tasks"]
+        assert "".join(task["title"] for task in shown) == expected
+        assert time.monotonic() - begin < seconds
+    assert found == [False, False, True]
+    assert ok(api("GET", "/admin/status", by="owner"))["postgres_status"] == "connected"

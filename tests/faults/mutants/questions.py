@@ -123,4 +123,18 @@ MUTANTS = [
         "1 if entity_id == ME else entity_id",
         "api/test_me.py::test_me_is_the_user_who_logs_in",
     ),
+    Mutant(
+        "a question that takes too long is not asked again at once",
+        "taskapi/sync/search.py",
+        "max(self._away_until, self._slow_until.get(statement, 0))",
+        "self._away_until",
+        "api/test_asking.py::test_a_question_that_takes_too_long_keeps_no_other_from_the_index",
+    ),
+    Mutant(
+        "a question that takes too long keeps no other from the index",
+        "taskapi/sync/search.py",
+        "            self._slow_until[statement] = time.monotonic() + AWAY_SECONDS\n",
+        "            self._away_until = time.monotonic() + AWAY_SECONDS\n",
+        "api/test_asking.py::test_a_question_that_takes_too_long_keeps_no_other_from_the_index",
+    ),
 ]
