@@ -4,7 +4,15 @@ from typing import Any, Final
 
 from marshmallow import INCLUDE, ValidationError, fields, validate, validates_schema
 
-from schemas.fields import Answer, Object, Query, Timestamp, Whole, objects, shown
+from schemas.fields import (
+    Answer,
+    Object,
+    Query,
+    Whole,
+    objects,
+    shown,
+)
+from schemas.times import Timestamp
 
 SYNC_ACTIONS: Final = ("force", "restore", "backup")
 TABLES: Final = ("users", "groups", "tasks")

@@ -8,13 +8,13 @@ from schemas.fields import (
     Object,
     Page,
     Text,
-    Timestamp,
     Whole,
     objects,
     shown,
     tally,
 )
 from schemas.tasks import Totals
+from schemas.times import Timestamp
 from schemas.users import User, UserOutline
 
 

@@ -1,4 +1,4 @@
-"""Tasks, batches, filters and statistics."""
+"""Tasks, filters and statistics."""
 
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -10,7 +10,6 @@ from schemas.fields import (
     Body,
     Choice,
     Cursor,
-    Day,
     Digits,
     Exported,
     Flag,
@@ -19,19 +18,14 @@ from schemas.fields import (
     Page,
     Paged,
     Query,
-    QueryInstant,
     Text,
-    Timestamp,
     Whole,
-    Zone,
     objects,
     shown,
     tally,
 )
+from schemas.times import Day, QueryInstant, Timestamp, Zone
 
-CHANGES: Final = ("update", "mark_done", "delete")
-CREATE: Final = "create"
-BATCH_MOST: Final = 1000
 STATUSES: Final = {"completed": True, "pending": False, "all": None}
 PRIORITIES: Final = ("1", "2", "3")
 SORTS: Final = ("id", "deadline", "priority", "created_at", "updated_at", "title")
@@ -65,53 +59,6 @@ class Task(Body):
     created_at = Timestamp()
     updated_at = Timestamp()
     version = Whole(dump_only=True, metadata={"example": 7})
-
-
-class Batch(Body):
-    """One action on many tasks, or many tasks to create."""
-
-    READ_ONLY = frozenset[str]()
-
-    task_ids = fields.List(
-        Whole(),
-        validate=validate.Length(1, BATCH_MOST, error="Send 1 to 1000 ids."),
-        metadata={
-            "example": [1, 2, 3],
-            "description": "In an update, the tasks together may have at most 4 MB of JSON.",
-        },
-    )
-    updates = fields.Nested(Task(partial=True), metadata={"example": {"priority": 2}})
-    tasks = fields.List(
-        fields.Nested(Task()),
-        validate=validate.Length(1, BATCH_MOST, error="Send 1 to 1000 tasks."),
-        metadata={
-            "is_rare": True,
-            "description": "The tasks to create, each with a `user_id`, by default the caller's.",
-        },
-    )
-    action = Text(
-        1,
-        20,
-        validate=validate.OneOf((CREATE, *CHANGES)),
-        load_default="update",
-        metadata={"example": "update"},
-    )
-    atomic = Flag(
-        load_default=False,
-        metadata={"example": False, "description": "Change nothing if anything is refused."},
-    )
-
-    @validates_schema
-    def require_fields(self, data: dict[str, Any], **_: Any) -> None:
-        if data["action"] != CREATE and "task_ids" not in data:
-            raise ValidationError("Missing data for required field.", "task_ids")
-        if data["action"] == "update" and "updates" not in data:
-            raise ValidationError("Send the fields to update.", "updates")
-        if data["action"] == CREATE and "tasks" not in data:
-            raise ValidationError("Send the tasks to create.", "tasks")
-        for name in ("task_ids", "updates") if data["action"] == CREATE else ("tasks",):
-            if name in data:
-                raise ValidationError(f"Not with action {data['action']}.", name)
 
 
 class TaskSearch(Paged):
@@ -281,43 +228,8 @@ class UserStats(Totals):
     priority_counts = Object(PriorityCounts)
 
 
-class BatchDone(Answer):
-    message = shown("Batch update: 1 of 2 done.")
-    action = fields.String(validate=validate.OneOf(CHANGES), metadata={"example": "update"})
-    total_requested = shown(2)
-    updated_count = shown(1)
-    updated_tasks = objects(Task)
-    deleted_count = shown(0)
-    deleted_ids = shown([])
-    errors = fields.List(fields.String(), metadata={"example": ["Task 2 does not exist."]})
-    error_count = shown(1)
-
-    class Meta:
-        optional = ("errors", "error_count")
-
-
-class BatchCreated(Answer):
-    message = shown("Batch create: 1 of 2 done.")
-    action = fields.String(validate=validate.Equal(CREATE), metadata={"example": CREATE})
-    total_requested = shown(2)
-    created_count = shown(1)
-    created_ids = fields.List(
-        Whole(allow_none=True),
-        metadata={"example": [4, None], "description": "As in the request; null if refused."},
-    )
-    errors = fields.List(
-        fields.String(),
-        metadata={"example": ["Item 2: There is no group 9: name one that exists."]},
-    )
-    error_count = shown(1)
-
-    class Meta:
-        optional = ("errors", "error_count")
-
-
 CREATE_TASK: Final = Task()
 EDIT_TASK: Final = Task(partial=True)
-BATCH: Final = Batch()
 SEARCH_TASKS: Final = TaskSearch()
 USER_TASKS: Final = UserTasks()
 GROUP_TASKS: Final = GroupTasks()

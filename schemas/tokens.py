@@ -9,16 +9,14 @@ from marshmallow import ValidationError, validate
 from schemas.fields import (
     Answer,
     Body,
-    Day,
-    Instant,
     Object,
     Page,
     Text,
-    Timestamp,
     Whole,
     objects,
     shown,
 )
+from schemas.times import Day, Instant, Timestamp
 
 
 class Access(StrEnum):

@@ -12,12 +12,12 @@ from schemas.fields import (
     Page,
     Paged,
     Text,
-    Timestamp,
     Whole,
     objects,
     shown,
     whole,
 )
+from schemas.times import Timestamp
 
 WEEK: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 ROLES: Final = ("user", "group_admin", "owner")

@@ -201,9 +201,8 @@ def may_assign_to_group(caller: Caller, task_user: Entity, group_id: int) -> boo
 
 def may_hand_over(caller: Caller, task: Entity, user: Entity, group_id: int) -> bool:
     """Return whether the caller may give the task to another user, in this group from then on."""
-    if caller.is_owner:
-        return True
-    return task["group_id"] in caller.administers and may_assign_to_group(caller, user, group_id)
+    runs_it = caller.is_owner or task["group_id"] in caller.administers
+    return runs_it and may_assign_to_group(caller, user, group_id)
 
 
 def reach(caller: Caller) -> Reach:

@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from schemas.tasks import CREATE
+from schemas.batches import CREATE
 from taskapi import policy
 from taskapi.callers import Caller
 from taskapi.errors import Conflict, Forbidden, Invalid

@@ -11,18 +11,15 @@ from schemas.fields import (
     Body,
     Choice,
     Cursor,
-    Day,
     Digits,
     Email,
     Flag,
-    Instant,
     Known,
     Object,
     Text,
-    Timestamp,
     Whole,
-    Zone,
 )
+from schemas.times import Day, Instant, Timestamp, Zone
 from schemas.users import WEEK, GroupIds, WorkTimes
 from taskapi.api import openapi_parts as parts
 from taskapi.api.openapi_parts import ID, Shape

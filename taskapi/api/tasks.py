@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, g
 
+from schemas import batches as batch_schema
 from schemas import tasks as schema
 from taskapi import policy
 from taskapi.api import audit, batches, responses, task_lists
@@ -152,8 +153,8 @@ def changes(query: dict[str, Any]) -> Response:
 
 @bp.post("/tasks/batch")
 @allowed(Action.LIST_TASKS, "Tasks that the caller may not change are listed under `errors`.")
-@takes(schema.BATCH)
-@returns(schema.BatchDone, schema.BatchCreated)
+@takes(batch_schema.BATCH)
+@returns(batch_schema.BatchDone, batch_schema.BatchCreated)
 @refuses("unknown_group", "unknown_user", "batch_refused")
 @audited("tasks.batch")
 def batch(body: dict[str, Any]) -> Response:

@@ -22,6 +22,7 @@ from taskapi.store.numbers import is_number
 from taskapi.store.queries import Reach
 from taskapi.store.session import Session
 from taskapi.store.task_query import Facts, Place, TaskQuery, facts_of
+from taskapi.store.text_block import TextBlock
 
 CHUNK: Final = 1000
 """Marks read at once: about 4 ms of Redis' time."""
@@ -73,7 +74,7 @@ class DirtyTasks:
         self._turn, self._is_whole = threading.Lock(), False
         self._facts: dict[int, Facts | None] = {}
         self._sets = DirtySets()
-        self._blocks: dict[int, _Block] = {}
+        self._blocks: dict[int, TextBlock] = {}
         self._numbers: list[int] = []
         self._bytes = 0
 
@@ -159,43 +160,18 @@ class DirtyTasks:
             self._facts, self._sets = {}, DirtySets()
             self._blocks.clear()
 
-    def _block(self, task_id: int) -> "_Block":
+    def _block(self, task_id: int) -> "TextBlock":
         number = task_id // BLOCK
         block = self._blocks.get(number)
         if block is None:
-            block = self._blocks[number] = _Block()
+            block = self._blocks[number] = TextBlock()
             self._numbers = []
         return block
 
-    def _blocks_from(self, after: int) -> Iterator["_Block"]:
+    def _blocks_from(self, after: int) -> Iterator["TextBlock"]:
         self._numbers = self._numbers or sorted(self._blocks)
         for number in self._numbers[bisect_left(self._numbers, after // BLOCK) :]:
             yield self._blocks[number]
-
-
-class _Block:
-    """Tasks with neighbouring ids; one search in all their text together excludes most blocks."""
-
-    __slots__ = ("_text", "_texts")
-
-    def __init__(self) -> None:
-        self._texts: dict[int, bytes] = {}
-        self._text: bytes | None = None
-
-    def put(self, task_id: int, text: bytes) -> int:
-        """Set the text of a task; return how many bytes were added."""
-        added = len(text) - len(self._texts.get(task_id, b""))
-        self._texts[task_id] = text
-        self._text = None
-        return added
-
-    def matches(self, wanted: bytes) -> list[int]:
-        """Return the ids of the tasks whose text has these bytes, ascending."""
-        if self._text is None:
-            self._text = b"\n".join(self._texts.values())
-        if wanted not in self._text:
-            return []
-        return sorted(task_id for task_id, text in self._texts.items() if wanted in text)
 
 
 class Overlay:

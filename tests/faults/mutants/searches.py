@@ -127,7 +127,7 @@ MUTANTS = [
     ),
     Mutant(
         "search: changed text is looked at again",
-        TASKS,
+        "taskapi/store/text_block.py",
         "        self._text = None\n        return added\n",
         "        return added\n",
         f"{UNIT}::test_text_that_was_searched_before_it_changed_is_searched_again",

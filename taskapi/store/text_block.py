@@ -1,0 +1,26 @@
+"""The texts of some tasks, searched together."""
+
+
+class TextBlock:
+    """Tasks with neighbouring ids; one search in all their text together excludes most blocks."""
+
+    __slots__ = ("_text", "_texts")
+
+    def __init__(self) -> None:
+        self._texts: dict[int, bytes] = {}
+        self._text: bytes | None = None
+
+    def put(self, task_id: int, text: bytes) -> int:
+        """Set the text of a task; return how many bytes were added."""
+        added = len(text) - len(self._texts.get(task_id, b""))
+        self._texts[task_id] = text
+        self._text = None
+        return added
+
+    def matches(self, wanted: bytes) -> list[int]:
+        """Return the ids of the tasks whose text has these bytes, ascending."""
+        if self._text is None:
+            self._text = b"\n".join(self._texts.values())
+        if wanted not in self._text:
+            return []
+        return sorted(task_id for task_id, text in self._texts.items() if wanted in text)
