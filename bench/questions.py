@@ -1,6 +1,7 @@
 """Measure questions about tasks while many changes wait, and what moves many tasks at once."""
 
-import json
+import statistics
+import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from typing import Final
@@ -18,7 +19,7 @@ MEDIAN_MOST_MS: Final = 6
 ALIKE: Final = 1.2
 """The median at the larger size divided by that at the smaller one is at most this."""
 CALLERS: Final = {"owner": OWNER, "group admin": (2, seed.PASSWORD), "user": (3, seed.PASSWORD)}
-BATCH, BATCH_LEAST = 1000, 10_000
+BATCH, BATCHES, BATCH_LEAST = 1000, 40, 10_000
 PAGE_MOST_MS: Final = 30
 CSV_MOST_MIB: Final = 30
 SECONDS: Final = 5
@@ -48,21 +49,25 @@ def questions(stage: Stage, sizes: Sizes) -> Iterator[Row]:
 
 
 def _page(stage: Stage, site: Site) -> Row:
-    path = f"/tasks/changes?since={site.population.base}&limit={BATCH}"
+    path = f"/tasks/changes?since=0&limit={BATCH}"
     sample = Operation(stage.url(site), path, OWNER, connections=1).measure(SECONDS)
     row = Row.of(f"/tasks/changes, {BATCH} of {site.population.tasks} tasks", sample)
     return row.with_target(f"p50 <= {PAGE_MOST_MS} ms", sample.p50_ms <= PAGE_MOST_MS)
 
 
 def _created(stage: Stage, sizes: Sizes) -> Row:
+    """Measure one batch after the other; its body is too long for an argument of wrk."""
     task = {"title": "Created in a batch", "group_id": 1, "information": "x" * 80}
-    body = json.dumps({"action": "create", "tasks": [task] * BATCH})
+    body = {"action": "create", "tasks": [task] * BATCH}
     url = stage.url(stage.site(sizes.middle))
-    operation = Operation(url, "/tasks/batch", OWNER, "POST", body, connections=1)
-    operation.measure()
-    sample = operation.measure(SECONDS)
-    row = Row.of(f"POST /tasks/batch that creates {BATCH}", sample, "tasks/s", BATCH)
-    return row.with_target(f">= {BATCH_LEAST} tasks/s", row.value >= BATCH_LEAST)
+    times = []
+    for _ in range(BATCHES):
+        began = time.perf_counter()
+        callers.send(url, "POST", "/tasks/batch", callers.OWNER_LOGIN, body)
+        times.append(time.perf_counter() - began)
+    rate = BATCH / statistics.median(times)
+    row = Row(f"POST /tasks/batch that creates {BATCH}", rate, "tasks/s")
+    return row.with_target(f">= {BATCH_LEAST} tasks/s", rate >= BATCH_LEAST)
 
 
 def _exported(stage: Stage, sizes: Sizes) -> Row:
@@ -70,7 +75,7 @@ def _exported(stage: Stage, sizes: Sizes) -> Row:
     site, others = stage.site(2 * sizes.middle), cpu.web_processes()
     with stage.serve(site) as url:
         for _ in range(4):  # over both web processes
-            callers.send(url, "GET", "/tasks/filter?limit=1000")
+            callers.send(url, "GET", "/tasks/filter?limit=1000", callers.OWNER_LOGIN)
         ours = cpu.web_processes() - others
         before, after = cpu.largest(ours), 0
         for _ in range(4):
