@@ -261,6 +261,7 @@ def test_a_day_begins_where_the_time_zone_says(
         *("sort=deadline&after=WyJkZWFkbGluZSIsIngiLDFd", "sort=-id&after=7", "after=x"),
         *("sort=title&after=WyJ0aXRsZSIsIlx1MDAwMCIsMV0", "sort=title&after=%E2%82%AC"),
         "sort=created_at&after=WyJjcmVhdGVkX2F0IiwiMjAyNi0xMS0zMCIsMV0",
+        "sort=updated_at&after=WyJjcmVhdGVkX2F0IiwiMjAyNi0xMS0zMFQxMjowMDowMFoiLDFd",
         "sort=priority&after=WyJwcmlvcml0eSIsOTk5OTksMV0",  # PostgreSQL has no such number
     ],
 )

@@ -174,7 +174,8 @@ def test_nothing_is_created_for_a_member_who_leaves_meanwhile(
     leave = f"/groups/{team.group}/users/{team.user['id']}"
     with monkeypatch.context() as patch:
         before(patch, tasks, "_require_short", lambda: ok(api("DELETE", leave, by="owner")))
-        done = ok(batch(api, login(team.user), {"title": "Late", "group_id": team.group}))
+        late = {"title": "Late", "group_id": team.group, "user_id": team.user["id"]}
+        done = ok(batch(api, login(team.head), late))
     assert (done["created_ids"], done["error_count"]) == ([None], 1)
 
 

@@ -111,7 +111,9 @@ def test_an_admin_gives_no_task_of_another_group(api: Api, team: Team) -> None:
     outside = new_group(api)["id"]
     ok(api("POST", f"/groups/{outside}/users", by="owner", json={"user_id": team.head["id"]}))
     task = new_task(api, team.head["id"], outside, by=login(team.head))
-    refused(api("PUT", path_of(task), by=login(team.head), json=to(team.taker)), 403)
+    for more in ({}, {"group_id": team.group}):
+        body = to(team.taker, **more)
+        refused(api("PUT", path_of(task), by=login(team.head), json=body), 403)
 
 
 def test_an_owner_gives_to_anybody_who_exists(api: Api, team: Team) -> None:
