@@ -335,6 +335,21 @@ def test_csv_has_the_order_of_the_question(api: Api) -> None:
     ]
 
 
+def test_a_long_list_has_every_task_of_both_sources(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = installation.client()
+    group = new_group(api)["id"]
+    tasks = [new_task(api, 1, group) for _ in range(24)]
+    installation.sync()
+    for task in tasks[:12]:
+        ok(api("PUT", path_of(task), by="owner", json={"priority": 3}))
+    monkeypatch.setattr(queries, "CHUNK", 5)  # neither source names all its tasks at once
+    for sort, wanted in (("created_at", tasks), ("-id", tasks[::-1])):
+        shown = ok(api("GET", f"/tasks/filter?sort={sort}", by="owner"))["tasks"]
+        assert [task["id"] for task in shown] == [task["id"] for task in wanted]
+
+
 def test_a_question_that_takes_too_long_keeps_no_other_from_the_index(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from taskapi.store import changes, queries, scripts
-from taskapi.sync import bootstrap, search
+from taskapi.sync import bootstrap, following, search
 from tests.api.factories import login, new_group, new_task, new_user, ok, path_of, refused
 from tests.client import Api
 from tests.conftest import Install
-from tests.stores import empty_redis, sql
+from tests.stores import connect, empty_redis, root, sql
 from tests.support import Installation
 
 
@@ -172,6 +172,39 @@ def test_a_page_has_all_changes_of_its_last_version(api: Api, installation: Inst
         page = ok(api("GET", "/tasks/changes?limit=4", by="owner"))
         assert len(page["changes"]) == 30
         installation.sync()
+
+
+def test_a_task_that_changed_since_the_pass_comes_at_its_last_version_only(
+    api: Api, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = new_group(api)["id"]
+    tasks = [new_task(api, 1, group) for _ in range(3)]
+    installation.sync()
+    for task in tasks:
+        ok(api("PUT", path_of(task), by="owner", json={"title": "Changed"}))
+    monkeypatch.setattr(following, "CHUNK", 1)  # of three marks, one is read at a time
+    seen, since, has_more = list[int](), tasks[0]["version"] - 1, True
+    while has_more:
+        page = ok(api("GET", f"/tasks/changes?since={since}", by="owner"))
+        seen += [change["task"]["id"] for change in page["changes"]]
+        since, has_more = page["next_since"], page["has_more"]
+    assert seen == [task["id"] for task in tasks]
+
+
+def test_a_follower_who_saw_what_a_restore_took_back_begins_again(
+    api: Api, installation: Installation
+) -> None:
+    group = new_group(api)["id"]
+    task = new_task(api, 1, group, title="Before")
+    installation.sync()
+    ok(api("PUT", path_of(task), by="owner", json={"title": "After"}))
+    follower = Follower(api)
+    assert follower.catch_up()[task["id"]]["title"] == "After"
+    with connect(installation) as connection:  # with its mark, the restore would save the change
+        connection.delete(root(installation) + "dirty")
+    ok(api("POST", "/admin/sync?action=restore", by="owner"))
+    assert follower.catch_up()[task["id"]]["title"] == "Before"
+    assert follower.restarts == 1
 
 
 def test_deletes_that_are_pruned_make_a_follower_begin_again(

@@ -15,7 +15,7 @@ MUTANTS = [
         "taskapi/sync/asking.py",
         "self.query.in_order(ends)[0] if ends",
         "self.query.in_order(ends)[-1] if ends",
-        "api/test_asking.py::test_every_answer_is_that_of_the_model",
+        "api/test_asking.py::test_a_long_list_has_every_task_of_both_sources",
     ),
     Mutant(
         "a count leaves out what changed since the pass",
@@ -36,7 +36,7 @@ MUTANTS = [
         "taskapi/sync/following.py",
         "        if int(codec.version(json)) == versions[task_id]:\n",
         "        if True:\n",
-        "api/test_following.py::test_a_follower_ends_with_the_same_tasks",
+        "api/test_following.py::test_a_task_that_changed_since_the_pass_comes_at_its_last_version_only",
     ),
     Mutant(
         "a follower from before a loss begins again",
@@ -57,7 +57,7 @@ MUTANTS = [
         "taskapi/sync/restore.py",
         "version = 1 + max(",
         "version = max(",
-        "api/test_following.py::test_a_follower_ends_with_the_same_tasks",
+        "api/test_following.py::test_a_follower_who_saw_what_a_restore_took_back_begins_again",
     ),
     Mutant(
         "the user who takes a task over is unchanged",
