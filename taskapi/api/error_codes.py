@@ -41,6 +41,7 @@ CODES: Final = {
     "not_empty": ErrorCode(409, "Restore from PostgreSQL, or empty it first."),
     "nothing_to_restore": ErrorCode(409, "Check which PostgreSQL is configured: it is empty."),
     "already_running": ErrorCode(409, "Wait for the sync, restore or backup that is running."),
+    "in_progress": ErrorCode(409, "Wait: the first request with this Idempotency-Key still runs."),
     "too_old": ErrorCode(410, "Forget the tasks that you have, and begin again with since=0."),
     "version_mismatch": ErrorCode(412, "Read the target again; `ETag` is its version."),
     "body_too_large": ErrorCode(413, "Send less at once."),

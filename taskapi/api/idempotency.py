@@ -6,7 +6,8 @@ stored without the other. Source: the IETF draft "The Idempotency-Key HTTP Heade
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import orjson
@@ -14,13 +15,15 @@ from flask import Request, Response, current_app
 from flask.typing import ResponseReturnValue
 
 from taskapi.api import audit
-from taskapi.errors import Conflict, Damaged, Invalid, TaskApiError
+from taskapi.errors import Conflict, Damaged, Invalid, Unavailable
 from taskapi.store import scripts
 from taskapi.store.deferral import KEPT_SECONDS, Deferral
 from taskapi.store.recent_tasks import RecentTasks
 from taskapi.store.session import Session
 
 HEADER: Final = "HTTP_IDEMPOTENCY_KEY"
+RUNNING_SECONDS: Final = 10
+"""How long a request that runs, or whose process died, keeps others with its key away."""
 _KEY: Final = re.compile(r"[!-~]{1,255}")
 
 
@@ -36,7 +39,7 @@ def answer(
 
     Raises:
         Invalid: the key is not usable.
-        Conflict: it was used for another body.
+        Conflict: it was used for another body, or its first request is still running.
         Damaged: the stored answer cannot be read.
         What the view and its commit raise; then nothing is stored.
     """
@@ -48,22 +51,33 @@ def answer(
     target = f"{request.path}?{request.query_string.decode('latin-1')}"
     key = session.keys.answer(caller_id, _digest(f"{target} {phrase}".encode()))
     body = _digest(_without_password(request.get_data()))
-    if stored := _read(session, key):
+    deferral = Deferral(phrase)
+    if stored := _begin(session, key, deferral):
         return _replay(stored, phrase, body)
-    session.deferral, session.recent_tasks = Deferral(phrase), RecentTasks()
-    try:
-        response = current_app.make_response(view())
-    except TaskApiError:
-        if stored := _read(session, key):  # the first request has ended meanwhile
-            return _replay(stored, phrase, body)
-        raise
-    return _stored(session, key, body, response) or _replay(_read(session, key), phrase, body)
+    with _ending_on_error(session, key, deferral):
+        session.deferral, session.recent_tasks = deferral, RecentTasks()
+        return _store(session, key, body, current_app.make_response(view()))
 
 
-def _read(session: Session, key: str) -> bytes | None:
+def _begin(session: Session, key: str, deferral: Deferral) -> bytes | None:
+    """Keep others with this key away; return what another has stored, if there is something."""
+    words = ("SET", deferral.running, "EX", RUNNING_SECONDS, "NX", "GET")
     stored: bytes | None
-    (stored,) = session.connection.execute(("GET", key))
-    return stored
+    (stored,) = session.connection.execute(("EVALSHA", scripts.WHEN_FULL, 1, key, *words))
+    is_ours = stored == deferral.running.encode()  # the reply to a first attempt was lost
+    return None if is_ours else stored
+
+
+@contextmanager
+def _ending_on_error(session: Session, key: str, deferral: Deferral) -> Iterator[None]:
+    """Let others with this key run at once, if this request fails and stores no answer."""
+    try:
+        yield
+    except Exception:
+        words = (deferral.running, "UNLINK")
+        with suppress(Unavailable):
+            session.connection.execute(("EVALSHA", scripts.UNLESS_OTHER, 1, key, *words))
+        raise
 
 
 def _without_password(body: bytes) -> bytes:
@@ -77,11 +91,8 @@ def _without_password(body: bytes) -> bytes:
     return orjson.dumps(fields)
 
 
-def _stored(session: Session, key: str, body: str, response: Response) -> Response | None:
-    """Send the commit and the answer; return the answer with what Redis gave to the commit.
-
-    None if there was no commit, and another request has stored its answer meanwhile.
-    """
+def _store(session: Session, key: str, body: str, response: Response) -> Response:
+    """Send the commit and the answer; return the answer with what Redis gave to the commit."""
     deferral = session.deferral
     assert deferral is not None
     text = response.get_data(as_text=True)
@@ -89,9 +100,9 @@ def _stored(session: Session, key: str, body: str, response: Response) -> Respon
     answer = [deferral.salt, body, response.status_code, headers, text]
     shown = deferral.hidden(orjson.dumps(answer).decode())
     if not deferral.has_commit:
-        words = ("SET", shown, "EX", KEPT_SECONDS, "NX")
-        (done,) = session.connection.execute(("EVALSHA", scripts.WHEN_FULL, 1, key, *words))
-        return response if done else None
+        words = (deferral.running, "SET", shown, "EX", KEPT_SECONDS)
+        session.connection.execute(("EVALSHA", scripts.UNLESS_OTHER, 1, key, *words))
+        return response
     stamp = deferral.send(key, shown)
     filled = [(name, deferral.fill(value, stamp)) for name, value in response.headers]
     response.set_data(deferral.fill(text, stamp))
@@ -101,9 +112,12 @@ def _stored(session: Session, key: str, body: str, response: Response) -> Respon
     return response
 
 
-def _replay(stored: bytes | None, phrase: str, body: str) -> Response:
+def _replay(stored: bytes, phrase: str, body: str) -> Response:
+    if stored.startswith(b"running "):
+        text = "The first request with this Idempotency-Key is still running: try again."
+        raise Conflict(text, code="in_progress")
     try:
-        salt, first_body, status, headers, text = orjson.loads(stored or b"")
+        salt, first_body, status, headers, text = orjson.loads(stored)
         response = Response(Deferral(phrase, salt).shown(text), status)
         response.headers.update(dict(headers))
     except (ValueError, TypeError, AttributeError) as error:

@@ -157,7 +157,7 @@ def _codes(rule: Rule, method: str, contract: Contract) -> list[str]:
     if method in CHANGES:
         codes.add("version_mismatch")
     if method == "POST":
-        codes.add("idempotency_key_reused")
+        codes |= {"in_progress", "idempotency_key_reused"}
     return sorted(codes, key=list(CODES).index)  # ValueError: @refuses has an unknown code
 
 

@@ -9,7 +9,7 @@
 --          next        field of meta that counts the ids of the created kind, or empty
 --          guards      number of guards, and for each: key, field, condition on that hash field:
 --                      =<value>; + it exists; - it is absent. An empty field: the key is absent,
---                      or a set has this size
+--                      a set has this size, or (?<value>) a string is absent or has this value
 --          commands    for each Redis command: number of its words, words. A NUL and a letter are a
 --                      placeholder: i the new id, v the version, t the time, 0 to 5 the new id's
 --                      score in that bucket
@@ -43,6 +43,10 @@ end
 
 local function holds(key, field, condition)
   if field == '' and condition == '-' then return redis.call('EXISTS', key) == 0 end
+  if string.sub(condition, 1, 1) == '?' then
+    local text = redis.call('GET', key)
+    return not text or '?' .. text == condition
+  end
   if field == '' then return '=' .. redis.call('ZCARD', key) == condition end
   local stored = redis.call('HGET', key, field)
   if not stored then return condition == '-' end

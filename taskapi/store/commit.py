@@ -81,9 +81,9 @@ class Commit:
         """Refuse the commit unless the sorted set has this many members."""
         self._guards[(key, "", equals(size))] = None
 
-    def guard_absent(self, key: str) -> None:
-        """Refuse the commit if the key exists."""
-        self.guard(key, "", ABSENT)
+    def guard_no_other(self, key: str, value: str) -> None:
+        """Refuse the commit if the string exists and has another value."""
+        self._guards[(key, "", f"?{value}")] = None
 
     def guard_unchanged(self, kind: Kind, entity: Entity) -> None:
         """Refuse the commit if the entity was changed or deleted since it was read."""

@@ -22,12 +22,14 @@ class Deferral:
     Attributes:
         secret: 64 hexadecimal digits for a token; derived from `phrase`, because the stored answer
             must not have it.
+        running: what is stored instead of the answer while the request runs.
     """
 
     def __init__(self, phrase: str, salt: str = "") -> None:
         """Use a phrase that only the client knows; `salt` is that of a stored answer."""
         self.salt = salt or secrets.token_hex(32)
         self.secret = hmac.digest(phrase.encode(), self.salt.encode(), "sha256").hex()
+        self.running = f"running {self.salt}"
         self.id, self.version = (str(10**17 + secrets.randbelow(10**17)) for _ in range(2))
         year, minute = 5000 + secrets.randbelow(5000), secrets.randbelow(60)
         self.time = f"{year}-02-{1 + secrets.randbelow(28):02}T07:{minute:02}:01Z"
@@ -48,10 +50,10 @@ class Deferral:
     def send(self, key: str, answer: str) -> "Stamp":
         """Send the commit together with the answer; raises what `Commit.run` raises.
 
-        Nothing is written if another request has stored an answer under this key.
+        Nothing is written if another request with this key runs, or has stored its answer.
         """
         assert self._commit is not None
-        self._commit.guard_absent(key)
+        self._commit.guard_no_other(key, self.running)
         self._commit.add("SET", key, self._template(answer), "EX", str(KEPT_SECONDS))
         return self._commit.send(frees_memory=self._frees_memory)
 

@@ -41,7 +41,7 @@ many entities and spell the names themselves.
 | failures:<digest>| string | failed log-ins of an account and address, or of an address; expires  |
 | verified:<uid>   | zset   | keyed digests of the user's credentials that were verified, scored   |
 |                  |        | by time; expires                                                     |
-| answer:<uid>:<digest> | string | an answer of a POST with an Idempotency-Key; expires      |
+| answer:<uid>:<digest> | string | the answer of a POST with an Idempotency-Key, or that it runs |
 """
 
 from enum import StrEnum

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -221,8 +222,56 @@ def test_a_commit_whose_replies_are_lost_is_not_made_again(
 def test_requests_at_once_create_one_task(site: Site) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: site.create(), range(24)))
-    assert {answer.status for answer in answers} == {201}
-    assert len({answer.body for answer in answers}) == 1
+    for answer in answers:
+        assert answer.status == 201 or refused(answer, 409)["code"] == "in_progress"
+    assert {a.body for a in answers if a.status == 201} == {site.create().body}
+    assert site.titles() == ["New"]
+
+
+def before_the_commit(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    """Let something happen once before the next commit of a request with a key."""
+    send, acts = Deferral.send, [act]
+
+    def acting(self: Deferral, *args: str) -> Any:
+        if acts:
+            acts.pop()()
+        return send(self, *args)
+
+    monkeypatch.setattr(Deferral, "send", acting)
+
+
+def test_a_request_is_refused_while_the_first_one_runs(
+    site: Site, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def act() -> None:
+        seen.append(refused(site.create(), 409)["code"])
+        with connect(installation) as connection:
+            (key,) = connection.scan_iter(f"{root(installation)}answer:*")
+            seen.append(0 < connection.ttl(key) <= 10)  # the process may die now
+
+    before_the_commit(monkeypatch, act)
+    first = site.create()
+    assert seen == ["in_progress", True]
+    assert site.create().body == first.body
+    assert site.titles() == ["New"]
+
+
+def test_a_request_that_takes_too_long_gets_the_answer_of_the_next_one(
+    site: Site, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = list[Answer]()
+
+    def act() -> None:
+        with connect(installation) as connection:  # as if its time were over
+            connection.delete(*connection.scan_iter(f"{root(installation)}answer:*"))
+        answers.append(site.create())
+
+    before_the_commit(monkeypatch, act)
+    answers.append(site.create())
+    assert answers[0].body == answers[1].body
+    assert answers[1].headers["Idempotent-Replayed"] == "true"
     assert site.titles() == ["New"]
 
 

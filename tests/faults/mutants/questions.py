@@ -91,9 +91,23 @@ MUTANTS = [
     Mutant(
         "a request that is sent twice at once is done once",
         "taskapi/store/deferral.py",
-        "        self._commit.guard_absent(key)\n",
+        "        self._commit.guard_no_other(key, self.running)\n",
         "",
-        "api/test_idempotency.py::test_requests_at_once_create_one_task",
+        "api/test_idempotency.py::test_a_request_that_takes_too_long_gets_the_answer_of_the_next_one",
+    ),
+    Mutant(
+        "a request is refused while the first one with its key runs",
+        "taskapi/api/idempotency.py",
+        '"NX", "GET")',
+        '"GET")',
+        "api/test_idempotency.py::test_a_request_is_refused_while_the_first_one_runs",
+    ),
+    Mutant(
+        "a request that was refused keeps no other away",
+        "taskapi/api/idempotency.py",
+        'words = (deferral.running, "UNLINK")',
+        'words = ("", "UNLINK")',
+        "api/test_idempotency.py::test_a_refusal_is_not_remembered",
     ),
     Mutant(
         "another body is no repetition",
