@@ -11,10 +11,10 @@ help: ## List the targets
 run: .venv/.run ## Start everything: private Valkey and PostgreSQL, the service, the sync worker
 	@exec $(BIN)/python -m devserver.run
 
-test: .venv/.test ## Run the tests
-	$(BIN)/python -m pytest -m "not short_run"
+test: .venv/.test ## Run the tests, but for those that take long
+	$(BIN)/python -m pytest -m "not long"
 
-check: .venv/.dev ## Run what CI runs: format, lint, types, tests with coverage, a short soak and fuzz
+check: .venv/.dev ## Run what CI runs: format, lint, types, all tests with coverage, a short soak and fuzz
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy

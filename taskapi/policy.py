@@ -216,12 +216,8 @@ def sees_outlines_only(caller: Caller, group_id: int) -> bool:
 
 
 def _roles(caller: Caller) -> set[Relation]:
-    held = {ANYONE}
-    if caller.is_owner:
-        held.add(OWNER)
-    if caller.role == "group_admin":
-        held.add(GROUP_ADMIN)
-    return held
+    held = {ANYONE, OWNER} if caller.is_owner else {ANYONE}
+    return held | {GROUP_ADMIN} if caller.role == "group_admin" else held
 
 
 def _relations_to_user(caller: Caller, user: Entity) -> set[Relation]:

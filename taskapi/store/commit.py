@@ -215,7 +215,8 @@ class Commit:
         yield f"next:{self._created}" if self._created else ""
         yield len(self._guards)
         yield from chain.from_iterable(self._guards)
-        for command in (*self._task_commands(), *self._commands):
+        tasks = self._task_writes
+        for command in (*(merged(tasks) if len(tasks) > MERGED_LEAST else tasks), *self._commands):
             yield len(command)
             yield from command
 
@@ -227,11 +228,6 @@ class Commit:
         writes += reindex(self._keys, kind, old, new)
         writes.append(("ZADD", self._keys.dirty, NEW_VERSION, f"{kind}:{new['id']}"))
         return template
-
-    def _task_commands(self) -> list[Write]:
-        """Return the writes of tasks, merged into fewer commands if they are many."""
-        writes = self._task_writes
-        return merged(writes) if len(writes) > MERGED_LEAST else writes
 
     def _writes(self, kind: Kind) -> list[Write]:
         """Return the list to add to: tasks are written before their user or group is deleted."""

@@ -20,7 +20,7 @@ from taskapi.store.issued import Issued
 from taskapi.store.keys import Keys
 from taskapi.store.recent_tasks import RecentTasks
 from taskapi.store.redis_errors import ELSEWHERE, refusal, word_of
-from taskapi.store.scripts import CLOSE_FOR_CLIENTS, SOURCES
+from taskapi.store.scripts import CLOSE_FOR_CLIENTS, SOURCES, with_source
 
 Command = tuple[Any, ...]
 CONNECT_SECONDS: Final = 0.4
@@ -91,12 +91,12 @@ class Connection:
             replies = self._exchange_twice(commands, seconds)
         self._store.silent_until = 0.0
         if any(isinstance(reply, driver.NoScriptError) for reply in replies):
-            replies = self._retry([_with_source(command) for command in commands], seconds)
+            replies = self._retry([*map(with_source, commands)], seconds)
         errors = [reply for reply in replies if isinstance(reply, driver.RedisError)]
         if any(word_of(error) in ELSEWHERE for error in errors):
             self._store.reconnect()
             self.close()
-            replies = self._retry([_with_source(command) for command in commands], seconds)
+            replies = self._retry([*map(with_source, commands)], seconds)
         return replies
 
     def _exchange_once(self, commands: Sequence[Command]) -> list[Any]:
@@ -169,12 +169,6 @@ class Connection:
         """Send one command and return its reply; raises the driver's error if Redis answers one."""
         self._socket.send_command(*command)
         return self._socket.read_response()
-
-
-def _with_source(command: Command) -> Command:
-    if command[0] != "EVALSHA":
-        return command
-    return ("EVAL", SOURCES[command[1]], *command[2:])
 
 
 class Store:

@@ -6,7 +6,7 @@ what frees memory, or replaces data, is allowed when Redis is full, other change
 
 import hashlib
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 SOURCES: Final[dict[str, str]] = {}
 """SHA-1 of each script -> its source, for a Redis that does not have it yet."""
@@ -40,3 +40,10 @@ OPEN_FOR_CLIENTS: Final = _load("open_for_clients.lua", " flags=allow-oom")
 REGISTER: Final = _load("register.lua", " flags=allow-oom")
 WRITE_NOTHING: Final = _load("write_nothing.lua")
 COUNT_FAILURES: Final = _load("count_failures.lua", " flags=allow-oom")
+
+
+def with_source(command: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a command that works on a Redis that does not have its script yet."""
+    if command[0] != "EVALSHA":
+        return command
+    return ("EVAL", SOURCES[command[1]], *command[2:])

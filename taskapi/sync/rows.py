@@ -6,10 +6,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 from marshmallow.fields import Field
 
-from schemas.fields import (
-    Flag,
-    Whole,
-)
+from schemas.fields import Flag, Whole
 from schemas.times import Day, Timestamp
 from schemas.users import GroupIds, WorkTimes
 from taskapi.store.chunks import Chunk, Mark

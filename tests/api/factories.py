@@ -48,6 +48,16 @@ def new_token(api: Api, user: User, by: Caller = "owner", **fields: Any) -> tupl
     return data["token"], data["secret"]
 
 
+class Team:
+    """A group admin of one of two groups, and a user who is in both."""
+
+    def __init__(self, api: Api) -> None:
+        self.head = new_admin(api)
+        self.group = new_group(api, self.head["id"])["id"]
+        self.other = new_group(api)["id"]
+        self.user = new_user(api, self.group, self.other)
+
+
 def login(user: User) -> tuple[int, str]:
     """Return this user's credentials, for `by`."""
     return user["id"], PASSWORD

@@ -8,10 +8,9 @@ import pytest
 
 from taskapi.store import tasks
 from tests.api.factories import (
+    Team,
     everything,
     login,
-    new_admin,
-    new_group,
     new_task,
     new_user,
     ok,
@@ -26,16 +25,6 @@ from tests.stores import before
 @pytest.fixture
 def api(install: Install) -> Api:
     return install().client()
-
-
-class Team:
-    """A group admin of one of two groups, and a user who is in both."""
-
-    def __init__(self, api: Api) -> None:
-        self.head = new_admin(api)
-        self.group = new_group(api, self.head["id"])["id"]
-        self.other = new_group(api)["id"]
-        self.user = new_user(api, self.group, self.other)
 
 
 @pytest.fixture

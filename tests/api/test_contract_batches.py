@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from taskapi.store import tasks
-from tests.api.factories import everything, login, new_group, new_task, ok, path_of, refused
-from tests.api.test_contract_tasks import Team, api, team
+from tests.api.factories import Team, everything, login, new_group, new_task, ok, path_of, refused
+from tests.api.test_contract_tasks import api, team
 from tests.client import Api
 
 __all__ = ["api", "team"]

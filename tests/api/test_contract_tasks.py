@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 
 from tests.api.factories import (
+    Team,
     login,
     made,
-    new_admin,
     new_group,
     new_task,
-    new_user,
     ok,
     path_of,
     refused,
@@ -27,16 +26,6 @@ TASK |= {"created_at", "updated_at", "version"}
 @pytest.fixture(scope="module")
 def api(install: Install) -> Api:
     return install().client()
-
-
-class Team:
-    """A group admin of one of two groups, and a user who is in both."""
-
-    def __init__(self, api: Api) -> None:
-        self.head = new_admin(api)
-        self.group = new_group(api, self.head["id"])["id"]
-        self.other = new_group(api)["id"]
-        self.user = new_user(api, self.group, self.other)
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ class Story:
         return answer.data
 
 
-@pytest.mark.short_run
+@pytest.mark.long
 def test_a_generated_client_tells_a_whole_story(api: Api, client: ModuleType) -> None:
     with ExitStack() as stack:
         tell(Story(client, api.url, stack), api)

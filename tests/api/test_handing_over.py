@@ -8,10 +8,10 @@ import pytest
 
 from taskapi.store import tasks
 from tests.api.factories import (
+    Team,
     everything,
     login,
     made,
-    new_admin,
     new_group,
     new_task,
     new_user,
@@ -29,22 +29,19 @@ def api(install: Install) -> Api:
     return install().client()
 
 
-class Team:
-    """A group admin of one of two groups, two members of both, and a stranger."""
+class Pair(Team):
+    """A team with two users in both groups, and a stranger."""
 
     def __init__(self, api: Api) -> None:
-        self.head = new_admin(api)
-        self.group = new_group(api, self.head["id"])["id"]
-        self.other = new_group(api)["id"]
-        self.giver = new_user(api, self.group, self.other)
-        self.taker = new_user(api, self.group, self.other)
+        super().__init__(api)
+        self.giver, self.taker = self.user, new_user(api, self.group, self.other)
         self.stranger = new_user(api, self.other)
         self.task = new_task(api, self.giver["id"], self.group, by=login(self.giver))
 
 
 @pytest.fixture
-def team(api: Api) -> Team:
-    return Team(api)
+def team(api: Api) -> Pair:
+    return Pair(api)
 
 
 def to(user: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -53,7 +50,7 @@ def to(user: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize("who", ["owner", "admin"])
-def test_the_task_lives_under_its_new_user(api: Api, team: Team, method: str, who: str) -> None:
+def test_the_task_lives_under_its_new_user(api: Api, team: Pair, method: str, who: str) -> None:
     by: Any = "owner" if who == "owner" else login(team.head)
     old = path_of(team.task)
     task = ok(api(method, old, by=by, json=to(team.taker, title="Yours")))["task"]
@@ -76,7 +73,7 @@ def ids_of(api: Api, user: dict[str, Any]) -> list[int]:
 def test_statistics_and_the_sync_follow(api: Api, install: Install) -> None:
     installation = install()
     api = installation.client()
-    team = Team(api)
+    team = Pair(api)
     installation.sync()
     ok(api("PUT", path_of(team.task), by="owner", json=to(team.taker)))
     name = team.taker["full_name"]
@@ -90,7 +87,7 @@ def test_statistics_and_the_sync_follow(api: Api, install: Install) -> None:
     assert ids_of(api, team.taker) == [team.task["id"]]
 
 
-def test_a_user_keeps_a_task_but_gives_none_away(api: Api, team: Team) -> None:
+def test_a_user_keeps_a_task_but_gives_none_away(api: Api, team: Pair) -> None:
     path, by = path_of(team.task), login(team.giver)
     ok(api("PUT", path, by=by, json=to(team.giver, title="Mine")))
     for user in (team.taker, team.head, {"id": 99}):
@@ -98,7 +95,7 @@ def test_a_user_keeps_a_task_but_gives_none_away(api: Api, team: Team) -> None:
     assert ok(api("GET", path, by=by))["title"] == "Mine"
 
 
-def test_an_admin_gives_to_members_of_the_group_that_it_is_then_in(api: Api, team: Team) -> None:
+def test_an_admin_gives_to_members_of_the_group_that_it_is_then_in(api: Api, team: Pair) -> None:
     path, by = path_of(team.task), login(team.head)
     for user in (team.stranger, {"id": 99}):
         refused(api("PUT", path, by=by, json=to(user)), 403)
@@ -107,7 +104,7 @@ def test_an_admin_gives_to_members_of_the_group_that_it_is_then_in(api: Api, tea
     assert ok(api("GET", path_of(task), by=by))["user_id"] == team.head["id"]
 
 
-def test_an_admin_gives_no_task_of_another_group(api: Api, team: Team) -> None:
+def test_an_admin_gives_no_task_of_another_group(api: Api, team: Pair) -> None:
     outside = new_group(api)["id"]
     ok(api("POST", f"/groups/{outside}/users", by="owner", json={"user_id": team.head["id"]}))
     task = new_task(api, team.head["id"], outside, by=login(team.head))
@@ -116,7 +113,7 @@ def test_an_admin_gives_no_task_of_another_group(api: Api, team: Team) -> None:
         refused(api("PUT", path_of(task), by=login(team.head), json=body), 403)
 
 
-def test_an_owner_gives_to_anybody_who_exists(api: Api, team: Team) -> None:
+def test_an_owner_gives_to_anybody_who_exists(api: Api, team: Pair) -> None:
     path = path_of(team.task)
     error = refused(api("PUT", path, by="owner", json=to({"id": 99})), 400)
     assert error["code"] == "unknown_user"
@@ -127,19 +124,19 @@ def test_an_owner_gives_to_anybody_who_exists(api: Api, team: Team) -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, "3", 0, -1, 1.0, True, [3], 2**63])
-def test_a_user_id_that_is_none_is_refused(api: Api, team: Team, wrong: Any) -> None:
+def test_a_user_id_that_is_none_is_refused(api: Api, team: Pair, wrong: Any) -> None:
     error = refused(api("PUT", path_of(team.task), by="owner", json={"user_id": wrong}), 400)
     assert set(error["fields"]) == {"user_id"}
 
 
-def test_a_new_task_belongs_to_the_user_in_the_path(api: Api, team: Team) -> None:
+def test_a_new_task_belongs_to_the_user_in_the_path(api: Api, team: Pair) -> None:
     path, body = f"/users/{team.giver['id']}/tasks", {"title": "New", "group_id": team.group}
     made(api("POST", path, by=login(team.giver), json=body | to(team.giver)))
     error = refused(api("POST", path, by="owner", json=body | to(team.taker)), 400)
     assert set(error["fields"]) == {"user_id"}
 
 
-def test_a_batch_gives_each_task_that_may_be_given(api: Api, team: Team) -> None:
+def test_a_batch_gives_each_task_that_may_be_given(api: Api, team: Pair) -> None:
     others = new_task(api, team.giver["id"], team.other)
     batch = {"task_ids": [team.task["id"], others["id"]], "updates": to(team.taker)}
     done = ok(api("POST", "/tasks/batch", by=login(team.head), json=batch))
@@ -160,13 +157,13 @@ def test_a_batch_gives_each_task_that_may_be_given(api: Api, team: Team) -> None
     )
 
 
-def test_a_batch_by_a_user_gives_nothing_away(api: Api, team: Team) -> None:
+def test_a_batch_by_a_user_gives_nothing_away(api: Api, team: Pair) -> None:
     batch = {"task_ids": [team.task["id"]], "updates": to(team.taker)}
     assert ok(api("POST", "/tasks/batch", by=login(team.giver), json=batch))["updated_count"] == 0
 
 
 def test_a_user_who_leaves_the_group_meanwhile_gets_no_task(
-    api: Api, team: Team, monkeypatch: pytest.MonkeyPatch
+    api: Api, team: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave = f"/groups/{team.group}/users/{team.taker['id']}"
     with monkeypatch.context() as patch:
@@ -176,7 +173,7 @@ def test_a_user_who_leaves_the_group_meanwhile_gets_no_task(
 
 
 def test_a_user_who_is_deleted_meanwhile_gets_no_task(
-    api: Api, team: Team, monkeypatch: pytest.MonkeyPatch
+    api: Api, team: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = f"/users/{team.taker['id']}"
     with monkeypatch.context() as patch:
@@ -185,7 +182,7 @@ def test_a_user_who_is_deleted_meanwhile_gets_no_task(
     assert error["code"] == "unknown_user"
 
 
-def test_a_given_task_goes_with_its_new_user(api: Api, team: Team) -> None:
+def test_a_given_task_goes_with_its_new_user(api: Api, team: Pair) -> None:
     task = ok(api("PUT", path_of(team.task), by="owner", json=to(team.taker)))["task"]
     ok(api("DELETE", f"/users/{team.giver['id']}", by="owner"))
     assert ok(api("GET", path_of(task), by=login(team.taker))) == task
@@ -194,7 +191,7 @@ def test_a_given_task_goes_with_its_new_user(api: Api, team: Team) -> None:
 
 
 def test_the_log_names_the_new_user(
-    api: Api, team: Team, capsys: pytest.CaptureFixture[str]
+    api: Api, team: Pair, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ok(api("PUT", path_of(team.task), by="owner", json=to(team.taker)))
     line = capsys.readouterr().out.splitlines()[-1]

@@ -172,6 +172,7 @@ PASS = "done = sync_pass.run(settings).written"
 RESTORE = "done = restore.fill(settings, sync_pass.open_store(settings))"
 
 
+@pytest.mark.long
 def test_many_rows_take_no_more_memory_than_few(installation: Installation, api: Api) -> None:
     """A pass and a restore of 10 chunks of tasks need little more memory than those of 2."""
     used = []

@@ -148,6 +148,7 @@ class Machine(RuleBasedStateMachine):
         self.pair_now.sync(action)
 
 
+@pytest.mark.long
 def test_the_service_and_the_model_agree(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Machine, "install", install, raising=False)
     run_state_machine_as_test(Machine, settings=SETTINGS)

@@ -12,7 +12,7 @@ from tests.faults.chaos import run
 SECONDS = 8
 
 
-@pytest.mark.short_run
+@pytest.mark.long
 def test_nothing_acknowledged_is_lost_under_fire(tmp_path: Path) -> None:
     figures = run(tmp_path, SECONDS, seed=secrets.randbelow(10**6))
     assert not figures.complaints, figures

@@ -10,7 +10,7 @@ from tests.fuzz import __main__ as fuzz
 PHASES = ("Examples", "Coverage", "Fuzzing", "Stateful")
 
 
-@pytest.mark.short_run
+@pytest.mark.long
 def test_requests_made_from_the_document_find_nothing(install: Install) -> None:
     with install(**fuzz.ENVIRONMENT).serve(app=fuzz.APP) as api:
         fuzz.populate(api)

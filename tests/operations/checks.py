@@ -24,7 +24,7 @@ def synced_world(installation: Installation) -> World:
 def check(installation: Installation, *, repairs: bool = False) -> list[str]:
     """Return the lines of a check without the last one, which is their number."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(consistency, "PAUSE_SECONDS", 0.05)
+        patch.setattr(consistency, "PAUSE_SECONDS", 0.01)
         *lines, end = doctor.check(installation.settings, repairs=repairs)[0]
     assert repairs or end == f"{len(lines)} difference(s)"
     return lines

@@ -116,6 +116,7 @@ def test_the_unit_starts_what_the_procfile_does(name: str) -> None:
     assert "OWNER_PASSWORD" not in text
 
 
+@pytest.mark.long
 def test_the_image_runs_both_processes_as_an_ordinary_user(
     installation: Installation, tmp_path: Path
 ) -> None:

@@ -37,6 +37,7 @@ def test_compose_sets_what_the_sysctl_file_sets() -> None:
     assert compose["services"]["web"]["sysctls"] == {name: int(value) for name, value in SETTINGS}
 
 
+@pytest.mark.long
 def test_reloads_reset_nothing_with_the_kernel_setting_that_we_ship() -> None:
     probe = in_namespace("true")
     if probe.returncode and not os.environ.get("CI"):
