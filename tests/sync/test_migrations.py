@@ -44,7 +44,10 @@ MIGRATION = "ALTER TABLE tasks ADD COLUMN IF NOT EXISTS estimate bigint NOT NULL
 
 @pytest.fixture
 def next_program(tmp_path: Path) -> Path:
-    """Return a copy of the project with a new task field: a schema line and a migration."""
+    """Return a copy of the project with the new task field of docs/architecture.md."""
+    documented = (ROOT / "docs/architecture.md").read_text()
+    for words in (NEW_FIELD.strip(), f"{NEXT:04}_add_estimate.sql", MIGRATION):
+        assert words in documented
     folder = tmp_path / "next"
     folder.mkdir()
     for name in ("taskapi", "schemas"):
