@@ -12,46 +12,11 @@ import pytest
 from taskapi.store import changes, queries, scripts
 from taskapi.sync import bootstrap, following, search
 from tests.api.factories import login, new_group, new_task, new_user, ok, path_of, refused
+from tests.api.follower import Follower
 from tests.client import Api
 from tests.conftest import Install
 from tests.stores import connect, empty_redis, root, sql
 from tests.support import Installation
-
-
-class Follower:
-    """Has a copy of all tasks, by id."""
-
-    def __init__(self, api: Api) -> None:
-        self._api, self.since, self.restarts = api, "0", 0
-        self.tasks: dict[int, Any] = {}
-
-    def read(self, limit: int) -> bool:
-        """Read one page; return whether there is more."""
-        path = f"/tasks/changes?since={self.since}&limit={limit}"
-        answer = self._api("GET", path, by="owner")
-        if answer.status == 410:
-            assert answer.error == "too_old"
-            assert self.since != "0"
-            self.tasks, self.since, self.restarts = {}, "0", self.restarts + 1
-            return True
-        page = ok(answer)
-        versions = [self._apply(change) for change in page["changes"]]
-        assert versions == sorted(versions)
-        self.since = str(page["next_since"])
-        return bool(page["has_more"])
-
-    def _apply(self, change: dict[str, Any]) -> int:
-        if "task" in change:
-            self.tasks[change["task"]["id"]] = change["task"]
-            return int(change["task"]["version"])
-        self.tasks.pop(change["deleted"]["id"], None)
-        return int(change["deleted"]["version"])
-
-    def catch_up(self, limit: int = 1000) -> dict[int, Any]:
-        """Read everything, and return the copy."""
-        while self.read(limit):
-            pass
-        return self.tasks
 
 
 def tasks_of(api: Api) -> dict[int, Any]:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from taskapi.store import scripts
 from tests.api.factories import ok
+from tests.api.follower import Follower
 from tests.faults.checks import faults
 from tests.faults.clients import Client
 from tests.faults.ledger import KINDS, Entity, Key, Ledger, Verdict, judge
@@ -34,6 +35,7 @@ CLIENTS = 6
 PAUSE_SECONDS = 0.1, 0.8
 """Pause between two faults, and duration of a cut or slow network."""
 SLOW_SECONDS = 0.05
+FOLLOW_SECONDS = 0.2
 COMMIT, ACKNOWLEDGE = scripts.COMMIT.encode(), scripts.ACKNOWLEDGE.encode()
 Do = Callable[[], object]
 
@@ -170,8 +172,10 @@ def run(folder: Path, seconds: float, seed: int, *, with_pgbouncer: bool = False
         if with_pgbouncer:
             chaos.add_pgbouncer(folder, stack)
         begin = time.monotonic()
-        with ThreadPoolExecutor(CLIENTS) as pool:
+        follower = Follower(service.api)
+        with ThreadPoolExecutor(CLIENTS + 1) as pool:
             working = [pool.submit(client.run, stop) for client in clients]
+            working.append(pool.submit(_follow, follower, stop))
             try:
                 chaos.run(seconds)
             finally:
@@ -183,13 +187,30 @@ def run(folder: Path, seconds: float, seed: int, *, with_pgbouncer: bool = False
         ledger = _merged([client.ledger for client in clients])
         wrong = [line for client in clients for line in client.wrong]
         requests = sum(client.requests for client in clients)
-        verdict = judge(ledger, _everything(service))
+        final = _everything(service)
+        verdict = judge(ledger, final)
+        try:
+            service.until(lambda: _has_all(follower, final))
+        except AssertionError:
+            wrong.append("the follower of changes has other tasks")
         differences = faults(site.installation)
     wrong += service.surprises()
     longest = max(client.longest_seconds for client in clients)
     return Figures(
         seed, spent, requests, longest, ledger, chaos.caused, verdict, wrong, differences
     )
+
+
+def _follow(follower: Follower, stop: threading.Event) -> None:
+    """Copy all changes of tasks, during any fault."""
+    while not stop.wait(FOLLOW_SECONDS):
+        with suppress(OSError, HTTPException):
+            follower.read(1000)
+
+
+def _has_all(follower: Follower, final: dict[Key, Entity]) -> bool:
+    copied = {("task", task_id): task for task_id, task in follower.catch_up().items()}
+    return copied == {key: task for key, task in final.items() if key[0] == "task"}
 
 
 def _settle(site: Site, service: Service) -> None:

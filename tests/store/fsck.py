@@ -19,7 +19,7 @@ KINDS = {"user": "u", "group": "g", "task": "t"}
 BUCKET = 2**50
 NOT_DERIVED = (
     *("meta", "dirty", "tombs", "quarantine", "sync", "processes", "failures", "secret"),
-    *("closing", "deleting", "damaged", "verified"),
+    *("closing", "deleting", "damaged", "verified", "answer"),
 )
 
 
