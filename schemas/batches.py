@@ -56,7 +56,7 @@ class Batch(Body):
             raise ValidationError("Send the tasks to create.", "tasks")
         for name in ("task_ids", "updates") if data["action"] == CREATE else ("tasks",):
             if name in data:
-                raise ValidationError(f"Not with action {data['action']}.", name)
+                raise ValidationError(f"Not permitted with action {data['action']}.", name)
 
 
 class BatchDone(Answer):
@@ -81,7 +81,10 @@ class BatchCreated(Answer):
     created_count = shown(1)
     created_ids = fields.List(
         Whole(allow_none=True),
-        metadata={"example": [4, None], "description": "As in the request; null if refused."},
+        metadata={
+            "example": [4, None],
+            "description": "In the request's order; null if refused.",
+        },
     )
     errors = fields.List(
         fields.String(),

@@ -184,7 +184,7 @@ def tally(example: dict[str, int]) -> fields.Field[Any]:
 
 
 class Paged(Query):
-    """The parameters of every list: at most `limit` entries, with ids above `after`."""
+    """The parameters of every list: at most `limit` entries, after the place `after`."""
 
     limit = Digits(high=1000, load_default=None, allow_none=False)
     after: fields.Field[Any] = Digits(0, load_default=0)

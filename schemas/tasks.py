@@ -52,7 +52,7 @@ class Task(Body):
         metadata={
             "example": 3,
             "is_rare": True,
-            "description": "Another user takes the task over; when it is created, only the path's.",
+            "description": "Another one hands the task over; a new task has that of the path.",
         }
     )
     group_id = Whole(required=True, metadata={"example": 1})
@@ -78,7 +78,7 @@ class TaskList(Exported):
         validate=validate.OneOf(("true",)),
         metadata={"description": "Pending, with a deadline before today in `timezone`."},
     )
-    timezone = Zone(load_default=ZoneInfo("UTC"), metadata={"description": "Where today begins."})
+    timezone = Zone(load_default=ZoneInfo("UTC"), metadata={"description": "That of today."})
     created_after = QueryInstant(is_rounded_up=True)
     created_before = QueryInstant()
     updated_after = QueryInstant(is_rounded_up=True)
@@ -90,7 +90,7 @@ class TaskList(Exported):
     )
     after = Text(
         1,
-        2000,
+        3500,
         load_default="0",
         metadata={"description": "`next_after` of the page before; 0 for the first page."},
     )
@@ -176,7 +176,7 @@ class DeletedTask(Answer):
 
 
 class TaskChange(Answer):
-    """A task as it is since its last change, or a task that was deleted."""
+    """A task that was changed, as it is now, or a task that was deleted."""
 
     task = Object(Task)
     deleted = Object(DeletedTask)

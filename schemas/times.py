@@ -15,6 +15,10 @@ _TIME = re.compile(
 )
 
 
+def _or_null(field: fields.Field[str]) -> str:
+    return ", or null" if field.allow_none else ""
+
+
 class Day(fields.Field[str]):
     """A real date, `YYYY-MM-DD`."""
 
@@ -23,7 +27,7 @@ class Day(fields.Field[str]):
         with suppress(ValueError):
             if _DAY.fullmatch(day):
                 return datetime.date.fromisoformat(day).isoformat()
-        raise ValidationError("Must be a real date, YYYY-MM-DD, or null.")
+        raise ValidationError(f"Must be a date that exists, YYYY-MM-DD{_or_null(self)}.")
 
 
 class Instant(fields.Field[str]):
@@ -45,11 +49,12 @@ class Instant(fields.Field[str]):
                 if self.is_rounded_up and utc.microsecond:
                     utc += datetime.timedelta(seconds=1)
                 return utc.replace(microsecond=0, tzinfo=None).isoformat() + "Z"
-        raise ValidationError("Must be a time in RFC 3339, such as 2027-01-31T12:00:00Z, or null.")
+        text = "Must be a time in RFC 3339, such as 2027-01-31T12:00:00Z"
+        raise ValidationError(f"{text}{_or_null(self)}.")
 
 
 class QueryInstant(Instant):
-    """An `Instant` in a query string, where a `+` that is not encoded means a space."""
+    """An `Instant` in a query string; a `+` that is not encoded arrives as a space."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
         return super()._deserialize(value.strip().replace(" ", "+"))

@@ -144,7 +144,7 @@ class TaskApi(Flask):
         view = self.view_functions[request.endpoint or ""]
         if CONTRACTS[view].is_public:
             return call(view, None, {}, {})
-        if CONTRACTS[view].can_use_cache and not idempotency.is_asked(request):
+        if CONTRACTS[view].can_use_cache and not idempotency.has_key(request):
             answer = self._run_from_cache(g, request, view)
             if answer is not None:
                 return answer
@@ -184,7 +184,9 @@ class TaskApi(Flask):
             try:
                 named = authentication.authenticate(self.authenticator, g, request)
                 run = partial(call, view, g.caller, *named)
-                if idempotency.is_asked(request) and "session" in g:
+                if idempotency.has_key(request):
+                    if "session" not in g:
+                        raise NotReady(idempotency.NOT_USABLE)
                     require_access(view, g.caller)
                     return idempotency.answer(g.session, g.caller.id, request, run)
                 return run()

@@ -31,8 +31,8 @@ def run(session: Session, caller: Caller, body: dict[str, Any]) -> Outcome:
     """Run a validated batch.
 
     Raises:
-        Invalid: an owner names a group or a user that does not exist, or the tasks are too long for
-            one commit.
+        Invalid: an owner's update names a group or a user that does not exist, or the tasks are too
+            long for one commit.
         Conflict: the batch is atomic, and a part of it is refused.
         Crowded: the process works on too many heavy requests.
     """
@@ -57,7 +57,7 @@ def _change(session: Session, caller: Caller, body: dict[str, Any]) -> Outcome:
         if permitted:
             store.delete(session, permitted)
     else:
-        pairs, refused = _movable(session, caller, permitted, changes)
+        pairs, refused = _permitted_pairs(session, caller, permitted, changes)
         errors |= refused
         _require_all(body, errors)
         updated = store.update(session, pairs, changes)
@@ -145,10 +145,13 @@ def _permitted(
     return tasks, errors
 
 
-def _movable(
+def _permitted_pairs(
     session: Session, caller: Caller, tasks: list[StoredEntity], changes: Entity
 ) -> tuple[list[Pair], dict[int, str]]:
-    """Return the pairs of a task and its user after the change, and errors for forbidden ones."""
+    """Return the permitted pairs of a task and its next user, and errors for the other tasks.
+
+    The user is empty if neither group nor user change.
+    """
     group_id, user_id = changes.get("group_id"), changes.get("user_id")
     users = _users_after(session, tasks, changes)
     if caller.is_owner:

@@ -15,7 +15,8 @@ from flask import Request, Response, current_app
 from flask.typing import ResponseReturnValue
 
 from taskapi.api import audit
-from taskapi.errors import Conflict, Damaged, Invalid, Unavailable
+from taskapi.api.services import services
+from taskapi.errors import Conflict, Damaged, Invalid, StoreFull, Unavailable
 from taskapi.store import scripts
 from taskapi.store.deferral import KEPT_SECONDS, Deferral
 from taskapi.store.recent_tasks import RecentTasks
@@ -23,11 +24,13 @@ from taskapi.store.session import Session
 
 HEADER: Final = "HTTP_IDEMPOTENCY_KEY"
 RUNNING_SECONDS: Final = 10
-"""How long a request that runs, or whose process died, keeps others with its key away."""
+ACTION_SECONDS: Final = 300
+"""How long others with its key are kept away if the process of a request, or of an action, dies."""
+NOT_USABLE: Final = "Redis is not ready: wait, or send the request without Idempotency-Key."
 _KEY: Final = re.compile(r"[!-~]{1,255}")
 
 
-def is_asked(request: Request) -> bool:
+def has_key(request: Request) -> bool:
     """Return whether the answer of this request has to be stored."""
     return request.method == "POST" and HEADER in request.environ
 
@@ -35,60 +38,68 @@ def is_asked(request: Request) -> bool:
 def answer(
     session: Session, caller_id: int, request: Request, view: Callable[[], ResponseReturnValue]
 ) -> Response:
-    """Return the stored answer, or that of the view, stored with its commit.
+    """Return the stored answer; if there is none, run the view and store its answer.
 
     Raises:
         Invalid: the key is not usable.
         Conflict: it was used for another body, or its first request is still running.
         Damaged: the stored answer cannot be read.
-        What the view and its commit raise; then nothing is stored.
+        What the view and its commit raise. Then nothing is stored, but after OutcomeUnknown the
+            change and the answer may be.
     """
-    phrase = request.environ[HEADER]
-    if not _KEY.fullmatch(phrase):
+    given = request.environ[HEADER]
+    if not _KEY.fullmatch(given):
         problem = "Must have 1 to 255 visible ASCII characters."
         fields = {"Idempotency-Key": [problem]}
         raise Invalid(f"Idempotency-Key: {problem}", code="validation_failed", fields=fields)
     target = f"{request.path}?{request.query_string.decode('latin-1')}"
-    key = session.keys.answer(caller_id, _digest(f"{target} {phrase}".encode()))
+    key = session.keys.answer(caller_id, _digest(f"{target} {given}".encode()))
+    phrase = f"{given} {services().settings.owner_password}"
     body = _digest(_without_password(request.get_data()))
     deferral = Deferral(phrase)
-    if stored := _begin(session, key, deferral):
+    seconds = ACTION_SECONDS if request.blueprint == "admin" else RUNNING_SECONDS
+    if stored := _begin(session, key, deferral, seconds):
         return _replay(stored, phrase, body)
-    with _ending_on_error(session, key, deferral):
+    with _releasing_on_error(session, key, deferral):
         session.deferral, session.recent_tasks = deferral, RecentTasks()
         return _store(session, key, body, current_app.make_response(view()))
 
 
-def _begin(session: Session, key: str, deferral: Deferral) -> bytes | None:
-    """Keep others with this key away; return what another has stored, if there is something."""
-    words = ("SET", deferral.running, "EX", RUNNING_SECONDS, "NX", "GET")
+def _begin(session: Session, key: str, deferral: Deferral, seconds: int) -> bytes | None:
+    """Keep others with this key away; return what is stored instead, if another has come before."""
+    words = ("SET", deferral.running, "EX", seconds, "NX", "GET")
     stored: bytes | None
-    (stored,) = session.connection.execute(("EVALSHA", scripts.WHEN_FULL, 1, key, *words))
-    is_ours = stored == deferral.running.encode()  # the reply to a first attempt was lost
-    return None if is_ours else stored
+    (stored,) = session.connection.execute(("EVALSHA", scripts.EVEN_WHEN_FULL, 1, key, *words))
+    is_second_attempt = stored == deferral.running.encode()  # the first one got no reply
+    return None if is_second_attempt else stored
 
 
 @contextmanager
-def _ending_on_error(session: Session, key: str, deferral: Deferral) -> Iterator[None]:
+def _releasing_on_error(session: Session, key: str, deferral: Deferral) -> Iterator[None]:
     """Let others with this key run at once, if this request fails and stores no answer."""
     try:
         yield
     except Exception:
-        words = (deferral.running, "UNLINK")
         with suppress(Unavailable):
-            session.connection.execute(("EVALSHA", scripts.UNLESS_OTHER, 1, key, *words))
+            _release(session, key, deferral)
         raise
+
+
+def _release(session: Session, key: str, deferral: Deferral) -> None:
+    words = (deferral.running, "UNLINK")
+    call = ("EVALSHA", scripts.IF_ABSENT_OR_EQUAL_WHEN_FULL, 1, key, *words)
+    session.connection.execute(call)
 
 
 def _without_password(body: bytes) -> bytes:
     """Return a body without its password: what is stored must not help to guess it."""
     try:
         fields = orjson.loads(body)
-    except ValueError:
+        if isinstance(fields, dict):
+            fields.pop("password", None)
+        return orjson.dumps(fields)
+    except (ValueError, TypeError):  # orjson.dumps takes fewer levels
         return body  # it will be refused
-    if isinstance(fields, dict):
-        fields.pop("password", None)
-    return orjson.dumps(fields)
 
 
 def _store(session: Session, key: str, body: str, response: Response) -> Response:
@@ -98,10 +109,13 @@ def _store(session: Session, key: str, body: str, response: Response) -> Respons
     text = response.get_data(as_text=True)
     headers = [[name, value] for name, value in response.headers if name != "Content-Length"]
     answer = [deferral.salt, body, response.status_code, headers, text]
-    shown = deferral.hidden(orjson.dumps(answer).decode())
+    shown = deferral.masked(orjson.dumps(answer).decode())
     if not deferral.has_commit:
         words = (deferral.running, "SET", shown, "EX", KEPT_SECONDS)
-        session.connection.execute(("EVALSHA", scripts.UNLESS_OTHER, 1, key, *words))
+        try:
+            session.connection.execute(("EVALSHA", scripts.IF_ABSENT_OR_EQUAL, 1, key, *words))
+        except StoreFull:  # a request that has changed nothing can be done again
+            _release(session, key, deferral)
         return response
     stamp = deferral.send(key, shown)
     filled = [(name, deferral.fill(value, stamp)) for name, value in response.headers]
@@ -118,7 +132,7 @@ def _replay(stored: bytes, phrase: str, body: str) -> Response:
         raise Conflict(text, code="in_progress")
     try:
         salt, first_body, status, headers, text = orjson.loads(stored)
-        response = Response(Deferral(phrase, salt).shown(text), status)
+        response = Response(Deferral(phrase, salt).unmasked(text), status)
         response.headers.update(dict(headers))
     except (ValueError, TypeError, AttributeError) as error:
         raise Damaged("a stored answer cannot be read") from error

@@ -10,6 +10,7 @@ import orjson
 from flask import Response, g, request
 
 from taskapi.api import responses
+from taskapi.errors import Damaged
 from taskapi.store import codec, queries
 from taskapi.store.keys import Kind
 from taskapi.store.queries import Page, Scope
@@ -79,7 +80,7 @@ def answer(
 
 
 def _prefers_csv() -> bool:
-    """Return whether `Accept` names CSV, with any parameters, and does not name JSON before it."""
+    """Return whether `Accept` gives CSV, with any parameters, a higher quality than JSON."""
     quality = dict.fromkeys((CSV, "application/json"), 0.0)
     for value, q in request.accept_mimetypes:
         name = value.partition(";")[0]
@@ -110,13 +111,21 @@ def _lines(
     writer = csv.writer(text)
     writer.writerow(columns)
     for chunk in chunks:
-        for entity in orjson.loads(b"[" + chunk + b"]"):
+        for entity in _decoded(chunk):
             writer.writerow([_cell(entity.get(column)) for column in columns])
         rest()
         yield text.getvalue().encode()
         text.seek(0)
         text.truncate()
     yield text.getvalue().encode()
+
+
+def _decoded(chunk: bytes) -> list[Any]:
+    try:
+        entities: list[Any] = orjson.loads(b"[" + chunk + b"]")
+    except ValueError as error:
+        raise Damaged("the JSON of an entity in the list cannot be read") from error
+    return entities
 
 
 def _cell(value: Any) -> str:

@@ -14,31 +14,31 @@ from taskapi.errors import Invalid
 from taskapi.store import queries
 from taskapi.store.indexes import fold
 from taskapi.store.task_query import Place, Span, TaskQuery, place_of
-from taskapi.sync.asking import Asked
+from taskapi.sync.task_queries import TaskListing
 
 
 def answer(query: dict[str, Any], **more: Any) -> Response:
     """Return the tasks within the caller's reach that a validated query asks for.
 
-    Redis alone answers by status, priority, user and group in order of id, PostgreSQL and Redis
-    together everything else.
+    Lists by id with conditions on status, priority, user and group need Redis only; all others use
+    PostgreSQL too.
 
     Args:
         more: what the JSON has besides the list.
     """
-    question = _question(query)
-    asked = Asked(g.session, services().index, question, _place(query))
+    task_query = _task_query(query)
+    listing = TaskListing(g.session, services().index, task_query, _place(query))
     if query["total"]:
-        more["total"] = asked.total()
-    if question.needs_index:
-        return lists.answer("tasks", asked, query, **more)
+        more["total"] = listing.total()
+    if task_query.needs_postgres:
+        return lists.answer("tasks", listing, query, **more)
     named = {name: query.get(name) for name in ("user_id", "group_id")}
-    scope = queries.tasks(g.session.keys, question.reach, sections=question.buckets, **named)
-    after = asked.after.id if asked.after else 0
+    scope = queries.tasks(g.session.keys, task_query.reach, sections=task_query.buckets, **named)
+    after = listing.after.id if listing.after else 0
     return lists.answer("tasks", lists.Entities(g.session, scope, after), query, **more)
 
 
-def _question(query: dict[str, Any]) -> TaskQuery:
+def _task_query(query: dict[str, Any]) -> TaskQuery:
     status, priority = schema.STATUSES[query.get("status", "all")], query.get("priority")
     buckets = queries.buckets(status, int(priority) if priority else None)
     due = Span(query.get("due_after"), query.get("due_before"))

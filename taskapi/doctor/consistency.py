@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from taskapi.doctor.differences import Difference, Stores
-from taskapi.doctor.entity_checks import check_entities
-from taskapi.doctor.key_checks import (
+from taskapi.doctor.check_entities import check_entities
+from taskapi.doctor.check_keys import (
     KINDS,
     Counter,
     IndexEntry,
@@ -23,8 +22,9 @@ from taskapi.doctor.key_checks import (
     check_types,
     ref_of,
 )
-from taskapi.doctor.mark_checks import check_deletes, check_marks, check_rows
-from taskapi.doctor.meta_checks import check_description
+from taskapi.doctor.check_marks import check_deletes, check_marks, check_rows
+from taskapi.doctor.check_meta import check_description
+from taskapi.doctor.differences import Difference, Stores
 from taskapi.errors import NotReady
 from taskapi.store import meta
 from taskapi.store.consistency import is_utf8, members

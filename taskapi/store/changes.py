@@ -89,7 +89,7 @@ def size(store: Store) -> int:
 
 def issue_version(store: Store) -> int:
     """Return a new version; every change until now has a lower one."""
-    call = ("EVALSHA", scripts.WHEN_FULL, 1, store.keys.meta, "HINCRBY", "version", 1)
+    call = ("EVALSHA", scripts.EVEN_WHEN_FULL, 1, store.keys.meta, "HINCRBY", "version", 1)
     (version,) = store.connection.execute(call)
     return int(version)
 
@@ -158,7 +158,9 @@ class Pin:
         self.version = str((meta.inspect if takes_over else meta.read)(store).version)
         condition = () if takes_over else ("NX",)
         words = ("SET", self.version, *condition, "EX", PIN_SECONDS)
-        (reply,) = store.connection.execute(("EVALSHA", scripts.WHEN_FULL, 1, self._key, *words))
+        (reply,) = store.connection.execute(
+            ("EVALSHA", scripts.EVEN_WHEN_FULL, 1, self._key, *words)
+        )
         if reply is None:
             raise AlreadyRunning("A backup is being written: try again in a minute.")
 

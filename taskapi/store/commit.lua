@@ -7,9 +7,9 @@
 --                      set back; the store is closed until it is checked, as after a start
 --          op, number  field of meta with the last operation of this thread; the number of this one
 --          next        field of meta that counts the ids of the created kind, or empty
---          guards      number of guards, and for each: key, field, condition on that hash field:
---                      =<value>; + it exists; - it is absent. An empty field: the key is absent,
---                      a set has this size, or (?<value>) a string is absent or has this value
+--          guards      number of guards, and for each: key, field, condition. With a field of a
+--                      hash: =<value>; + it exists; - it is absent. Without a field: =<size> of a
+--                      sorted set; - the key is absent; ?<value> a string is absent or has it
 --          commands    for each Redis command: number of its words, words. A NUL and a letter are a
 --                      placeholder: i the new id, v the version, t the time, 0 to 5 the new id's
 --                      score in that bucket

@@ -13,8 +13,8 @@ from taskapi.store.keys import EntityRef, Kind
 from taskapi.store.loading import SCAN, batches
 from taskapi.store.quarantine import Refusal
 
-TAKEN: Final = "Redis lost it, and another entity has its name or e-mail address now"
-UNFIT: Final = "Redis lost it, and it does not fit changes made since"
+TAKEN: Final = "Redis lost this change, and another entity has its name or e-mail address now"
+UNFIT: Final = "Redis lost this change, and it conflicts with later changes"
 ONLY_IN_POSTGRES: Final = {TAKEN, UNFIT}
 """Reasons for the quarantine of entities that only PostgreSQL has."""
 NEEDED: Final = "Redis lost its delete, and other entities refer to it now"

@@ -14,19 +14,19 @@ KEPT_SECONDS: Final = 24 * 3600
 
 
 class Deferral:
-    """The commit of one request, and stand-ins for what Redis will give to it.
+    """The commit of one request, and placeholders for what Redis will give to it.
 
-    The view makes its answer with the stand-ins. They are random, so nothing else in an answer is
-    equal to one of them.
+    The view makes its answer with the placeholders. They are random, so nothing else in an answer
+    is equal to one of them.
 
     Attributes:
-        secret: 64 hexadecimal digits for a token; derived from `phrase`, because the stored answer
-            must not have it.
+        secret: 64 hexadecimal digits for a new token. They are derived from `phrase`, so a stored
+            answer can do without them.
         running: what is stored instead of the answer while the request runs.
     """
 
     def __init__(self, phrase: str, salt: str = "") -> None:
-        """Use a phrase that only the client knows; `salt` is that of a stored answer."""
+        """Use a phrase that is in neither store, and the salt of a stored answer if any."""
         self.salt = salt or secrets.token_hex(32)
         self.secret = hmac.digest(phrase.encode(), self.salt.encode(), "sha256").hex()
         self.running = f"running {self.salt}"
@@ -42,7 +42,7 @@ class Deferral:
         return self._commit is not None
 
     def keep(self, commit: "Commit", *, frees_memory: bool) -> None:
-        """Keep a commit back."""
+        """Keep a commit until `send`."""
         if self._commit is not None:
             raise RuntimeError("A request with Idempotency-Key has made two commits.")
         self._commit, self._frees_memory = commit, frees_memory
@@ -57,16 +57,16 @@ class Deferral:
         self._commit.add("SET", key, self._template(answer), "EX", str(KEPT_SECONDS))
         return self._commit.send(frees_memory=self._frees_memory)
 
-    def hidden(self, text: str) -> str:
+    def masked(self, text: str) -> str:
         """Return the text without the secret."""
         return text.replace(self.secret, self._mark)
 
-    def shown(self, text: str) -> str:
-        """Return a text that `hidden` returned with the secret."""
+    def unmasked(self, text: str) -> str:
+        """Return the text to which `masked` was applied."""
         return text.replace(self._mark, self.secret)
 
     def fill(self, text: str, stamp: "Stamp") -> str:
-        """Replace the stand-ins by what Redis gave to the commit."""
+        """Replace the placeholders by what Redis gave to the commit."""
         text = text.replace(self.id, stamp.id).replace(self.version, stamp.version)
         return text.replace(self.time, stamp.time)
 

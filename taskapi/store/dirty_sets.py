@@ -20,7 +20,7 @@ class DirtySets:
         self._deadlines: list[tuple[str, int]] | None = None
 
     def move(self, old: Facts | None, new: Facts | None) -> None:
-        """Replace a task; None if it was not here, or is deleted."""
+        """Replace a task: `old` is None if it was not here, `new` if it is deleted or damaged."""
         if old:
             self._users[old.user_id].discard(old.id)
             self._groups[old.group_id].discard(old.id)

@@ -28,7 +28,7 @@ CHUNK: Final = 1000
 """Marks read at once: about 4 ms of Redis' time."""
 MARKS_MOST: Final = 100_000
 TEXT_MOST: Final = 16 * 2**20
-"""Bytes of text that a process holds, each twice. With more marks or text, Redis is scanned."""
+"""Bytes of text, which a `TextBlock` has twice. With more marks or text, Redis is scanned."""
 TURN_SECONDS: Final = 2.0
 """How long a search waits while another one reads many marks."""
 BLOCK: Final = 2048
@@ -42,7 +42,7 @@ class History(NamedTuple):
 
     Attributes:
         synced: PostgreSQL has every change up to this version that is not marked.
-        remarked: changes when marks are set in another way than by commits.
+        remarked: a text that is replaced when marks are set in another way than by commits.
     """
 
     epoch: str
@@ -52,7 +52,10 @@ class History(NamedTuple):
 
 
 class Marks(NamedTuple):
-    """The marks above the version `after`, up to `last`, and the tasks' JSON, empty if deleted."""
+    """The marks above the version `after`, up to `last`, and the tasks' JSON.
+
+    The JSON is empty if a task is deleted or damaged.
+    """
 
     history: History
     after: float
@@ -82,7 +85,7 @@ class DirtyTasks:
         """Add marks, unless later ones are known; return whether all marks are known.
 
         "All" means all at the time of this read. While another thread adds pages, a task up to
-        `last` may be missing: it was marked again.
+        `last` may be missing: it was changed again, and its new mark has not been read yet.
         """
         tasks = [*map(_facts, marks.texts)]
         with self._turn:
@@ -106,7 +109,7 @@ class DirtyTasks:
                     break
         return found[:most]
 
-    def answer(self, query: TaskQuery, after: Place | None, most: int) -> list[Place] | None:
+    def matches(self, query: TaskQuery, after: Place | None, most: int) -> list[Place] | None:
         """Return the places after `after` of tasks that match, at most `most`, in order.
 
         None if there is too much text to hold.

@@ -23,7 +23,7 @@ many entities and spell the names themselves.
 | full_names       | hash   | user id -> full name, for statistics                                 |
 | users, groups    | zset   | id, scored by id                                                     |
 | members:<gid>    | zset   | user id, scored by id                                                |
-| tasks            | zset   | task id, scored bucket * 2^50 + id; bucket = status x priority       |
+| tasks            | zset   | task id, scored bucket * 2^50 + id; see `codec.bucket`               |
 | tasks:u:<uid>    | zset   | the same, of one user                                                |
 | tasks:g:<gid>    | zset   | the same, of one group                                               |
 | counts           | hash   | user id -> number of tasks                                           |

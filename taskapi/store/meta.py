@@ -191,4 +191,4 @@ def seconds(reply: list[bytes]) -> float:
 
 
 def _write(key: str, fields: Mapping[str, str]) -> Command:
-    return ("EVALSHA", scripts.WHEN_FULL, 1, key, "HSET", *itertools.chain(*fields.items()))
+    return ("EVALSHA", scripts.EVEN_WHEN_FULL, 1, key, "HSET", *itertools.chain(*fields.items()))

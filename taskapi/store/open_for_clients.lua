@@ -4,7 +4,7 @@
 -- KEYS[1]  meta
 -- KEYS[2]  processes: <process> -> <run id> <time> <version> <user id> <group id> <task id>
 -- ARGV[1]  run id of the server
--- ARGV[2]  1: first wait for processes that are not registered on this start yet
+-- ARGV[2]  1: return WAIT if a process that was active has not registered on this start yet
 -- ARGV[3]  1: PostgreSQL was compared, so only missing processes can have seen more
 -- ARGV[4]  ids to skip if more may have been seen
 -- ARGV[5]  versions to skip then

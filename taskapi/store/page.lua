@@ -36,7 +36,7 @@ local function next_id(range)
 end
 
 local function sink(i, id)
-  -- Give range i of the heap this id, and put it in its place.
+  -- Set the next id of range i, and move the range down until the heap is in order again.
   local range, child = ranges[i], 2 * i
   local least = ids[child]
   while least do

@@ -33,7 +33,7 @@ def add(store: Store, refusals: Iterable[Refusal]) -> None:
         entry = {"version": str(mark.version), "sqlstate": sqlstate, "reason": reason}
         fields += [str(mark), orjson.dumps({**entry, "since": since})]
     if fields:
-        call = ("EVALSHA", scripts.WHEN_FULL, 1, store.keys.quarantine, "HSET", *fields)
+        call = ("EVALSHA", scripts.EVEN_WHEN_FULL, 1, store.keys.quarantine, "HSET", *fields)
         store.connection.execute(call)
 
 

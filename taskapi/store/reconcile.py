@@ -30,7 +30,7 @@ def newer(store: Store, kind: Kind, entities: Iterable[Entity]) -> Iterator[Enti
                 yield each
 
 
-def alive(store: Store, deletes: Iterable[Mark]) -> Iterator[Mark]:
+def missing_deletes(store: Store, deletes: Iterable[Mark]) -> Iterator[Mark]:
     """Yield the deletes whose entity is in the store, in an older version."""
     for batch in batches(deletes):
         reads = (("HGET", store.keys.entity(Kind(m.kind), m.id), "version") for m in batch)

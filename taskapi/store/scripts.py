@@ -1,6 +1,6 @@
 """The Lua scripts, read once from the files in this directory.
 
-The flags are in the first line of a script. `commit.lua` and `load.lua` are loaded twice:
+The flags are in the first line of a script. Some scripts are loaded twice:
 what frees memory, or replaces data, is allowed when Redis is full, other changes are not.
 """
 
@@ -28,13 +28,14 @@ STRAYS: Final = _load("strays.lua", " flags=no-writes")
 MEND: Final = _load("mend.lua", " flags=allow-oom")
 TOTALS: Final = _load("totals.lua", " flags=no-writes")
 DIRTY_TASKS: Final = _load("dirty_tasks.lua", " flags=no-writes")
-FOLLOWED: Final = _load("followed.lua", " flags=no-writes")
+TASK_CHANGES: Final = _load("task_changes.lua", " flags=no-writes")
 ACKNOWLEDGE: Final = _load("acknowledge.lua", " flags=allow-oom")
 LOAD: Final = _load("load.lua")
 LOAD_WHEN_FULL: Final = _load("load.lua", " flags=allow-oom")
 SET_CLOSING: Final = _load("set_closing.lua", " flags=allow-oom")
-WHEN_FULL: Final = _load("when_full.lua", " flags=allow-oom")
-UNLESS_OTHER: Final = _load("unless_other.lua", " flags=allow-oom")
+EVEN_WHEN_FULL: Final = _load("even_when_full.lua", " flags=allow-oom")
+IF_ABSENT_OR_EQUAL: Final = _load("if_absent_or_equal.lua")
+IF_ABSENT_OR_EQUAL_WHEN_FULL: Final = _load("if_absent_or_equal.lua", " flags=allow-oom")
 CLOSE_FOR_CLIENTS: Final = _load("close_for_clients.lua", " flags=allow-oom")
 OPEN_FOR_CLIENTS: Final = _load("open_for_clients.lua", " flags=allow-oom")
 REGISTER: Final = _load("register.lua", " flags=allow-oom")

@@ -1,5 +1,5 @@
--- Refuse writes to the tasks of a user or group for some seconds: both commands or none, because
--- without its expiry the key would refuse them for good.
+-- Refuse writes to the tasks of a user or group for some seconds. A script runs both commands or
+-- none: a key without expiry would refuse them for ever.
 --
 -- KEYS[1]  closing:<k>:<id>
 -- ARGV[1]  seconds

@@ -1,4 +1,4 @@
-"""A question about tasks: its conditions, its order, and the place where a page of it ends."""
+"""A query of tasks: its conditions, its order, and the place where a page of it ends."""
 
 import base64
 import datetime
@@ -19,10 +19,11 @@ Key = int | str | None
 
 
 class Facts(NamedTuple):
-    """What a question asks about a task; text is folded.
+    """The fields of a task that queries use.
 
     Attributes:
-        text: title and information.
+        title: folded.
+        text: title and information, folded.
     """
 
     id: int
@@ -85,8 +86,8 @@ class TaskQuery:
     is_descending: bool = False
 
     @property
-    def needs_index(self) -> bool:
-        """Whether Redis' own sets cannot answer it."""
+    def needs_postgres(self) -> bool:
+        """Whether the sorted sets in Redis are not enough, so that PostgreSQL is used."""
         conditions = (self.due, self.created, self.updated)
         is_plain = all(span == ALWAYS for span in conditions) and self.has_deadline is None
         return not is_plain or bool(self.text) or (self.sort, self.is_descending) != ("id", False)
@@ -129,7 +130,7 @@ class TaskQuery:
         return with_key + [place for place in by_id if place.key is None]
 
     def cursor(self, place: Place) -> int | str:
-        """Return what `after` names to begin after a place."""
+        """Return the value of `after` for the page that begins after this place."""
         if not self.is_descending and self.sort == "id":
             return place.id
         order = f"-{self.sort}" if self.is_descending else self.sort
@@ -137,7 +138,7 @@ class TaskQuery:
 
 
 def place_of(cursor: str, order: str) -> Place | None:
-    """Return the place that `TaskQuery.cursor` named in this order; None for anything else."""
+    """Return the place of a `TaskQuery.cursor`; None if it is none, or of another order."""
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         named, key, task_id = orjson.loads(text)
@@ -165,7 +166,7 @@ def _is_key(sort: str, key: object) -> bool:
 
 
 def facts_of(task: Entity) -> Facts:
-    """Return what questions ask about a task."""
+    """Return the fields of a task that queries use."""
     title = fold(task["title"])
     return Facts(
         *(task["id"], task["user_id"], task["group_id"]),

@@ -2,7 +2,7 @@
 
 
 class TextBlock:
-    """Tasks with neighbouring ids; one search in all their text together excludes most blocks."""
+    """Tasks with neighbouring ids; their joined texts are searched first, to skip most blocks."""
 
     __slots__ = ("_text", "_texts")
 

@@ -1,7 +1,7 @@
 """Changes of tasks in order of version, for a client that keeps a copy of all tasks.
 
-Marks in Redis name the changes that PostgreSQL may lack, PostgreSQL names all others, and the
-entities in Redis decide: a task whose version is another one by now comes at its later version.
+Marks in Redis name the changes that PostgreSQL may lack, and PostgreSQL names all others. The tasks
+are read from Redis: one that was changed again comes only at its last version.
 """
 
 import time
@@ -10,12 +10,12 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from taskapi.errors import DatabaseUnreachable, NotReady, TooOld
+from taskapi.errors import Damaged, DatabaseUnreachable, NotReady, TooOld
 from taskapi.store import codec, queries, scripts
 from taskapi.store.dirty_tasks import CHUNK, History
 from taskapi.store.keys import Kind
 from taskapi.store.queries import Scope
-from taskapi.store.session import NOT_READY, Session
+from taskapi.store.session import Session
 from taskapi.sync.search import Index, Select
 from taskapi.sync.shared_connection import ANSWER_SECONDS
 
@@ -30,6 +30,7 @@ SELECT version || ' ' || id || ' deleted'
 UNION ALL
 SELECT pruned_version || ' 0 pruned' FROM sync_state
 """
+NOT_LISTED: Final = "Redis is empty, being restored or fenced: changes are not listed then."
 AWAY: Final = "PostgreSQL has these changes, and does not answer: try again."
 
 
@@ -38,7 +39,7 @@ class Since(NamedTuple):
 
     Attributes:
         version: it has got all changes up to this version.
-        base: the last version when it began from nothing; `version` if that is not known.
+        base: the last version when it began with since=0; `version` once that does not matter.
     """
 
     version: int
@@ -65,7 +66,7 @@ class Change(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """A page of changes, and what a follower knows who has it."""
+    """A page of changes; `end` is what a follower knows after it."""
 
     changes: list[Change]
     end: Since
@@ -73,7 +74,7 @@ class Changes(NamedTuple):
 
 
 class _Marked(NamedTuple):
-    """The changes that are marked in Redis; see `followed.lua`."""
+    """The changes that are marked in Redis; see `task_changes.lua`."""
 
     history: History
     forgotten: int
@@ -89,12 +90,12 @@ def changes(session: Session, index: Index, since: Since, limit: int) -> Changes
     Changes of one version are not split, so there may be more.
 
     Raises:
-        TooOld: the follower may have what does not exist any more.
+        TooOld: the follower may have changes that were lost, or lack deletes that were pruned.
         NotReady: the store cannot serve now.
         DatabaseUnreachable: PostgreSQL has changes that Redis does not mark any more.
     """
     found = _page(session, index, since, limit)
-    while found.has_more and not found.changes:  # all of them were changes of users and groups
+    while found.has_more and not found.changes:  # it may have only changes that are not shown
         found = _page(session, index, found.end, limit)
     return found
 
@@ -106,7 +107,7 @@ def _page(session: Session, index: Index, since: Since, limit: int) -> Changes:
         raise TooOld
     found, ends, oldest = dict(marked.changes), [marked.last] * marked.follows, marked.forgotten
     if since.version < marked.history.synced:
-        rows, pruned = _read_rows(index, marked.history, since.version, limit)
+        rows, pruned = _read_rows(index, marked.history, since.version, base, limit)
         if base < pruned:
             raise TooOld
         oldest = max(oldest, pruned)
@@ -126,12 +127,16 @@ def _page(session: Session, index: Index, since: Since, limit: int) -> Changes:
 def _read_marks(session: Session, after: int) -> _Marked:
     keys = session.keys
     words = (keys.dirty, keys.tombstones, after, CHUNK, keys.entity(Kind.TASK, ""))
-    (reply,) = session.read(("EVALSHA", scripts.FOLLOWED, 1, keys.meta, *words))
+    (reply,) = session.read(("EVALSHA", scripts.TASK_CHANGES, 1, keys.meta, *words))
     if not reply:
-        raise NotReady(NOT_READY)
+        raise NotReady(NOT_LISTED)
     installation, synced, forgotten, newest, last, follows, ids, versions, texts = reply
     pairs = zip(_numbers(versions), _numbers(ids), texts, strict=True)
-    marked = (Change(*pair) for pair in pairs if pair[2] is not None)
+    marked = (
+        Change(changed, task_id, json and codec.complete_json(Kind.TASK, json, 1))
+        for changed, task_id, json in pairs
+        if json is not None
+    )
     return _Marked(
         History(session.epoch, installation.decode(errors="replace"), int(synced), ""),
         int(forgotten),
@@ -143,10 +148,13 @@ def _read_marks(session: Session, after: int) -> _Marked:
 
 
 def _read_rows(
-    index: Index, history: History, after: int, limit: int
+    index: Index, history: History, after: int, base: int, limit: int
 ) -> tuple[dict[str, list[tuple[int, int]]], int]:
-    """Return (version, id) of changed and of deleted tasks, and the pruned version."""
-    select = Select(_ROWS, (after, limit, after, limit))
+    """Return (version, id) of changed and of deleted tasks, and the pruned version.
+
+    A follower does not need deletes up to its base, which may be very many.
+    """
+    select = Select(_ROWS, (after, limit, base, limit))
     found = index.array(select, history, time.monotonic() + ANSWER_SECONDS)
     if found is None:
         raise DatabaseUnreachable(AWAY)
@@ -180,7 +188,11 @@ def _entities(session: Session, ids: Iterable[int]) -> Iterator[tuple[int, bytes
     scope = Scope(Kind.TASK, ids=tuple(ids))
     for chunk in queries.chunks(session, scope) if scope.ids else ():
         for json in codec.split(chunk):
-            yield int(json[json.index(b":") + 1 : json.index(b",")]), json
+            try:
+                task_id = int(json[json.index(b":") + 1 : json.index(b",")])
+            except ValueError as error:
+                raise Damaged("the JSON of a task cannot be read") from error
+            yield task_id, json
 
 
 def _numbers(joined: bytes) -> list[int]:

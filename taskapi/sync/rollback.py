@@ -30,7 +30,7 @@ def heal(db: Database, store: Store, redis: Meta) -> None:
         return
     count = sum(1 for _ in _lost(db, store, redis.synced, Kind))
     if count or _is_behind(redis, copy):
-        log.error("Sync heals: Redis lost changes, %d are restored from PostgreSQL", count)
+        log.error("Sync heals: Redis lost changes, %d of them are put back from PostgreSQL", count)
         _put_back(db, store, copy, redis.synced)
     else:
         meta.write(store, synced=str(copy.version))
@@ -43,7 +43,7 @@ def _lost(
     for kind in kinds:
         for entity in reconcile.newer(store, kind, rows.read(db, kind, synced, only)):
             yield (kind, entity["id"]), entity
-        for mark in reconcile.alive(store, rows.tombstones(db, kind, synced, only)):
+        for mark in reconcile.missing_deletes(store, rows.tombstones(db, kind, synced, only)):
             yield (kind, mark.id), mark
 
 

@@ -1,4 +1,4 @@
-"""The SQL of questions about tasks."""
+"""The SQL of queries of tasks."""
 
 from typing import Any, Final, NamedTuple
 
@@ -11,7 +11,7 @@ _TITLE: Final = (
     "array_to_string((string_to_array(folded, E'\\n'))"
     "[1 : 1 + length(title) - length(replace(title, E'\\n', ''))], E'\\n')"
 )
-"""The folded title: it has as many line breaks as the title."""
+"""The folded title: the first lines of `folded`, as many as the title has."""
 
 
 class Sort(NamedTuple):

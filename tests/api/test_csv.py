@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from redis.exceptions import TimeoutError
 
+from taskapi.errors import Damaged
 from taskapi.store import queries
 from taskapi.store.connection import Connection
 from tests.api.factories import login, new_admin, new_group, new_task, new_user, ok, refused
 from tests.client import Answer, Api
 from tests.conftest import Install
+from tests.stores import connect, root
 
 TEXTS = [
     "plain",
@@ -158,4 +160,17 @@ def test_a_list_that_cannot_be_read_to_its_end_is_not_ended(
 
     monkeypatch.setattr(Connection, "_exchange", failing)
     with pytest.raises(Exception, match="Redis"):
+        api("GET", "/tasks/filter?format=csv", by="owner")
+
+
+def test_a_damaged_entity_is_named(install: Install) -> None:
+    installation = install()
+    api = installation.client()
+    task = new_task(api, 1, new_group(api)["id"])
+    with connect(installation) as connection:
+        key = f"{root(installation)}task:{task['id']}"
+        connection.hset(key, "json", f'{{x,"version":{task["version"]}}}')
+    error = refused(api("GET", "/tasks/filter?format=csv&limit=10", by="owner"), 503)
+    assert error["code"] == "damaged"
+    with pytest.raises(Damaged):  # the answer has begun, so the connection is closed
         api("GET", "/tasks/filter?format=csv", by="owner")

@@ -188,6 +188,38 @@ def test_deletes_that_are_pruned_make_a_follower_begin_again(
     assert follower.restarts == 1
 
 
+def test_deletes_from_before_the_beginning_are_not_read(
+    api: Api, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = new_group(api)["id"]
+    for task in [new_task(api, 1, group) for _ in range(6)]:
+        ok(api("DELETE", path_of(task), by="owner"))
+    last = new_task(api, 1, group)
+    installation.sync()
+    asked = spied_calls(monkeypatch, following, "_read_rows")
+    page = ok(api("GET", "/tasks/changes?limit=1", by="owner"))
+    assert [change["task"]["id"] for change in page["changes"]] == [last["id"]]
+    assert len(asked) == 1
+
+
+def test_a_fenced_store_says_that_it_lists_no_changes(api: Api, installation: Installation) -> None:
+    with connect(installation) as connection:
+        connection.hset(root(installation) + "meta", "state", "fenced")
+    assert "fenced" in refused(api("GET", "/tasks/changes", by="owner"), 503)["error"]
+
+
+def spied_calls(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[Any]:
+    """Return the arguments of each call of a function from now on."""
+    calls, function = list[Any](), getattr(module, name)
+
+    def spied(*args: Any) -> Any:
+        calls.append(args)
+        return function(*args)
+
+    monkeypatch.setattr(module, name, spied)
+    return calls
+
+
 def test_without_postgresql_the_latest_changes_are_still_told(
     api: Api, installation: Installation
 ) -> None:

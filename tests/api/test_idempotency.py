@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import pytest
 import redis as driver
 
+from taskapi import errors
 from taskapi.store.connection import Connection
 from taskapi.store.deferral import Deferral
+from taskapi.sync import sync_pass
 from tests.api.factories import (
     PASSWORD,
     everything,
@@ -158,6 +161,60 @@ def test_every_usable_key_is_taken(site: Site, key: str) -> None:
     made(site.create(key))
 
 
+def test_a_body_with_too_many_levels_is_refused(site: Site) -> None:
+    body = b"[" * 300 + b"]" * 300
+    headers = {"Idempotency-Key": "key", "Content-Type": "application/json"}
+    answer = site.api("POST", site.path, by="owner", data=body, headers=headers)
+    assert refused(answer, 400)["code"] == "malformed_json"
+    made(site.create())
+
+
+def test_answers_that_changed_nothing_take_no_memory_of_a_full_redis(
+    api: Api, site: Site, installation: Installation
+) -> None:
+    path, body = requests(site)["batch without effect"]
+    with connect(installation) as connection:
+        connection.config_set("maxmemory", 1)
+        try:
+            first = post(api, path, body)
+            failed = refused(site.create("other"), 503)
+        finally:
+            connection.config_set("maxmemory", 0)
+        assert not list(connection.scan_iter(f"{root(installation)}answer:*"))
+    assert ok(first)["deleted_count"] == 0
+    assert failed["code"] == "redis_full"
+    assert "Idempotent-Replayed" not in post(api, path, body).headers
+    made(site.create("other"))
+
+
+def test_an_action_keeps_others_away_for_longer(
+    api: Api, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, seen = "/admin/sync?action=force", list[Any]()
+
+    def act(*_: Any) -> Any:
+        seen.append(refused(post(api, path, ...), 409)["code"])
+        with connect(installation) as connection:
+            (key,) = connection.scan_iter(f"{root(installation)}answer:*")
+            seen.append(200 < connection.ttl(key) <= 300)
+        raise errors.DatabaseUnreachable("PostgreSQL does not answer.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sync_pass, "run", act)
+        refused(post(api, path, ...), 503)
+    assert seen == ["in_progress", True]
+    assert ok(post(api, path, ...))["action"] == "force"
+
+
+def test_without_redis_no_action_with_a_key_is_done(api: Api, installation: Installation) -> None:
+    with connect(installation) as connection:
+        meta = f"{root(installation)}meta"
+        connection.hset(meta, "state", "restoring")
+        error = refused(post(api, "/admin/sync?action=restore", ...), 503)
+        assert "without Idempotency-Key" in error["error"]
+        connection.hset(meta, "state", "ready")
+
+
 def test_other_methods_ignore_the_key(api: Api, site: Site) -> None:
     for title in ("One", "Two"):
         headers = {"Idempotency-Key": "key"}
@@ -175,8 +232,10 @@ def test_the_secret_of_a_token_is_not_stored(
     with connect(installation) as connection:
         (key,) = connection.scan_iter(f"{root(installation)}answer:*")
         assert secret.split("_")[2] not in connection.get(key)  # a DUMP would be compressed
+        salt = json.loads(connection.get(key))[0]
     other = made(post(api, path, body, "other-key"))["secret"]
     assert other != secret
+    assert Deferral("key", salt).secret not in secret  # a thief of Redis may guess the key
 
 
 def test_a_process_that_dies_after_its_commit_has_stored_the_answer(

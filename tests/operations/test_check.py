@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from taskapi import doctor
-from taskapi.doctor import consistency, entity_checks
+from taskapi.doctor import check_entities, consistency
 from taskapi.errors import AlreadyRunning
 from taskapi.store import consistency as lookups
 from taskapi.store.conflicts import UNFIT
@@ -231,7 +231,7 @@ def test_an_entity_that_changes_between_two_reads_is_no_difference(
         return replies
 
     priorities = (n % 3 + 1 for n in range(100))
-    monkeypatch.setattr(entity_checks, "look", change_and_look)
+    monkeypatch.setattr(check_entities, "look", change_and_look)
     assert check(world.installation) == []
 
 

@@ -108,6 +108,8 @@ def test_old_and_new_program_work_side_by_side(
             tasks = listed(new)
             assert len(tasks) > 1
             assert all("estimate" in each for each in tasks.values())
+            changes = ok(new("GET", "/tasks/changes", by="owner"))["changes"]
+            assert all("estimate" in each["task"] for each in changes)
 
             error = refused(old("POST", "/admin/sync", by="owner"), 503)["error"]
             assert f"schema {NEXT}" in error

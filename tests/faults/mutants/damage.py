@@ -172,7 +172,7 @@ MUTANTS = [
     ),
     Mutant(
         "check: lost indexes of one user or group",
-        "taskapi/doctor/entity_checks.py",
+        "taskapi/doctor/check_entities.py",
         "if value != entry.value.encode() and value != WRONG_TYPE:",
         "if value not in (None, entry.value.encode(), WRONG_TYPE):",
         "operations/test_check_damage.py::"
@@ -187,21 +187,21 @@ MUTANTS = [
     ),
     Mutant(
         "check: an entity that changes between two reads is no difference",
-        "taskapi/doctor/entity_checks.py",
+        "taskapi/doctor/check_entities.py",
         '        if version == str(entity["version"]).encode():\n',
         "        if True:\n",
         "operations/test_check.py::test_an_entity_that_changes_between_two_reads_is_no_difference",
     ),
     Mutant(
         "check: PostgreSQL's rows are looked for in Redis",
-        "taskapi/doctor/mark_checks.py",
+        "taskapi/doctor/check_marks.py",
         "if found == [0, None]]\n",
         "if found == [2, None]]\n",
         "operations/test_check.py::test_what_only_postgresql_has_is_taken_back",
     ),
     Mutant(
         "check: entities without a mark are looked for in PostgreSQL",
-        "taskapi/doctor/row_checks.py",
+        "taskapi/doctor/check_rows.py",
         'row["version"] < entity["version"]:',
         "False:",
         "operations/test_check_damage.py::test_each_damage_is_named_and_repaired[dirty gone]",
@@ -229,14 +229,14 @@ MUTANTS = [
     ),
     Mutant(
         "repair: what was deleted stays deleted",
-        "taskapi/doctor/mark_checks.py",
+        "taskapi/doctor/check_marks.py",
         "is_listed=bool(listed) or size == 0)",
         "is_listed=True)",
         "operations/test_check.py::test_lost_tombstones_lose_no_delete",
     ),
     Mutant(
         "repair: a damaged value is kept aside",
-        "taskapi/doctor/entity_checks.py",
+        "taskapi/doctor/check_entities.py",
         '[("RENAME", key, f"{stores.keys.root}{DAMAGED}{name}")]',
         '[("UNLINK", key)]',
         "operations/test_check.py::test_a_damaged_value_is_kept_aside",
@@ -304,21 +304,21 @@ MUTANTS = [
     ),
     Mutant(
         "check: names a description that cannot be read, and derives it",
-        "taskapi/doctor/meta_checks.py",
+        "taskapi/doctor/check_meta.py",
         "        if name in described.damaged:\n",
         "        if False:\n",
         "operations/test_check_damage.py::test_each_damage_is_named_and_repaired[last id damaged]",
     ),
     Mutant(
         "repair: no id is issued twice after its counter was lost",
-        "taskapi/doctor/meta_checks.py",
+        "taskapi/doctor/check_meta.py",
         "last + SKIPPED_IDS for",
         "0 for",
         "operations/test_check_damage.py::test_each_damage_is_named_and_repaired[last id damaged]",
     ),
     Mutant(
         "repair: the last version is raised after lost marks are written",
-        "taskapi/doctor/meta_checks.py",
+        "taskapi/doctor/check_meta.py",
         'yield Difference("meta", problem, remedy, Step.DESCRIPTION,',
         'yield Difference("meta", problem, remedy, Step.MARKS,',
         "operations/test_check.py::"
@@ -397,7 +397,7 @@ MUTANTS = [
     ),
     Mutant(
         "check: names and removes entries whose value is not UTF-8",
-        "taskapi/doctor/key_checks.py",
+        "taskapi/doctor/check_keys.py",
         "text_of(current)",
         "current.decode()",
         "operations/test_check_damage.py::test_each_damage_is_named_and_repaired[value not UTF-8]",
@@ -411,7 +411,7 @@ MUTANTS = [
     ),
     Mutant(
         "check: goes on beside a version that is no number",
-        "taskapi/doctor/mark_checks.py",
+        "taskapi/doctor/check_marks.py",
         "version and is_number(version) and float",
         "version and float",
         "operations/test_check_damage.py::test_each_damage_is_named_and_repaired[marked version]",
@@ -469,14 +469,14 @@ MUTANTS = [
     ),
     Mutant(
         "check: names a pin that never expires",
-        "taskapi/doctor/key_checks.py",
+        "taskapi/doctor/check_keys.py",
         "(is_number(value) and ttl != NEVER)",
         "is_number(value)",
         "operations/test_check_damage.py::test_each_damage_is_named_and_repaired[pin for ever]",
     ),
     Mutant(
         "check: names a pin that is no number",
-        "taskapi/doctor/key_checks.py",
+        "taskapi/doctor/check_keys.py",
         "(is_number(value) and ttl != NEVER)",
         "ttl != NEVER",
         "operations/test_check_damage.py::test_each_damage_is_named_and_repaired[pin no number]",
@@ -505,7 +505,7 @@ MUTANTS = [
     ),
     Mutant(
         "check: names a mark above the last version",
-        "taskapi/doctor/mark_checks.py",
+        "taskapi/doctor/check_marks.py",
         "(not has_last or int(score) <= int(last or 0))",
         "True",
         "operations/test_check_damage.py::test_each_damage_is_named_and_repaired[mark ahead]",
@@ -536,7 +536,7 @@ MUTANTS = [
     ),
     Mutant(
         "check: names marks of no version",
-        "taskapi/doctor/mark_checks.py",
+        "taskapi/doctor/check_marks.py",
         "    elif score and not _is_version(score, last_version):\n",
         "    elif False:\n",
         "operations/test_check_damage.py::test_each_damage_is_named_and_repaired[endless mark]",
@@ -644,21 +644,21 @@ MUTANTS = [
     ),
     Mutant(
         "check: fields are compared with PostgreSQL",
-        "taskapi/doctor/row_checks.py",
+        "taskapi/doctor/check_rows.py",
         "    return [name for name in row if name not in left_out and entity[name] != row[name]]\n",
         "    return []\n",
         "operations/test_check_damage.py::test_each_damage_is_named_and_repaired[role]",
     ),
     Mutant(
         "check: password hashes are compared with PostgreSQL",
-        "taskapi/doctor/entity_checks.py",
+        "taskapi/doctor/check_entities.py",
         "    return hashed | (",
         "    return {} | (",
         "operations/test_check_damage.py::test_each_damage_is_named_and_repaired[hash of another]",
     ),
     Mutant(
         "check: password hashes can be read",
-        "taskapi/doctor/entity_checks.py",
+        "taskapi/doctor/check_entities.py",
         "        if stored == WRONG_TYPE or is_hash(stored):\n",
         "        if stored:\n",
         "operations/test_check_damage.py::test_each_damage_is_named_and_repaired[hash garbage]",
@@ -688,7 +688,7 @@ MUTANTS = [
     ),
     Mutant(
         "repair: a user whose hash is back leaves the quarantine",
-        "taskapi/doctor/entity_checks.py",
+        "taskapi/doctor/check_entities.py",
         "    is_there = quarantine.contains(stores.store, mark)\n",
         "    is_there = False\n",
         "operations/test_check.py::"
@@ -696,7 +696,7 @@ MUTANTS = [
     ),
     Mutant(
         "repair: another version of the user stays in quarantine",
-        "taskapi/doctor/entity_checks.py",
+        "taskapi/doctor/check_entities.py",
         "    is_there = quarantine.contains(stores.store, mark)\n",
         "    is_there = True\n",
         "operations/test_check.py::"
@@ -712,7 +712,7 @@ MUTANTS = [
     ),
     Mutant(
         "repair: no hash is taken from a row that has none",
-        "taskapi/doctor/entity_checks.py",
+        "taskapi/doctor/check_entities.py",
         'row["password_hash"] if row and is_hash(row["password_hash"].encode()) else ""',
         'row["password_hash"] if row else ""',
         "operations/test_check.py::test_no_password_hash_is_taken_from_a_row_that_has_none",

@@ -58,8 +58,8 @@ MUTANTS = [
     Mutant(
         "a full Redis: backups still work",
         "taskapi/store/scripts.py",
-        '_load("when_full.lua", " flags=allow-oom")',
-        '_load("when_full.lua")',
+        '_load("even_when_full.lua", " flags=allow-oom")',
+        '_load("even_when_full.lua")',
         f"{FULL}::test_a_backup_is_made_while_redis_is_full",
     ),
     Mutant(

@@ -218,7 +218,7 @@ MUTANTS = [
     ),
     Mutant(
         "tokens of a damaged row are not taken",
-        "taskapi/doctor/entity_checks.py",
+        "taskapi/doctor/check_entities.py",
         '        if row and tokens.are_tokens(row["tokens"]):\n',
         "        if row:\n",
         f"{SYNC}::test_no_tokens_are_taken_from_a_row_that_is_damaged",
@@ -260,7 +260,7 @@ MUTANTS = [
     ),
     Mutant(
         "tokens that cannot be read are repaired",
-        "taskapi/doctor/entity_checks.py",
+        "taskapi/doctor/check_entities.py",
         "        yield _tokens(stores, entity)\n",
         "        yield Expectation(_tokens(stores, entity).read, lambda _: None)\n",
         f"{SYNC}::test_a_check_finds_and_repairs_tokens_that_cannot_be_read",

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from taskapi.doctor.check_keys import GONE, TAKEN, gone, ref_in
 from taskapi.doctor.differences import Difference, Step, Stores, named
-from taskapi.doctor.key_checks import GONE, TAKEN, gone, ref_in
 from taskapi.store.connection import Command
 from taskapi.store.consistency import WRONG_TYPE, Repair, look, text_of
 from taskapi.store.keys import EntityRef, Kind

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
+from taskapi.doctor.check_keys import TAKEN
+from taskapi.doctor.check_rows import compare_rows
 from taskapi.doctor.differences import Difference, Duty, Step, Stores, guard_of, named
-from taskapi.doctor.key_checks import TAKEN
-from taskapi.doctor.row_checks import compare_rows
 from taskapi.errors import Damaged
 from taskapi.store import codec, quarantine, session, tokens
 from taskapi.store.chunks import Mark

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from taskapi.doctor.check_keys import TAKEN
 from taskapi.doctor.differences import SHOWN_MOST, Difference, Step, Stores, guard_of, named
-from taskapi.doctor.key_checks import TAKEN
 from taskapi.store.codec import Entity
 from taskapi.store.consistency import Repair
 from taskapi.store.keys import EntityRef, Kind

@@ -316,6 +316,15 @@ def test_days_of_every_year_are_places(api: Api) -> None:
     assert seen == days
 
 
+def test_the_longest_title_is_a_place(api: Api) -> None:
+    group = new_group(api)["id"]
+    for _ in range(2):
+        new_task(api, 1, group, title="\U0001d160" * 200)  # folded, it has three times the length
+    page = ok(api("GET", "/tasks/filter?sort=title&limit=1", by="owner"))
+    query = urlencode({"sort": "title", "after": page["next_after"]})
+    assert ok(api("GET", f"/tasks/filter?{query}", by="owner"))["count"] == 1
+
+
 def test_nothing_is_completed_and_overdue(api: Api) -> None:
     new_task(api, 1, new_group(api)["id"], deadline="2026-01-01", status=True)
     query = "status=completed&overdue=true&total=true"

@@ -1,8 +1,7 @@
-"""Questions about tasks with PostgreSQL as the index: exact for every write acknowledged before.
+"""Queries of tasks with PostgreSQL as the index; they see every write acknowledged before them.
 
-As in `search`, PostgreSQL only names candidates, tasks that changed since the last pass are held in
-the process, and the entities in Redis decide. Without PostgreSQL, or with too many changes, Redis
-is scanned.
+As in `search`, PostgreSQL and the changed tasks that the process holds name candidates only: each
+is read from Redis and checked. Without PostgreSQL, or with too many changes, Redis is scanned.
 """
 
 import time
@@ -36,8 +35,8 @@ class Match(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A question, the place where its answer begins, and what the answer is read from."""
+class TaskListing:
+    """A query, the place where its result begins, and what the result is read from."""
 
     session: Session
     index: Index
@@ -63,7 +62,7 @@ class Asked:
         return map(_joined, filter(None, self._batches(None)))
 
     def total(self) -> int:
-        """Return the number of all tasks that match, wherever the answer begins."""
+        """Return the number of all tasks that match, wherever the result begins."""
         if not self.query.buckets:
             return 0
         dirty = self.index.overlay.read(self.session)
@@ -79,10 +78,10 @@ class Asked:
         """Yield all matches in order; to miss none, read the marks before PostgreSQL."""
         after, dirty = self.after, self.index.overlay.read(self.session)
         size = queries.CHUNK if most is None else most + EXTRA_CANDIDATES
-        if not self.query.buckets:  # pending and completed at once
+        if not self.query.buckets:  # completed and overdue: no task is both
             return
         deadline = time.monotonic() + ANSWER_SECONDS
-        while dirty and (changed := dirty.answer(self.query, after, size)) is not None:
+        while dirty and (changed := dirty.matches(self.query, after, size)) is not None:
             indexed = self._indexed(dirty, after, size, deadline)
             if indexed is None:
                 break
@@ -122,9 +121,9 @@ class Asked:
         return is_before_end and self.query.is_after(place, after)
 
     def _scan(self, after: Place | None, most: int | None) -> Iterator[list[Match]]:
-        """Yield the first matches after a place, found among all tasks in Redis.
+        """Yield matches after a place, found among all tasks in Redis: at least `most`.
 
-        Without a limit, only their places are held; they are read again in order.
+        Without `most`, all of them: only their places are held, and they are read again in order.
         """
         query, found = self.query, list[Match]()
         places: list[Place] = []

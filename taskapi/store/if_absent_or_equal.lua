@@ -1,4 +1,4 @@
--- Run one command on a string, unless it has another value than expected. Also when Redis is full.
+-- Run one command on a string, if it is absent or has the expected value.
 --
 -- KEYS[1]  the key
 -- ARGV     the expected value; the command and its words after the key
