@@ -124,7 +124,7 @@ def test_tasks_are_moved_before_their_old_group_is_deleted(
     installation.sync()
     lose_new_tasks(installation, old, 1)
     installation.sync()
-    assert f"{MANY} are restored" in caplog.text
+    assert f"{MANY} of them are put back" in caplog.text
     assert size(installation, old) == MANY
     move = "UPDATE tasks SET group_id = {new}, version = {version} + id"
     lose(installation, move, DELETE_GROUP, group=old["id"], new=new["id"])
@@ -186,7 +186,7 @@ def test_names_and_admins_rotate_across_batches(
     for by in (1, 2):
         lose(installation, ROTATE, first=MANY, many=MANY, by=by)
         installation.sync()
-        assert caplog.text.count(f"{2 * MANY} are restored") == by + 1
+        assert caplog.text.count(f"{2 * MANY} of them are put back") == by + 1
         assert not reasons(installation)
         require_whole(installation)
     last = ok(api("GET", f"/groups/{2 * MANY - 1}", by="owner"))
