@@ -14,6 +14,8 @@ from taskapi.store.codec import Entity, bucket
 from taskapi.store.indexes import fold
 from taskapi.store.queries import ALL_BUCKETS, Reach
 
+BETWEEN: Final = "\0"
+"""A character that no text has: a query must not match parts of two fields."""
 Key = int | str | None
 """What tasks are sorted by; None, for a task without deadline, comes last in both directions."""
 
@@ -23,7 +25,7 @@ class Facts(NamedTuple):
 
     Attributes:
         title: folded.
-        text: title and information, folded.
+        text: title and information, folded, with BETWEEN between them.
     """
 
     id: int
@@ -172,5 +174,5 @@ def facts_of(task: Entity) -> Facts:
         *(task["id"], task["user_id"], task["group_id"]),
         *(bucket(task["status"], task["priority"]), task["deadline"]),
         *(task["created_at"], task["updated_at"]),
-        *(title, f"{title}\n{fold(task['information'])}"),
+        *(title, f"{title}{BETWEEN}{fold(task['information'])}"),
     )

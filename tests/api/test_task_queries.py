@@ -316,6 +316,20 @@ def test_days_of_every_year_are_places(api: Api) -> None:
     assert seen == days
 
 
+def test_a_text_is_in_one_field(installation: Installation) -> None:
+    api = installation.client()
+    new_task(api, 1, new_group(api)["id"], title="first", information="second\nthird")
+    for _ in range(2):  # changed since the pass, and not
+        for text, count in (("t\ns", 0), ("second\nth", 1), ("t\0s", None)):
+            query = urlencode({"q": text, "total": "true"})
+            answer = api("GET", f"/tasks/filter?{query}", by="owner")
+            if count is None:
+                refused(answer, 400)
+            else:
+                assert (ok(answer)["count"], ok(answer)["total"]) == (count, count)
+        installation.sync()
+
+
 def test_the_longest_title_is_a_place(api: Api) -> None:
     group = new_group(api)["id"]
     for _ in range(2):
