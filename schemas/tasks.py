@@ -78,7 +78,9 @@ class TaskList(Exported):
         validate=validate.OneOf(("true",)),
         metadata={"description": "Pending, with a deadline before today in `timezone`."},
     )
-    timezone = Zone(load_default=ZoneInfo("UTC"), metadata={"description": "That of today."})
+    timezone = Zone(
+        load_default=ZoneInfo("UTC"), metadata={"description": "It decides which day is today."}
+    )
     created_after = QueryInstant(is_rounded_up=True)
     created_before = QueryInstant()
     updated_after = QueryInstant(is_rounded_up=True)

@@ -19,7 +19,7 @@ of the service answers 429, 502 and 504 in the same form. `ErrorCode` lists all 
 
 JSON types are exact, texts are trimmed, unknown fields and query parameters are refused. `PATCH`
 and `PUT` do the same: fields that are not named stay as they are. `HEAD` is `GET` without the body.
-Lists are ordered by id.
+Lists are ordered by id, lists of tasks by `sort`.
 """
 TOP: Final[Shape] = {
     "title": "taskapi",
