@@ -32,7 +32,7 @@ from tests.faults.mutants import (
 )
 
 ROOT = Path(__file__).resolve().parents[3]
-LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__")
+LEFT_OUT = shutil.ignore_patterns(".*")
 GROUPS = (
     *(api, clocks, damage, deletes, heavy, log_ins, postgres),
     *(questions, redis_server, searches, sizes, store, sync, tokens),
