@@ -60,7 +60,7 @@ def watch(patch: Patch, after: Callable[[str], None]) -> None:
 def _name(command: Any) -> str:
     if command[0] == "EVALSHA":
         script = _SCRIPTS[command[1]]
-        return f"{script} {command[4]}" if script == "when_full" else script
+        return f"{script} {command[4]}" if script == "even_when_full" else script
     return " ".join(str(word).rpartition(":")[2] for word in command[:3])
 
 
