@@ -32,6 +32,8 @@ from tests.faults.site import Service, Site, running
 from tests.faults.takeovers import Takeovers
 
 CLIENTS = 6
+FEWEST = 3
+"""Faults that a short run causes on a busy machine too."""
 PAUSE_SECONDS = 0.1, 0.8
 """Pause between two faults, and duration of a cut or slow network."""
 SLOW_SECONDS = 0.05
@@ -124,10 +126,10 @@ class Chaos:
         self._faults |= {"PgBouncer killed": kill, "PgBouncer frozen": freeze}
 
     def run(self, seconds: float) -> None:
-        """Cause faults for `seconds`, each kind equally often."""
+        """Cause faults for `seconds`, at least FEWEST, each kind equally often."""
         deadline = time.monotonic() + seconds
         order: list[str] = []
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline or self.caused.total() < FEWEST:
             if not order:
                 order = self._random.sample(sorted(self._faults), len(self._faults))
             what = order.pop()
