@@ -52,7 +52,8 @@ class Task(Body):
         metadata={
             "example": 3,
             "is_rare": True,
-            "description": "Another one hands the task over; a new task has that of the path.",
+            "description": "Another one hands the task over. To create a task under a user's path, "
+            "leave it out.",
         }
     )
     group_id = Whole(required=True, metadata={"example": 1})

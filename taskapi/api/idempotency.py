@@ -62,7 +62,8 @@ def answer(
         return _replay(stored, phrase, body)
     with _releasing_on_error(session, key, deferral):
         session.deferral, session.recent_tasks = deferral, RecentTasks()
-        return _store(session, key, body, current_app.make_response(view()))
+        response = current_app.make_response(view())
+        return _store(session, key, deferral, body, response)
 
 
 def _begin(session: Session, key: str, deferral: Deferral, seconds: int) -> bytes | None:
@@ -102,10 +103,10 @@ def _without_password(body: bytes) -> bytes:
         return body  # it will be refused
 
 
-def _store(session: Session, key: str, body: str, response: Response) -> Response:
+def _store(
+    session: Session, key: str, deferral: Deferral, body: str, response: Response
+) -> Response:
     """Send the commit and the answer; return the answer with what Redis gave to the commit."""
-    deferral = session.deferral
-    assert deferral is not None
     text = response.get_data(as_text=True)
     headers = [[name, value] for name, value in response.headers if name != "Content-Length"]
     answer = [deferral.salt, body, response.status_code, headers, text]

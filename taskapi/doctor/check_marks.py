@@ -119,7 +119,7 @@ def _lost(
     return difference("was deleted, and its tombstone is gone", "--repair adds it", *add)
 
 
-def check_rows(stores: Stores, refs: list[EntityRef]) -> Iterator[Difference]:
+def check_lost_rows(stores: Stores, refs: list[EntityRef]) -> Iterator[Difference]:
     """Check that Redis has each row's entity, or a mark for it."""
     keys = stores.keys
 

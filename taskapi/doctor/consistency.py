@@ -22,7 +22,7 @@ from taskapi.doctor.check_keys import (
     check_types,
     ref_of,
 )
-from taskapi.doctor.check_marks import check_deletes, check_marks, check_rows
+from taskapi.doctor.check_marks import check_deletes, check_lost_rows, check_marks
 from taskapi.doctor.check_meta import check_description
 from taskapi.doctor.differences import Difference, Stores
 from taskapi.errors import NotReady
@@ -93,7 +93,7 @@ class _Examination:
             self._add_members([name for name in names if ref_of(name) is None])
         for kind in Kind:
             for entity_id in row_versions.all_ids(self._stores.db, kind):
-                self._add(check_rows, (kind, entity_id))
+                self._add(check_lost_rows, (kind, entity_id))
         for check, batch in self._waiting.items():
             self._check(check, batch)
 

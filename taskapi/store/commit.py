@@ -83,7 +83,7 @@ class Commit:
 
     def guard_no_other(self, key: str, value: str) -> None:
         """Refuse the commit if the string exists and has another value."""
-        self._guards[(key, "", f"?{value}")] = None
+        self.guard(key, "", f"?{value}")
 
     def guard_unchanged(self, kind: Kind, entity: Entity) -> None:
         """Refuse the commit if the entity was changed or deleted since it was read."""

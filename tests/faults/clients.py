@@ -159,7 +159,7 @@ class Client:
         self._note(time.monotonic() - began, f"{method} {path}")
         if answer and answer.status < 300:
             return answer
-        if answer and answer.status != 503 and answer.error != "in_progress":
+        if answer and not _is_for_later(answer):
             self.wrong.append(f"{method} {path} {body} -> {answer.status} {answer.body!r}")
         self._stop.wait(self._random.uniform(0.01, 0.1))  # as a polite client does
         return None
@@ -194,6 +194,11 @@ class Client:
             "number": self._mark(),
             "password": PASSWORD,
         }
+
+
+def _is_for_later(answer: Answer) -> bool:
+    is_running = answer.status == 409 and answer.error == "in_progress"
+    return is_running or answer.status == 503
 
 
 def _path(task: Entity) -> str:
