@@ -14,7 +14,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.api.factories import PASSWORD, ok
@@ -86,8 +85,7 @@ def tell(story: Story, api: Api) -> None:
     for name in ("ann", "bob"):
         body = models.NewUser(name, f"{name}@example.com", PASSWORD, group_ids=[group.id])
         users.append(call("users.users_create", client=owner, body=body).user)
-    login = httpx.BasicAuth("ann@example.com", PASSWORD)
-    ann = story.caller(httpx_args={"auth": login})
+    ann = story.caller(httpx_args={"auth": ("ann@example.com", PASSWORD)})
     assert call("users.users_show", "me", client=ann).id == users[0].id
 
     due = datetime.date(2026, 1, 2)
