@@ -182,7 +182,7 @@ def _walk(store: Store, key: str, kind: Kind | None, *, skips: bool = False) -> 
 
     def read(after: str) -> Chunk:
         query = {"root": store.keys.root, "set": key, "kind": kind or False, "after": after}
-        (reply,) = _call(store, scripts.CHANGES, {**query, **limits, "skip": skips})
+        (reply,) = _call(store, scripts.READ_CHUNK, {**query, **limits, "skip": skips})
         return parse(*reply)
 
     chunk = read("-inf")

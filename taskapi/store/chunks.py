@@ -77,7 +77,7 @@ class Chunk:
             yield Chunk(deleted=[mark])
 
 
-def parse(  # in the order of the result of changes.lua
+def parse(  # in the order of the result of read_chunk.lua
     last: bytes,
     follows: int,
     sizes: list[int],
@@ -87,7 +87,7 @@ def parse(  # in the order of the result of changes.lua
     stored_tokens: list[bytes],
     *marks: bytes,
 ) -> Chunk:
-    """Return the chunk in a reply of `changes.lua`."""
+    """Return the chunk in a reply of `read_chunk.lua`."""
     deleted, inconsistent, unreadable, missing = map(_marks, marks)
     damaged = [Damage(mark, WRONG_TYPE) for mark in unreadable]
     damaged += [Damage(mark, MISSING) for mark in missing]

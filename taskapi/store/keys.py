@@ -1,6 +1,6 @@
 """Every Redis key, with one builder each. All keys have one hash tag, hence one cluster slot.
 
-Scripts get the keys as arguments, except `changes.lua` and `acknowledge.lua`: they read keys of
+Scripts get the keys as arguments, except `read_chunk.lua` and `acknowledge.lua`: they read keys of
 many entities and spell the names themselves.
 
 | key              | type   | what it holds                                                        |

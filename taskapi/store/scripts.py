@@ -22,7 +22,7 @@ def _load(name: str, flags: str = "") -> str:
 COMMIT: Final = _load("commit.lua")
 COMMIT_WHEN_FULL: Final = _load("commit.lua", " flags=allow-oom")
 PAGE: Final = _load("page.lua", " flags=no-writes")
-CHANGES: Final = _load("changes.lua", " flags=no-writes")
+READ_CHUNK: Final = _load("read_chunk.lua", " flags=no-writes")
 LOOK: Final = _load("look.lua", " flags=no-writes")
 STRAYS: Final = _load("strays.lua", " flags=no-writes")
 MEND: Final = _load("mend.lua", " flags=allow-oom")

@@ -223,7 +223,7 @@ def test_the_worker_obeys_sigterm_though_redis_never_answers_a_pass(
     direct, indirect = behind_proxy
     new_group(direct.client())
     with worker(indirect) as process:
-        to_redis.lose(scripts.CHANGES.encode(), Loss.SILENCE)
+        to_redis.lose(scripts.READ_CHUNK.encode(), Loss.SILENCE)
         new_group(direct.client())
         eventually(lambda: to_redis.has_lost)
         check_it_obeys(process)

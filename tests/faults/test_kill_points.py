@@ -100,7 +100,7 @@ def test_a_pass_may_die_anywhere(victim: Victim, installation: Installation, api
     for where in everywhere(victim, installation, api, "pass", **SMALL_CHUNKS):
         steps.append(where)
         settle(installation)
-    check_named(steps, "pg_advisory_xact_lock", "changes", "COPY new_users", "COPY new_tasks")
+    check_named(steps, "pg_advisory_xact_lock", "read_chunk", "COPY new_users", "COPY new_tasks")
     check_named(steps, "INTO users", "INTO groups", "INTO tasks", "DELETE FROM tasks")
     check_named(steps, "SET CONSTRAINTS", "UPDATE sync_state", "COMMIT", "acknowledge")
 
@@ -144,4 +144,4 @@ def test_a_backup_may_die_anywhere(victim: Victim, installation: Installation, a
         ok(api("POST", "/admin/sync?action=backup", by="owner"))
         settle(installation)
         assert not list(installation.settings.backup_dir.glob("*.partial"))
-    check_named(steps, "full SET", "changes", "DEL pin")
+    check_named(steps, "full SET", "read_chunk", "DEL pin")

@@ -36,7 +36,7 @@ MUTANTS = [
     ),
     Mutant(
         "damage: keys of the wrong type stop no pass",
-        "taskapi/store/changes.lua",
+        "taskapi/store/read_chunk.lua",
         "  local value = redis.pcall(...)\n",
         "  local value = redis.call(...)\n",
         "faults/test_damage.py::test_a_damaged_task_holds_up_nothing_else[wrong type]",
@@ -342,7 +342,7 @@ MUTANTS = [
     ),
     Mutant(
         "entries: a backup goes on beside members that are no numbers",
-        "taskapi/store/changes.lua",
+        "taskapi/store/read_chunk.lua",
         "not string.find(id, '^%d+$')",
         "not tonumber(id)",
         "faults/test_damaged_values.py::"
@@ -483,7 +483,7 @@ MUTANTS = [
     ),
     Mutant(
         "marks: one with a fractional version stops no pass",
-        "taskapi/store/changes.lua",
+        "taskapi/store/read_chunk.lua",
         "  elseif string.find(score, '^%d+$') and not is_skipped",
         "  elseif not is_skipped",
         "faults/test_damaged_values.py::"
@@ -498,7 +498,7 @@ MUTANTS = [
     ),
     Mutant(
         "marks: one above all versions hides no later change",
-        "taskapi/store/changes.lua",
+        "taskapi/store/read_chunk.lua",
         "not q.kind and digits(redis.call('HGET', KEYS[1], 'version')) or '+inf'",
         "q.kind and '+inf' or 2 ^ 53",
         "faults/test_damaged_values.py::test_a_mark_above_all_versions_hides_no_later_change",
@@ -512,7 +512,7 @@ MUTANTS = [
     ),
     Mutant(
         "marks: one above all versions stops no pass",
-        "taskapi/store/changes.lua",
+        "taskapi/store/read_chunk.lua",
         "not q.kind and digits(redis.call('HGET', KEYS[1], 'version')) or '+inf'",
         "'+inf'",
         "faults/test_damaged_values.py::"
@@ -520,7 +520,7 @@ MUTANTS = [
     ),
     Mutant(
         "versions: only whole numbers reach JSON",
-        "taskapi/store/changes.lua",
+        "taskapi/store/read_chunk.lua",
         "string.match(text, '^[1-9]%d*$') or nil",
         "tonumber(text) and text",
         "faults/test_damage.py::"
@@ -704,7 +704,7 @@ MUTANTS = [
     ),
     Mutant(
         "versions: only short numbers reach JSON",
-        "taskapi/store/changes.lua",
+        "taskapi/store/read_chunk.lua",
         "text and #text <= 16 and ",
         "text and ",
         "faults/test_damage.py::"

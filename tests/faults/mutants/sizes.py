@@ -26,14 +26,14 @@ MUTANTS = [
     ),
     Mutant(
         "chunks of the sync have a limit in bytes",
-        "taskapi/store/changes.lua",
+        "taskapi/store/read_chunk.lua",
         "if size >= q.bytes and",
         "if false and",
         "store/test_chunks.py::test_long_entities_come_in_many_chunks_and_all_of_them",
     ),
     Mutant(
         "chunks of the sync do not split a version",
-        "taskapi/store/changes.lua",
+        "taskapi/store/read_chunk.lua",
         " and score ~= last then",
         " then",
         "store/test_chunks.py::test_the_tasks_of_one_commit_are_not_split",

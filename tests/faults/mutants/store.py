@@ -192,7 +192,7 @@ MUTANTS = [
     ),
     Mutant(
         "no delete without tombstone",
-        "taskapi/store/changes.lua",
+        "taskapi/store/read_chunk.lua",
         "elseif not json and pcall_value('ZSCORE', q.root .. 'tombs', mark) == score then",
         "elseif not json then",
         "sync/test_sync.py::test_an_entity_that_vanished_without_a_tombstone_is_no_delete",
@@ -241,7 +241,7 @@ MUTANTS = [
     ),
     Mutant(
         "quarantine: skipped",
-        "taskapi/store/changes.lua",
+        "taskapi/store/read_chunk.lua",
         "elseif string.find(score, '^%d+$') and not is_skipped(member, score) then",
         "else",
         "sync/test_quarantine.py::test_quarantine_is_skipped_until_it_changes",
