@@ -9,7 +9,8 @@ many entities and spell the names themselves.
 |                  |        | issued), op:<process>.<thread> (result of its last operation),       |
 |                  |        | synced (PostgreSQL has everything up to this version), opened (the   |
 |                  |        | start of the server that is served), confirmed (the start that       |
-|                  |        | PostgreSQL knows), loader and loaded (token and batch of a restore), |
+|                  |        | PostgreSQL knows), unconfirmed (the starts served since then),       |
+|                  |        | loader and loaded (token and batch of a restore),                    |
 |                  |        | former (state before it), saved (whether it may clear Redis),        |
 |                  |        | remarked (changes when marks are set in another way than by commits),|
 |                  |        | forgotten (who follows from before this version may miss changes)    |

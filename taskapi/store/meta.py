@@ -13,7 +13,7 @@ from taskapi.store.connection import Command, Store
 from taskapi.store.keys import Kind
 from taskapi.store.numbers import is_number
 
-_TEXTS: Final = ("state", "installation", "opened", "confirmed", "former", "saved")
+_TEXTS: Final = ("state", "installation", "opened", "confirmed", "unconfirmed", "former", "saved")
 _NEXT: Final = tuple(f"next:{kind}" for kind in Kind)
 _NUMBERS: Final = ("epoch", "version", "synced", *_NEXT)
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -45,6 +45,7 @@ class Meta:
         epoch: counts how often Redis was restored.
         opened: run id of the start of Redis that is served; empty until it is checked.
         confirmed: run id of the start that PostgreSQL knew last.
+        unconfirmed: run ids of the starts served since then; PostgreSQL may know one of them.
         version: the last version issued.
         synced: PostgreSQL has every change up to this version.
         former: the state before a restore that has changed nothing in Redis yet.
@@ -59,6 +60,7 @@ class Meta:
     installation: str
     opened: str
     confirmed: str
+    unconfirmed: tuple[str, ...]
     version: int
     synced: int
     former: str
@@ -108,6 +110,7 @@ def _parse(reply: list[bytes | None]) -> Meta:
         installation=texts["installation"],
         opened=texts["opened"],
         confirmed=texts["confirmed"],
+        unconfirmed=tuple(texts["unconfirmed"].split()),
         version=int(numbers["version"]),
         synced=int(numbers["synced"]),
         former=texts["former"],

@@ -10,14 +10,15 @@
 -- ARGV[5]  versions to skip then
 -- ARGV[6]  new value of `remarked`: an earlier state of the server may have other marks
 -- ARGV[7…] version and ids that the caller has seen
--- Result   OK, BLOCKED while clients are blocked, or WAIT
+-- Result   OK, OPEN if the store was open already, BLOCKED while clients are blocked, or WAIT
 --
 -- If an entry of `processes` cannot be read, ids and versions are skipped.
 local meta, run = KEYS[1], ARGV[1]
 local RECENT = 30 -- seconds; processes register every 10
+local SERVED_MOST = 2050 -- bytes: fifty run ids
 local FIELDS = { 'version', 'next:u', 'next:g', 'next:t' }
 local state, opened = unpack(redis.call('HMGET', meta, 'state', 'opened'))
-if opened == run then return 'OK' end
+if opened == run then return 'OPEN' end
 if state ~= 'ready' then return 'BLOCKED' end
 
 local highest, missing, newest = {}, {}, 0
@@ -55,5 +56,7 @@ for i, field in ipairs(FIELDS) do
   end
   redis.call('HSET', meta, field, value)
 end
-redis.call('HSET', meta, 'opened', run, 'remarked', ARGV[6])
+local served = redis.call('HGET', meta, 'unconfirmed') or ''
+served = string.sub(served .. ' ' .. run, -SERVED_MOST)
+redis.call('HSET', meta, 'opened', run, 'unconfirmed', served, 'remarked', ARGV[6])
 return 'OK'

@@ -67,7 +67,7 @@ def open_for_clients(store: Store, *, is_compared: bool) -> bool:
         is_compared: the store has everything that PostgreSQL has. Otherwise ids are skipped.
 
     Returns:
-        Whether the store is open; it is not if clients are blocked.
+        Whether this call opened the store: it may be open already, or clients are blocked.
     """
     begin = time.monotonic()
     time.sleep(SETTLE_SECONDS)

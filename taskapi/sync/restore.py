@@ -89,6 +89,7 @@ def fill(settings: Settings, store: Store, *, can_reopen: bool = True) -> dict[s
         synced=str(copy.version),
         opened=run_id if is_known else "",
         confirmed=run_id,
+        unconfirmed="",
         **_counters(copy, redis, store, is_known),
     )
     meta.publish_status(store, {"since": meta.now(store), "restored": None, "fenced": None})

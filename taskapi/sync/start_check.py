@@ -54,7 +54,7 @@ def compare(db: Database, store: Store) -> Meta:
 def confirm(store: Store, redis: Meta) -> None:
     """Record that PostgreSQL knows the start that is served."""
     if redis.confirmed != redis.opened:
-        meta.write(store, confirmed=redis.opened)
+        meta.write(store, confirmed=redis.opened, unconfirmed="")
         meta.publish_status(store, {"uncompared": None})
 
 
@@ -113,8 +113,10 @@ class StartWatch:
             with suppress(TaskApiError):
                 needs_check = server_start.needs_check(self._store) and self._store.run_id == start
                 if needs_check and server_start.open_for_clients(self._store, is_compared=False):
-                    meta.publish_status(self._store, {"uncompared": UNCOMPARED})
                     log.error("%s", UNCOMPARED)
+                    meta.publish_status(self._store, {"uncompared": UNCOMPARED})
+                    if meta.read(self._store).confirmed == start:  # another process compared it
+                        meta.publish_status(self._store, {"uncompared": None})
         finally:
             self._turn.release()
 

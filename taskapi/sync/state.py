@@ -159,7 +159,8 @@ def difference(redis: Meta, copy: PostgresState | None) -> str:
 
 def is_superseded(redis: Meta, run_id: str) -> bool:
     """Return whether another start of Redis is served; False for a Redis that is not open yet."""
-    return bool(redis.opened) and run_id not in ("", redis.opened, redis.confirmed)
+    own = (redis.opened, redis.confirmed, *redis.unconfirmed)
+    return bool(redis.opened) and run_id not in ("", *own)
 
 
 def find_successor(settings: Settings, redis: Meta) -> str:

@@ -291,6 +291,38 @@ MUTANTS = [
         "test_a_damaged_list_of_processes_skips_ids_and_holds_up_nobody",
     ),
     Mutant(
+        "start of Redis: PostgreSQL may know an earlier one of the same Redis",
+        "taskapi/sync/state.py",
+        "own = (redis.opened, redis.confirmed, *redis.unconfirmed)",
+        "own = (redis.opened, redis.confirmed)",
+        "faults/test_unconfirmed_starts.py::"
+        "test_the_next_start_is_no_other_redis_though_postgresql_knows_only_the_one_before",
+    ),
+    Mutant(
+        "start of Redis: each one that was served is remembered",
+        "taskapi/store/open_for_clients.lua",
+        "string.sub(served .. ' ' .. run, -SERVED_MOST)",
+        "run",
+        "faults/test_unconfirmed_starts.py::"
+        "test_the_next_start_is_no_other_redis_though_postgresql_knows_only_the_one_before",
+    ),
+    Mutant(
+        "start of Redis: a store that is open already was compared",
+        "taskapi/store/open_for_clients.lua",
+        "if opened == run then return 'OPEN' end",
+        "if opened == run then return 'OK' end",
+        "faults/test_unconfirmed_starts.py::"
+        "test_a_process_that_is_late_does_not_say_that_nobody_compared_the_start",
+    ),
+    Mutant(
+        "start of Redis: no warning after another process compared it",
+        "taskapi/sync/start_check.py",
+        "if meta.read(self._store).confirmed == start:",
+        "if False:",
+        "faults/test_unconfirmed_starts.py::"
+        "test_a_process_that_is_late_does_not_say_that_nobody_compared_the_start",
+    ),
+    Mutant(
         "start of Redis: a run id that is hidden",
         "taskapi/store/connection.py",
         'value_of(info, "run_id") or HIDDEN',
