@@ -18,7 +18,7 @@ from taskapi.api.shared_key import KEY_BYTES, shared_key
 from taskapi.api.throttling import LoginThrottle
 from taskapi.errors import Damaged, Stale, Unauthenticated, Unavailable
 from taskapi.store import users, verified
-from taskapi.store.passwords import hash_password, is_hash, is_old, is_password
+from taskapi.store.passwords import hash_password, is_hash, is_old, is_password, return_memory
 from taskapi.store.session import Session, StoredEntity
 
 CHECK_TURN_SECONDS: Final = 2.0
@@ -48,6 +48,7 @@ class PasswordChecks:
 
     def __init__(self, folder: Path) -> None:
         """Use the key in this folder; without one, Redis remembers nothing."""
+        return_memory()
         key = shared_key(folder)
         self._is_shared = key is not None
         self._key = key or secrets.token_bytes(KEY_BYTES)

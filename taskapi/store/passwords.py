@@ -1,5 +1,6 @@
 """Salted password hashes: the only stored form of a password."""
 
+import ctypes
 import re
 from typing import Final
 
@@ -11,6 +12,9 @@ from taskapi.errors import Unavailable
 
 HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, type=Type.ID)
 """Argon2id with the parameters of OWASP's Password Storage Cheat Sheet: 19 MiB, two passes."""
+_LARGE_BYTES: Final = 4 * 2**20
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Numbers of malloc.h of glibc; see mallopt(3)."""
 _PREFIX: Final = "$argon2id$"
 _DUMMY_HASH: Final = f"{_PREFIX}v=19$m=19456,t=2,p=1${'A' * 22}${'A' * 43}"
 """Takes as long to check as a hash of today, and matches no password."""
@@ -24,6 +28,18 @@ With higher parameters, which only a damaged hash has, a check would take minute
 """
 NO_CHECK: Final = "The password cannot be checked: memory is short, or its hash cannot be used."
 NO_HASH: Final = "The password cannot be hashed, because memory is short: try again."
+
+
+def return_memory() -> None:
+    """Let this process return the memory of each hash to the system at once.
+
+    Otherwise glibc keeps 19 MiB for each thread that ever made a hash. Other C libraries have no
+    such setting.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+            mallopt(option, _LARGE_BYTES)
 
 
 def hash_password(password: str) -> str:

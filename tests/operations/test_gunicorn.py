@@ -3,11 +3,13 @@
 import json
 import logging
 import os
+import re
 import runpy
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -191,6 +193,23 @@ def test_no_password_is_checked_again_after_a_reload_or_a_restart(install: Insta
     with installation.serve() as api:
         call_often(api, user)
         assert "Info Log-in" not in api.log()
+
+
+def test_log_ins_leave_little_memory_in_use(install: Install) -> None:
+    """Twelve threads check a password, which takes 19 MiB each time."""
+    with install().serve(workers=1) as api, ThreadPoolExecutor(12) as pool:
+        users = [new_user(api) for _ in range(24)]
+        before = resident_mib(api)
+        answers = pool.map(lambda user: api("GET", "/users/me", by=login(user)), users)
+        assert [answer.status for answer in answers].count(200) >= 12
+        assert resident_mib(api) - before < 15
+
+
+def resident_mib(api: Api) -> float:
+    """Return the memory in use by the only worker of gunicorn."""
+    (pid,) = re.findall(r"Booting worker with pid: (\d+)", api.log())
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def call_often(api: Api, user: dict[str, Any]) -> None:
