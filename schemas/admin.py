@@ -6,6 +6,7 @@ from marshmallow import INCLUDE, ValidationError, fields, validate, validates_sc
 
 from schemas.fields import (
     Answer,
+    Choice,
     Object,
     Query,
     Whole,
@@ -125,6 +126,16 @@ class Stats(Answer):
     sync = Object(SyncSummary)
 
 
+class HealthQuery(Query):
+    strict = Choice(
+        load_default=False, metadata={"description": "With `true`, degraded is 503 too."}
+    )
+
+
+class Alive(Answer):
+    status = shown("alive")
+
+
 class Health(Answer):
     status = choice("healthy", "degraded", "unhealthy")
     timestamp = Timestamp()
@@ -156,3 +167,4 @@ class Document(Answer):
 
 
 SYNC: Final = Sync()
+HEALTH: Final = HealthQuery()

@@ -15,6 +15,12 @@ from taskapi.api.requests import ME
 METHODS: Final = READS | {"POST", "PUT", "PATCH", "DELETE"}
 REFUSALS: Final = frozenset({401, 403, 409, 412, 429})
 """Statuses of refusals; the log line of a refused read also has its audit name and ids."""
+CORRELATION: Final = {
+    "traceparent": "HTTP_TRACEPARENT",
+    "correlation_id": "HTTP_X_CORRELATION_ID",
+}
+"""Name in the log -> header in a WSGI environment."""
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 IDS_MOST: Final = 50
 """The maximum number of task ids in the log line of a batch."""
 
@@ -30,6 +36,7 @@ def log_request(g: _AppCtxGlobals, request: Request, response: Response) -> None
     fields = {"request_id": g.request_id, "caller": g.caller.id if g.caller else None}
     if g.token:
         fields["by_token"] = g.token["id"]
+    fields |= _correlation(request)
     if request.url_rule is None:
         method = method if method in METHODS else "*"
         path = current_app.extensions["unknown_words"].sub("*", path)
@@ -38,6 +45,12 @@ def log_request(g: _AppCtxGlobals, request: Request, response: Response) -> None
     if g.caller is None and status in REFUSALS:
         fields |= {"account": g.account, "address": request.remote_addr}
     logs.request(method, path, status, time.perf_counter() - g.began, fields)
+
+
+def _correlation(request: Request) -> dict[str, str]:
+    """Return what identifies this request in the logs of other services."""
+    sent = {name: request.environ.get(variable, "") for name, variable in CORRELATION.items()}
+    return {name: value for name, value in sent.items() if _PLAIN.fullmatch(value)}
 
 
 def _action(request: Request, response: Response) -> dict[str, Any]:

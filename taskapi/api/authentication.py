@@ -10,17 +10,15 @@ from typing import Final
 from flask import Request
 from flask.ctx import _AppCtxGlobals
 from flask.globals import app_ctx
+from werkzeug.http import parse_etags
 
 from taskapi import callers
 from taskapi.api import lookups
-from taskapi.api.credentials import (
-    REMEMBERED_MOST,
-    Credentials,
-    credentials_of,
-)
+from taskapi.api.credentials import REMEMBERED_MOST, Credentials, credentials_of
 from taskapi.api.lookups import Entities, LookupCache
 from taskapi.api.password_checks import PasswordChecks
 from taskapi.api.requests import ME
+from taskapi.api.responses import uncompressed
 from taskapi.api.throttling import ACCOUNT_MOST, WINDOW_SECONDS, LoginThrottle
 from taskapi.api.token_login import TokenLogin
 from taskapi.callers import Caller
@@ -75,7 +73,9 @@ def authenticate(
     g.caller = callers.caller_of(user, g.token)
     target = lookups.target(refs, entities) if "HTTP_IF_MATCH" in request.environ else None
     if target is not None:
-        g.session.wanted, g.session.actual = request.if_match, str(target["version"])
+        named = parse_etags(uncompressed(request.environ["HTTP_IF_MATCH"]))
+        versions = None if named.star_tag else named.as_set(include_weak=True)
+        g.session.wanted, g.session.actual = versions, str(target["version"])
     return entities, ids | {"user_id": user["id"]} if ids.get("user_id") == ME else ids
 
 

@@ -1,10 +1,12 @@
 """The credentials of a request, and a cache of their digests."""
 
 import re
+from base64 import b64decode
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
 from flask import Request
+from werkzeug.datastructures import Authorization
 
 from taskapi.errors import Unauthenticated
 from taskapi.store import tokens
@@ -59,12 +61,26 @@ def credentials_of(request: Request) -> Credentials:
         raise Unauthenticated from None
     if sent is not None and sent.type == "bearer":
         return Credentials(owner_password, None, "", _sent_token(sent.token or ""))
+    sent = sent or _latin_1(environ["HTTP_AUTHORIZATION"])
     if sent is None or sent.type != "basic":
         raise Unauthenticated
     login, password = sent.username or "", sent.password or ""
     if "\0" in login + password:
         raise Unauthenticated
     return Credentials(owner_password, login, password)
+
+
+def _latin_1(header: str) -> Authorization | None:
+    """Return Basic credentials that are not UTF-8: python-requests sends Latin-1."""
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        sent = b64decode(encoded.strip(), validate=True).decode("latin-1")
+    except ValueError:
+        return None
+    login, _, password = sent.partition(":")
+    return Authorization("basic", {"username": login, "password": password})
 
 
 def _sent_token(secret: str) -> SentToken:

@@ -16,6 +16,7 @@ from taskapi.api.contract import CONTRACTS, READS, Contract
 from taskapi.api.error_codes import CODES
 from taskapi.api.openapi_parts import PATH_IDS, Shape
 from taskapi.api.openapi_schemas import SchemaConverter, body_example, example, object_of, ref
+from taskapi.api.requests import JSON, JSON_TYPES
 from taskapi.policy import Relation
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -70,7 +71,7 @@ class _Operations:
             "summary": (view.__doc__ or "").partition("\n")[0],
             "description": f"Allowed: {who} {contract.note}".rstrip(),
             "parameters": self._parameters(rule, method, contract),
-            **self._request_body(contract),
+            **self._request_body(method, contract),
             "responses": {
                 **self._successes(method, contract),
                 **dict(self._errors(_codes(rule, method, contract))),
@@ -89,12 +90,13 @@ class _Operations:
         headers += ["If-None-Match"] if contract.is_conditional else []
         return [*in_path, *self._schemas.parameters(contract.query), *headers]
 
-    def _request_body(self, contract: Contract) -> Shape:
+    def _request_body(self, method: str, contract: Contract) -> Shape:
         if contract.body is None:
             return {}
         schema = self._schemas.body(contract.body)
         content = {"schema": schema, "example": body_example(contract.body)}
-        return {"requestBody": {"required": True, "content": {"application/json": content}}}
+        types = JSON_TYPES.get(method, JSON)
+        return {"requestBody": {"required": True, "content": dict.fromkeys(types, content)}}
 
     def _successes(self, method: str, contract: Contract) -> Shape:
         headers = [*parts.COMMON_HEADERS]

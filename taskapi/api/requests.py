@@ -15,6 +15,9 @@ from werkzeug.routing import ValidationError as NoSuchRoute
 from schemas.fields import INT64_MOST, NOTHING
 from taskapi import errors
 
+JSON: Final = ("application/json",)
+JSON_TYPES: Final = {"PATCH": (*JSON, "application/merge-patch+json")}
+"""The content types of a body; RFC 7396 names the second one."""
 DEEPEST: Final = 16
 """Levels of nesting that a body may have."""
 ME: Final = 0
@@ -69,7 +72,7 @@ def body(schema: Schema) -> dict[str, Any]:
     raw = request.get_data()
     if request.content_length is None:
         request.stream.read(1)  # werkzeug refuses a chunked body only when read past the limit
-    if raw and request.mimetype != "application/json":
+    if raw and request.mimetype not in JSON_TYPES.get(request.method, JSON):
         raise UnsupportedMediaType
     query()
     return _load(schema, parse(raw), "body")

@@ -1,6 +1,7 @@
 """Answers: the envelope, ETags, pages of lists, and errors as JSON."""
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -32,6 +33,7 @@ COMMON_HEADERS: Final = (("X-Content-Type-Options", "nosniff"), ("Cache-Control"
 """Headers of every answer, besides its request id."""
 ENCODED_MOST: Final = 250
 """Objects encoded in one call, which keeps all other threads waiting."""
+_SUFFIX: Final = re.compile('[-;](?:gzip|br|zstd|deflate)"')
 _GAP: Final = b"\0"
 """A byte that JSON never contains."""
 
@@ -67,10 +69,19 @@ def tagged(response: Response, version: str | int) -> Response:
 def conditional(response: Response, version: str | int) -> Response:
     """Return the response with its ETag, or 304 if the client already has this version."""
     tagged(response, version)
-    environ = request_ctx.request.environ
-    if "HTTP_IF_NONE_MATCH" in environ:  # If-Match is checked by the session
-        response.make_conditional({k: v for k, v in environ.items() if k != "HTTP_IF_MATCH"})
+    given = request_ctx.request.environ.get("HTTP_IF_NONE_MATCH")
+    if given is not None:  # If-Match is checked by the session
+        environ = {"REQUEST_METHOD": request.method, "HTTP_IF_NONE_MATCH": uncompressed(given)}
+        response.make_conditional(environ)
     return response
+
+
+def uncompressed(etags: str) -> str:
+    """Return the ETags of a request as the service sent them, before a proxy compressed an answer.
+
+    Such a proxy makes an ETag weak, which changes nothing here, or adds a suffix, as Apache does.
+    """
+    return _SUFFIX.sub('"', etags)
 
 
 def page(name: str, page: Page, paging: Mapping[str, Any], **more: Any) -> Response:
@@ -133,7 +144,7 @@ def _error(status: int, code: str, message: str, fields: Any = None) -> Response
 def _domain_error(error: errors.TaskApiError) -> Response:
     response = _error(CODES[error.code].status, error.code, str(error), error.fields)
     if isinstance(error, errors.Unauthenticated):
-        response.headers["WWW-Authenticate"] = 'Basic realm="taskapi"'
+        response.headers["WWW-Authenticate"] = 'Basic realm="taskapi", charset="UTF-8"'
     if isinstance(error, errors.Unavailable | errors.TooManyFailures):
         response.headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, errors.VersionMismatch):
