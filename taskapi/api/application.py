@@ -79,7 +79,8 @@ class TaskApi(Flask):
         if settings.cors_origins:
             self._allow_origins(settings.cors_origins)
         if settings.trusted_proxies:
-            hops = ProxyFix(self.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)
+            named = ("x_for", "x_proto", "x_host", "x_prefix")
+            hops = ProxyFix(self.wsgi_app, **dict.fromkeys(named, settings.trusted_proxies))
             self.wsgi_app = hops  # type: ignore[method-assign]
 
     def _allow_origins(self, origins: Iterable[str]) -> None:

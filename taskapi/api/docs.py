@@ -5,7 +5,7 @@ import hashlib
 import re
 from typing import Final
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response, current_app, request
 from flask.globals import app_ctx
 from flask.typing import ResponseReturnValue
 from flask_swagger_ui import get_swaggerui_blueprint
@@ -13,6 +13,7 @@ from flask_swagger_ui import get_swaggerui_blueprint
 from schemas.admin import Document, Index
 from taskapi.api import openapi, responses
 from taskapi.api.contract import public, returns
+from taskapi.api.services import services
 
 bp = Blueprint("docs", __name__)
 ui = get_swaggerui_blueprint(
@@ -41,7 +42,8 @@ POLICY: Final = (
 def index() -> Response:
     """Show the addresses of the documentation."""
     places = {"documentation": "/docs", "openapi": "/openapi.json", "health": "/health"}
-    return responses.success({"service": "taskapi", **places})
+    addresses = {name: responses.root() + path for name, path in places.items()}
+    return responses.success({"service": "taskapi", **addresses})
 
 
 @bp.get("/openapi.json")
@@ -49,14 +51,24 @@ def index() -> Response:
 @returns(Document, bare=True)
 def describe() -> Response:
     """Show the OpenAPI document of the service."""
-    return responses.bare(openapi.document(app_ctx.app))
+    settings, root = services().settings, responses.root()
+    host = request.host_url.rstrip("/") if settings.trusted_proxies else ""
+    servers = [{"url": host + root or "/"}]
+    return responses.bare({**openapi.document(app_ctx.app), "servers": servers})
 
 
 def with_policy(answer: ResponseReturnValue) -> Response:
-    """Return a page or an asset of Swagger UI; a page gets a Content-Security-Policy."""
+    """Return a page or an asset of Swagger UI.
+
+    A page gets a Content-Security-Policy, and addresses under the path of a proxy.
+    """
     response = current_app.make_response(answer)
     if response.mimetype == "text/html":
-        scripts = re.findall(r"<script>(.*?)</script>", response.get_data(as_text=True), re.DOTALL)
+        page = re.sub(
+            '"(/docs/|/openapi.json")', rf'"{responses.root()}\1', response.get_data(True)
+        )
+        response.set_data(page)
+        scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
         hashes = "".join(map(_csp_source, scripts))
         response.headers["Content-Security-Policy"] = POLICY.format(hashes=hashes)
     return response

@@ -34,6 +34,7 @@ COMMON_HEADERS: Final = (("X-Content-Type-Options", "nosniff"), ("Cache-Control"
 ENCODED_MOST: Final = 250
 """Objects encoded in one call, which keeps all other threads waiting."""
 _SUFFIX: Final = re.compile('[-;](?:gzip|br|zstd|deflate)"')
+_ROOT: Final = re.compile("(?:/[A-Za-z0-9._~-]+)*")
 _GAP: Final = b"\0"
 """A byte that JSON never contains."""
 
@@ -42,8 +43,14 @@ def success(data: dict[str, Any], status: int = 200, location: str | None = None
     """Return data in the envelope."""
     response = bare({"success": True, "data": data}, status)
     if location is not None:
-        response.headers["Location"] = location
+        response.headers["Location"] = root() + location
     return response
+
+
+def root() -> str:
+    """Return the path under which a proxy serves the service, such as `/tasks`; empty for none."""
+    found = request.script_root
+    return found if _ROOT.fullmatch(found) else ""
 
 
 def entity(stored: StoredEntity) -> Response:
@@ -102,7 +109,7 @@ def linked(response: Response, next_after: int | str | None) -> Response:
     """Return the response with a Link to the next page, if there is one."""
     if next_after is not None:
         parameters = urlencode({**request.args.to_dict(), "after": next_after})
-        path = request.path.replace("/users/me/", f"/users/{g.caller.id}/")
+        path = root() + request.path.replace("/users/me/", f"/users/{g.caller.id}/")
         response.headers["Link"] = f'<{path}?{parameters}>; rel="next"'
     return response
 

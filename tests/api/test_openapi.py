@@ -221,6 +221,7 @@ owner GET /admin/status
 owner GET /admin/stats
 user GET /admin/stats
 nobody GET /health
+nobody GET /health/live
 nobody GET /
 nobody GET /openapi.json
 """

@@ -121,3 +121,47 @@ def test_strict_health_is_503_when_degraded(installation: Installation) -> None:
             answer = api("GET", f"/health{query}")
             assert (answer.json["status"], answer.status) == (word, status)
     refused(api("GET", "/health?strict=yes"), 400)
+
+
+@pytest.fixture(scope="module")
+def behind(install: Install) -> Api:
+    """A client of an installation that trusts one proxy."""
+    return install(TRUSTED_PROXIES="1").client()
+
+
+FORWARDED = {
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Host": "tasks.example.com",
+    "X-Forwarded-Prefix": "/team/api",
+}
+
+
+def test_addresses_have_the_prefix_of_the_proxy(behind: Api) -> None:
+    group = new_group(behind)["id"]
+    body = {"title": "New", "group_id": group}
+    path = "/users/1/tasks"
+    for _ in range(2):
+        made = behind("POST", path, by="owner", json=body, headers=FORWARDED)
+        assert made.headers["Location"].startswith("/team/api/users/1/tasks/")
+    page = behind("GET", f"{path}?limit=1", by="owner", headers=FORWARDED)
+    assert page.headers["Link"].startswith("</team/api/users/1/tasks?limit=1&after=")
+    index = behind("GET", "/", headers=FORWARDED).data
+    assert index["openapi"] == "/team/api/openapi.json"
+    document = behind("GET", "/openapi.json", headers=FORWARDED).json
+    assert document["servers"] == [{"url": "https://tasks.example.com/team/api"}]
+    html = behind("GET", "/docs", headers=FORWARDED).body.decode()
+    assert 'src="/team/api/docs/swagger-ui-bundle.js"' in html
+    assert '"/team/api/openapi.json"' in html
+    assert '"/docs' not in html
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "x", '/"><script>', "//evil.example.com", "/a b"])
+def test_any_other_prefix_is_ignored(behind: Api, prefix: str) -> None:
+    headers = {"X-Forwarded-Prefix": prefix}
+    assert behind("GET", "/", headers=headers).data["openapi"] == "/openapi.json"
+    assert b"evil" not in behind("GET", "/docs", headers=headers).body
+
+
+def test_without_trusted_proxies_no_header_counts(api: Api) -> None:
+    assert api("GET", "/openapi.json", headers=FORWARDED).json["servers"] == [{"url": "/"}]
+    assert api("GET", "/", headers=FORWARDED).data["openapi"] == "/openapi.json"
