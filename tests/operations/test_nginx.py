@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import socket
 import ssl
 import subprocess
@@ -12,7 +14,16 @@ from pathlib import Path
 import pytest
 
 from devserver.servers import free_port
-from tests.api.factories import PASSWORD, login, new_group, new_user, ok, refused
+from tests.api.factories import (
+    PASSWORD,
+    login,
+    new_group,
+    new_task,
+    new_user,
+    ok,
+    path_of,
+    refused,
+)
 from tests.api.test_guide import Curl, follow, running
 from tests.client import Api
 from tests.conftest import Install
@@ -52,6 +63,21 @@ def test_the_guide_works_through_nginx(install: Install, tmp_path: Path) -> None
         with edge.running():
             follow(edge.api, Curl(edge.api, tmp_path))
         assert len(edge.log()) > 54
+
+
+def test_a_long_answer_is_compressed_and_its_etag_still_counts(client: Api) -> None:
+    group = new_group(client)["id"]
+    task = new_task(client, 1, group, information="x" * 5000)
+    accepted = {"Accept-Encoding": "gzip"}
+    shown = client("GET", path_of(task), by="owner", headers=accepted)
+    assert shown.headers["Content-Encoding"] == "gzip"
+    assert json.loads(gzip.decompress(shown.body))["data"] == task
+    etag = {"If-Match": shown.headers["ETag"]}
+    assert etag["If-Match"] == f'W/"{task["version"]}"'
+    ok(client("PUT", path_of(task), by="owner", json={"title": "New"}, headers=etag))
+    refused(client("PUT", path_of(task), by="owner", json={"title": "Old"}, headers=etag), 412)
+    short = client("GET", "/health", headers=accepted)
+    assert "Content-Encoding" not in short.headers
 
 
 def test_every_answer_has_each_common_header_once(edge: Edge) -> None:
