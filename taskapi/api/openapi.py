@@ -129,7 +129,7 @@ class _Operations:
         """Yield (status, component name); operations with the same codes share a component."""
         for status, same in groupby(codes, lambda code: CODES[code].status):
             listed = list(same)
-            name = ".".join((str(status), *listed))
+            name = ".".join((f"Error{status}", *listed))  # generators need a letter first
             if name not in self._spec.components.responses:
                 self._spec.components.response(name, _error_response(status, listed))
             yield str(status), name
