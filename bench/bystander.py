@@ -1,4 +1,4 @@
-"""Measure how long a user waits for a small answer while others send long requests.
+"""Measure how long a client waits for a small answer while others send long requests.
 
 All requests have the owner header: a log-in with Basic would take long from time to time.
 """
@@ -50,13 +50,13 @@ class Load(NamedTuple):
 
 
 def bystander(stage: Stage, sizes: Sizes) -> Iterator[Row]:
-    """Measure requests of a user while the owner sends one load after the other."""
-    many = stage.site(2 * sizes.middle, "crowd", users=GROUPS * seed.MEMBERS)
+    """Measure small requests while other clients send one load after the other."""
+    many = stage.site(2 * sizes.middle, "many", users=GROUPS * seed.MEMBERS)
     with ProcessPoolExecutor(AT_ONCE_MOST) as clients:
         list(clients.map(abs, range(AT_ONCE_MOST)))  # fork before there are threads
         for site, loads in ((many, _loads()), (stage.site(sizes.middle), _other_loads())):
             with stage.serve(site) as url:
-                yield _row("nobody", *_beside(clients, url, site, None))
+                yield _row("no load", *_beside(clients, url, site, None))
                 for load in loads:
                     say(f"a bystander of {load.name}")
                     yield _row(load.name, *_beside(clients, url, site, load))
@@ -147,7 +147,7 @@ def _row(name: str, times: list[float], statuses: Counter[int]) -> Row:
     got = ", ".join(f"{count} got {status}" for status, count in sorted(statuses.items()))
     worst, ordered = max(times), sorted(times)
     row = Row(
-        f"others beside {name}{f': {got}' if got else ''}",
+        f"small requests during {name}{f': {got}' if got else ''}",
         worst,
         "ms at worst",
         statistics.median(ordered),

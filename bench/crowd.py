@@ -42,7 +42,7 @@ def crowd(stage: Stage, sizes: Sizes) -> Iterator[Row]:
         seconds = time.perf_counter() - began
         used = 1000 * (cpu.seconds() - used) / len(users)
         title = f"first log-ins of {len(users)} users, {AT_ONCE} at once, {tries} requests"
-        yield Row(title, len(users) / seconds, "log-ins/s", used)
+        yield Row(f"{title}, {used:.1f} ms CPU each", len(users) / seconds, "log-ins/s")
         yield _measure(url, users, "")
         yield _memory(cpu.web_processes() - others, "after its first log-ins")
     began = time.perf_counter()

@@ -42,7 +42,7 @@ def questions(stage: Stage, sizes: Sizes) -> Iterator[Row]:
             yield row.with_target(f"p50 <= {MEDIAN_MOST_MS} ms", sample.p50_ms <= MEDIAN_MOST_MS)
         yield _page(stage, site)
     for name, (one, other) in medians.items():
-        row = Row(f"the same of both sizes: {name}", other / one, "of the smaller one")
+        row = Row(f"overdue, by deadline, larger / smaller size: {name}", other / one, "times")
         yield row.with_target(f"<= {ALIKE}", other / one <= ALIKE)
     yield _created(stage, sizes)
     yield _exported(stage, sizes)
@@ -76,15 +76,15 @@ def _exported(stage: Stage, sizes: Sizes) -> Row:
     with stage.serve(site) as url:
         for _ in range(4):  # over both web processes
             callers.send(url, "GET", "/tasks/filter?limit=1000", callers.OWNER_LOGIN)
-        ours = cpu.web_processes() - others
-        before, after = cpu.largest(ours), 0
+        serving = cpu.web_processes() - others
+        before, after = cpu.largest(serving), 0
         for _ in range(4):
             connection = HTTPConnection(urlsplit(url).netloc, timeout=60)
             headers = {"Authorization": callers.OWNER_LOGIN}
             connection.request("GET", "/tasks/filter?format=csv", headers=headers)
             response = connection.getresponse()
             while response.read(1 << 20):
-                after = max(after, cpu.largest(ours))
+                after = max(after, cpu.largest(serving))
             connection.close()
     taken = (after - before) / 2**20
     row = Row(f"{site.population.tasks} tasks as CSV: memory of the web process", taken, "MiB")

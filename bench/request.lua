@@ -2,10 +2,10 @@
 --   method path body  the request; in path and body, {task} is a task's id,
 --                     {n} a number never used before, {tasks} the ids of many tasks,
 --                     {caller} the id of the caller, {group} of their group, {own} of one of their tasks,
---                     {same} of one of them for the whole run
---   skip              number of requests that earlier runs have sent
+--                     {same} one of their task ids, the same for the whole run
+--   skip              where {n} begins: at least the number of requests sent so far
 --   first step count  the ids of the tasks: first, first + step, ...; after `count` ids, from first again
---   users             number of users who have the callers' tasks in turn; their ids begin at 2
+--   users             number of users; task 1 belongs to user 2, task 2 to user 3, and so on
 --   many              number of ids in {tasks}
 --   callers each      a file with the id, the group and the Authorization header of each caller, and how
 --                     many tasks each has; empty and 0 if wrk sets the header

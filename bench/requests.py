@@ -16,7 +16,8 @@ BATCH_LEAST = 10_000
 INFORMATION = "x" * 80
 TASK, SAME = "/users/{caller}/tasks/{own}", "/users/{caller}/tasks/{same}"
 APART = 15_000 * 10**5
-"""More requests than one operation sends; a multiple of the callers' tasks."""
+"""From the first {n} of an operation to that of the next: more than one sends, and a multiple of
+the callers' tasks."""
 
 
 class Aim(NamedTuple):
@@ -87,7 +88,7 @@ def _beside(
     aims: dict[str, Aim],
     sizes: Sizes,
 ) -> Iterator[Row]:
-    """Measure each kind of request by each kind of caller, each time between two of the limit."""
+    """Measure each kind of request by each kind of caller, each between two runs of the limit."""
     limits: list[Sample] = []
     for what, aim in aims.items():
         operations = _operations(url, everyone, aim)

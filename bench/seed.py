@@ -34,7 +34,7 @@ INFORMATION_LENGTH: Final = 80
 BATCH: Final = 1000
 _NOW: Final = "2026-01-01T00:00:00Z"
 _DAYS: Final = [str(date(2025, 1, 1) + timedelta(days=7 * i % 1097)) for i in range(1097)]
-"""Three years in an order that the order of ids does not follow."""
+"""The days of three years, not in the order of ids."""
 _SYLLABLES: Final = ("ba", "ce", "di", "fo", "gu", "ha", "je", "ki", "lo", "mu", "na", "pe", "qui")
 T = TypeVar("T")
 

@@ -56,7 +56,7 @@ class Callers:
 
     Attributes:
         file: a line for each caller: id, group, Authorization header. request.lua reads it.
-        users: users who have the installation's tasks in turn.
+        users: number of users; task 1 belongs to user 2, task 2 to user 3, and so on.
         each: tasks of each caller.
     """
 
@@ -72,7 +72,7 @@ class Operation:
     Attributes:
         by: id and password for HTTP Basic, a token, or many callers; None sends no credentials.
         many: number of task ids in one request.
-        skip: more requests than have been sent.
+        skip: where {n} begins: at least the number of requests sent so far.
         runs: how often it was measured.
     """
 

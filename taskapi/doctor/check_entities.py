@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 
 from taskapi.doctor.check_keys import TAKEN
 from taskapi.doctor.check_rows import compare_rows
-from taskapi.doctor.differences import Difference, Duty, Step, Stores, guard_of, named
+from taskapi.doctor.differences import Administering, Difference, Step, Stores, guard_of, named
 from taskapi.errors import Damaged
 from taskapi.store import codec, quarantine, session, tokens
 from taskapi.store.chunks import Mark
@@ -127,7 +127,7 @@ def _password_hash(stores: Stores, user: Entity) -> Expectation:
             return None
         row = row_versions.find(stores.db, Kind.USER, mark.id)
         taken = row["password_hash"] if row and is_hash(row["password_hash"].encode()) else ""
-        writes: list[Write] = [("SET", read[1], taken), *_leave_quarantine(stores, mark)]
+        writes: list[Write] = [("SET", read[1], taken), *_release_from_quarantine(stores, mark)]
         remedy = TAKEN if taken else "set a new password"
         problem = "has a password hash that cannot be read" if stored else "has no password hash"
         repair = Repair([(read, text_of(stored))], writes) if taken else None
@@ -147,7 +147,7 @@ def _tokens(stores: Stores, user: Entity) -> Expectation:
         repair, remedy = None, "delete the field tokens of its key"
         if row and tokens.are_tokens(row["tokens"]):
             write = tokens.write(stores.keys, mark.id, row["tokens"])
-            writes = [write, *_leave_quarantine(stores, mark)]
+            writes = [write, *_release_from_quarantine(stores, mark)]
             repair, remedy = Repair([(read, text_of(stored))], writes), TAKEN
         subject, problem = named((Kind.USER, mark.id)), "has tokens that cannot be read"
         return Difference(subject, problem, remedy, Step.ENTITIES, "", repair)
@@ -155,27 +155,27 @@ def _tokens(stores: Stores, user: Entity) -> Expectation:
     return Expectation(read, find)
 
 
-def _leave_quarantine(stores: Stores, mark: Mark) -> list[Write]:
+def _release_from_quarantine(stores: Stores, mark: Mark) -> list[Write]:
     """Return the command that takes a repaired user out of quarantine, if it is there."""
     is_there = quarantine.contains(stores.store, mark)
     return [("HDEL", stores.keys.quarantine, str(mark))] if is_there else []
 
 
 def _held(keys: Keys, ref: EntityRef, group_id: int) -> Expectation:
-    """Expect that a group which the user administers says so."""
+    """Expect that a group in the user's `administers` has the user as its admin."""
 
     def find(json: bytes | None) -> Difference | None:
         if json is not None and (json == WRONG_TYPE or _admin_id(json) in (ref[1], None)):
             return None
         problem = f"administers group {group_id}, which does not name this admin"
-        repair = Duty(ref[1], group_id, is_held=False)
+        repair = Administering(ref[1], group_id, is_held=False)
         return Difference(named(ref), problem, "--repair removes that", Step.INDEXES, "", repair)
 
     return Expectation(("HGET", keys.entity(Kind.GROUP, group_id), "json"), find)
 
 
 def _admin(keys: Keys, ref: EntityRef, group: Entity) -> Expectation:
-    """Expect that the admin of a group is a suitable member, and knows the group."""
+    """Expect that the admin of a group is a suitable member, with the group in `administers`."""
     user_id = group["admin_id"]
 
     def find(reply: Any) -> Difference | None:
@@ -191,7 +191,7 @@ def _admin(keys: Keys, ref: EntityRef, group: Entity) -> Expectation:
         if ref[1] in user.get("administers", ()):
             return None
         problem = f"its admin, user {user_id}, does not administer it"
-        repair = Duty(user_id, ref[1], is_held=True)
+        repair = Administering(user_id, ref[1], is_held=True)
         return Difference(named(ref), problem, "--repair adds that", Step.INDEXES, "", repair)
 
     return Expectation(session.fetch(keys, Kind.USER, user_id), find)

@@ -127,10 +127,10 @@ def check_index(stores: Stores, items: list[IndexEntry]) -> Iterator[Difference]
     keys, lost = stores.keys, list[EntityRef]()
 
     def reads(item: IndexEntry) -> list[Command]:
-        return [_read(keys, item), session.fetch(keys, *_named_by(keys, item))]
+        return [_read(keys, item), session.fetch(keys, *_ref_of_entry(keys, item))]
 
     for item, (current, stored) in stores.look(items, reads):
-        ref = _named_by(keys, item)
+        ref = _ref_of_entry(keys, item)
         if current is None or WRONG_TYPE in (current, stored):
             continue
         try:
@@ -149,7 +149,7 @@ def check_index(stores: Stores, items: list[IndexEntry]) -> Iterator[Difference]
     yield from gone(stores, lost)
 
 
-def _named_by(keys: Keys, item: IndexEntry) -> EntityRef:
+def _ref_of_entry(keys: Keys, item: IndexEntry) -> EntityRef:
     """Return the entity that an entry names; 0 is the id of none."""
     word = item.key.removeprefix(keys.root).split(":")[0]
     number = item.value if word in ("emails", "names") else item.name
@@ -162,7 +162,7 @@ def _read(keys: Keys, item: IndexEntry) -> tuple[str, str, str]:
 
 
 def _stray(keys: Keys, item: IndexEntry, problem: str, guards: list[Any]) -> Difference:
-    read, ref = _read(keys, item), _named_by(keys, item)
+    read, ref = _read(keys, item), _ref_of_entry(keys, item)
     write = ("HDEL" if read[0] == "HGET" else "ZREM", item.key, item.name)
     subject, detail = item.key.removeprefix(keys.root), named(ref) if ref[1] else item.name
     return Difference(subject, problem, REMOVED, Step.INDEXES, detail, Repair(guards, [write]))

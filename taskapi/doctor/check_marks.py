@@ -67,10 +67,10 @@ def _check_mark(stores: Stores, mark: str, state: list[Any]) -> Iterator[Differe
         yield difference("names nothing", "--repair removes it", *remove)
     elif score and not _is_version(score, last_version):
         write = _set(keys.dirty, mark, version) or ("ZREM", keys.dirty, mark)
-        yield difference("has a mark without a version", "--repair corrects the mark", *write)
+        yield difference("has an invalid mark", "--repair corrects or removes it", *write)
     elif tombstone and (exists or not is_number(tombstone)):
         remove = ("ZREM", keys.tombstones, mark)
-        words = "is alive and has a tombstone" if exists else "has a tombstone without a version"
+        words = "is alive and has a tombstone" if exists else "has an invalid tombstone"
         yield difference(words, "--repair removes the tombstone", *remove)
     elif tombstone and tombstone != score:
         words = "was deleted, and no pass will copy the delete"

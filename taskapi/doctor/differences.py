@@ -46,8 +46,8 @@ class Step(IntEnum):
     COUNTERS = 5
 
 
-class Duty(NamedTuple):
-    """Whether a user's hash should say that they administer a group."""
+class Administering(NamedTuple):
+    """Add a group to the field `administers` of a user's key, or remove it."""
 
     user_id: int
     group_id: int
@@ -68,7 +68,7 @@ class Difference(NamedTuple):
     remedy: str
     step: Step
     detail: str = ""
-    repair: Repair | Removal | Duty | EntityRef | None = None
+    repair: Repair | Removal | Administering | EntityRef | None = None
 
     @property
     def identity(self) -> tuple[str, str, str]:

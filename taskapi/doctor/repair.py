@@ -7,7 +7,7 @@ from typing import Final
 import orjson
 
 from taskapi.doctor.consistency import examine
-from taskapi.doctor.differences import Difference, Duty, Step, Stores, named
+from taskapi.doctor.differences import Administering, Difference, Step, Stores, named
 from taskapi.errors import Damaged, Stale
 from taskapi.store import changes, consistency, meta, tokens
 from taskapi.store import session as sessions
@@ -54,9 +54,11 @@ def _apply(stores: Stores, differences: list[Difference]) -> dict[str, str]:
     writes = [each for each in repairs if isinstance(each, Repair)]
     for start in range(0, len(writes), BATCH):
         consistency.mend(stores.store, writes[start : start + BATCH])
-    _duties(stores, [each for each in repairs if isinstance(each, Duty)])
+    _duties(stores, [each for each in repairs if isinstance(each, Administering)])
     consistency.remove(stores.store, [each for each in repairs if isinstance(each, Removal)])
-    refs = {each for each in repairs if each and not isinstance(each, Repair | Removal | Duty)}
+    refs = {
+        each for each in repairs if each and not isinstance(each, Repair | Removal | Administering)
+    }
     reasons = {}
     for ref in sorted(refs, key=lambda ref: (list(Kind).index(ref[0]), ref[1])):
         if reason := _put_back(stores, ref, refs):
@@ -65,7 +67,7 @@ def _apply(stores: Stores, differences: list[Difference]) -> dict[str, str]:
     return reasons
 
 
-def _duties(stores: Stores, duties: list[Duty]) -> None:
+def _duties(stores: Stores, duties: list[Administering]) -> None:
     """Repair duties one by one: a user may have several that are wrong."""
     for duty in duties:
         key, group = stores.keys.entity(Kind.USER, duty.user_id), {duty.group_id}

@@ -68,7 +68,7 @@ def _redis(settings: Settings, store: Store, clock: Clock) -> Iterator[Finding]:
     yield finding(
         "redis eviction",
         f"maxmemory-policy {facts.policy or 'unknown'}",
-        fail="" if facts.is_keeping else "set maxmemory-policy noeviction",
+        fail="" if facts.is_noeviction else "set maxmemory-policy noeviction",
     )
     yield _memory(facts)
     yield _clock("redis clock", facts.clock_seconds, clock)

@@ -57,7 +57,7 @@ class RedisServer:
         return {"always": 0.0, "everysec": 2.0}.get(self.appendfsync)
 
     @property
-    def is_keeping(self) -> bool:
+    def is_noeviction(self) -> bool:
         """Whether the policy is noeviction; True also if a provider hides the policy."""
         return self.policy in ("", "noeviction")
 
@@ -68,10 +68,10 @@ class Evicting(TaskApiError):
     code = "redis_evicts"
 
 
-def require_keeping(store: Store) -> None:
+def require_noeviction(store: Store) -> None:
     """Raise Evicting if the server drops data when its memory is full."""
     facts = look(store)
-    if not facts.is_keeping:
+    if not facts.is_noeviction:
         raise Evicting(_EVICTING.format(facts.policy))
 
 
@@ -93,7 +93,7 @@ def is_replica(store: Store) -> bool:
 def warnings(facts: RedisServer) -> list[str]:
     """Return sentences about what the server may lose with its settings."""
     sentences = []
-    if not facts.is_keeping:
+    if not facts.is_noeviction:
         sentences.append(_EVICTING.format(facts.policy))
     if not facts.appendfsync:
         sentences.append(_NO_FILE)

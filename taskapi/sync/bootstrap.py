@@ -21,7 +21,7 @@ log = logging.getLogger("taskapi")
 WAIT_SECONDS: Final = 10.0
 """How long a start waits for another process that prepares the stores."""
 READY_SECONDS: Final = 1.0
-"""How long it waits for that process if Redis is ready, so that clients are served soon."""
+"""How long a start waits if Redis is ready, so that clients are served soon."""
 
 
 def prepare(settings: Settings, store: Store | None = None) -> None:
@@ -40,7 +40,7 @@ def prepare(settings: Settings, store: Store | None = None) -> None:
         NewerSchema: a newer program has migrated PostgreSQL.
     """
     store = store or Store(settings.redis_url, settings.key_prefix)
-    server.require_keeping(store)
+    server.require_noeviction(store)
     wait_seconds = READY_SECONDS if is_ready(store) else WAIT_SECONDS
     try:
         _create(settings, store, wait_seconds)

@@ -18,7 +18,7 @@ from taskapi.sync.shared_connection import ask_once
 LOOK_SECONDS: Final = 1.0
 """How often a call is checked."""
 QUIET_SECONDS: Final = 10.0
-"""How long a call may take before its backend is looked for."""
+"""How long a call may take before PostgreSQL is asked whether it works on the call."""
 SILENT_SECONDS: Final = 20.0
 """After how long without a sign of work a call is broken."""
 _IS_WORKING: Final = """
@@ -26,7 +26,7 @@ SELECT 1
   FROM pg_stat_activity
  WHERE pid = %s AND state = 'active' AND wait_event_type IS DISTINCT FROM 'Client'
 """
-"""A backend that waits for its client does not work on a call that the client waits for."""
+"""A backend with the wait event `Client` waits for the service: it does not work on the call."""
 _TERMINATE: Final = """
 SELECT pg_terminate_backend(pid)
   FROM pg_stat_activity

@@ -59,8 +59,8 @@ class Progress:
     """What a pass has copied so far, by table.
 
     Attributes:
-        last: every change up to this version was read; empty before the first one. A complete pass
-            ends with a new version, which is higher than that of any earlier state of PostgreSQL.
+        last: every change up to this version was read; empty if none was. A complete pass with
+            changes ends with a newly issued version, higher than any that PostgreSQL had.
         is_complete: everything that was marked at the beginning was read.
     """
 
@@ -84,7 +84,7 @@ def push(db: Database, store: Store, redis: Meta) -> Progress:
     """Copy all changes, commit, and only then remove their marks; the caller holds the lock.
 
     Raises:
-        NewEpoch: Redis was restored, or started: then its check needs the lock.
+        NewEpoch: Redis was restored or started meanwhile; its check needs the lock of this pass.
     """
     progress = copy_all(db, store, redis.opened)
     changes.acknowledge(store, redis, progress.last or str(redis.synced))
@@ -196,9 +196,10 @@ def check_constraints(db: Database, store: Store, *, is_last_try: bool) -> bool:
 
 
 def find_violations(db: Database, store: Store) -> list[Refusal]:
-    """Return the changes that break a constraint: a child, or the delete of its parent.
+    """Return, for each broken constraint, the change of its row.
 
-    If a child is in quarantine and PostgreSQL has its row, the delete of the parent is returned.
+    If that row has no change outside quarantine, return the change of the row that it refers to or
+    duplicates.
     """
     violations: dict[str, Refusal] = {}
     known = quarantine.marks(store)

@@ -39,7 +39,8 @@ class Since(NamedTuple):
 
     Attributes:
         version: it has got all changes up to this version.
-        base: the last version when it began with since=0; `version` once that does not matter.
+        base: the last version when the follower began with since=0; equal to `version` when it is
+            no longer needed.
     """
 
     version: int
@@ -92,7 +93,7 @@ def changes(session: Session, index: Index, since: Since, limit: int) -> Changes
     Raises:
         TooOld: the follower may have changes that were lost, or lack deletes that were pruned.
         NotReady: the store cannot serve now.
-        DatabaseUnreachable: PostgreSQL has changes that Redis does not mark any more.
+        DatabaseUnreachable: PostgreSQL does not answer, and Redis no longer marks all changes.
     """
     found = _page(session, index, since, limit)
     while found.has_more and not found.changes:  # it may have only changes that are not shown

@@ -42,7 +42,7 @@ def run(settings: Settings, file: Path) -> None:
     """
     end = verify(file)
     store = sync_pass.open_store(settings)
-    server.require_keeping(store)
+    server.require_noeviction(store)
     with Database(settings) as db:
         db.lock(FORCE_SECONDS)
         migrations.migrate(db)
@@ -112,7 +112,9 @@ def _fill(db: Database, file: Path, end: dict[str, Any]) -> None:
     db.execute("SET CONSTRAINTS ALL IMMEDIATE")
     copied = {kind.plural: size for kind, size in rows.count(db).items()}
     if copied != end["saved"] and not end.get("lacks"):
-        raise Invalid("The backup has fewer entities than its last line says: nothing was written.")
+        raise Invalid(
+            "The backup does not have the entities that its last line counts: nothing was written."
+        )
     state.create(db, epoch=end["epoch"])
     state.advance(db, end["version"], {kind: end["ids"][kind.plural] for kind in Kind})
     _advance_to_rows(db)

@@ -108,7 +108,7 @@ class Database:
             return cursor.fetchall()
 
     def stream(self, statement: str) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of a result of any size; ROWS are fetched at once."""
+        """Yield the rows of a result of any size, which are fetched ROWS at a time."""
         name = f"stream_{next(self._streams)}"  # several may be open at once
         self.execute(f"DECLARE {name} CURSOR FOR {statement}")
         while rows := self.rows(f"FETCH {ROWS} FROM {name}"):

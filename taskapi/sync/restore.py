@@ -48,9 +48,9 @@ def force(settings: Settings, store: Store) -> dict[str, Any]:
 
 
 def resume(settings: Settings, store: Store) -> None:
-    """Fill an empty Redis, or end a restore that was killed; the caller holds the lock.
+    """Fill an empty Redis, or finish a restore that was killed; the caller holds the lock.
 
-    A restore that had changed nothing in Redis yet is given up: clients are served again.
+    A restore that had changed nothing in Redis yet is cancelled: clients are served again.
     """
     loader = Loader(store)
     if former := loader.block_clients(can_reopen=True).former:
@@ -153,7 +153,7 @@ def _save(settings: Settings, store: Store, db: Database, redis: Meta) -> Postgr
     except Unavailable as error:
         if redis.former or not is_pushed:
             raise
-        log.error("Sync restores without a file: PostgreSQL has all changes, and %s", error)
+        log.error("Sync restores without a file (%s) PostgreSQL has all changes.", error)
     rows.read_through(db)
     db.commit()
     return copy
@@ -165,7 +165,7 @@ def _push(db: Database, store: Store) -> bool:
         copy_all(db, store)
         refused = len(quarantine.read(store))
     except Damaged as error:
-        log.error("Sync restores without the changes since the last pass: %s", error)
+        log.error("Sync restores without some changes since the last pass: %s", error)
         return False
     if refused:
         log.error("Sync restores without %d change(s) that PostgreSQL refused", refused)
@@ -182,15 +182,15 @@ def _require_state(db: Database) -> PostgresState:
 
 
 def _is_known(copy: PostgresState, redis: Meta, store: Store) -> bool:
-    """Return whether Redis knew what was issued; if not, it is checked as after a start."""
+    """Return whether Redis had all versions and ids issued, so that it needs no check."""
     is_served = redis.opened == store.connection.run_id
     return is_served and state.has_same_history(redis, copy) and not redis.damaged
 
 
 def _counters(copy: PostgresState, redis: Meta, store: Store, is_known: bool) -> dict[str, str]:
-    """Return the last version and ids issued; some are skipped if more may have been issued.
+    """Return the counters of the restored Redis, higher ones if more may have been issued.
 
-    Of the changes that clients have seen before that version, some may be lost: `forgotten`.
+    Changes before the version `forgotten` may be lost, although clients may have seen them.
     """
     skips, issued = not is_known, store.issued
     version = 1 + max(copy.version, redis.version, issued.version) + skips * SKIPPED_VERSIONS

@@ -179,10 +179,10 @@ _TO_TEXT: Final[dict[type[Field[Any]], Callable[[Any], str]]] = {
 
 
 class _Column(NamedTuple):
-    """A field's SELECT expression, and its value as text for COPY."""
+    """A field's SELECT expression, and a function that returns its value as text for COPY."""
 
     select: str
-    copied: Callable[[Any], str]
+    to_text: Callable[[Any], str]
 
 
 def _column(field: Field[Any], name: str) -> _Column:
@@ -229,9 +229,9 @@ class _Plan:
         self.select = f"SELECT {', '.join(selected.values())} FROM {self.table}"
         # memberships have a table of their own
         copied = [name for name in columns if not isinstance(fields[name], GroupIds)]
-        self._copied = {name: columns[name].copied for name in copied}
+        self._to_text = {name: columns[name].to_text for name in copied}
         self._derived = _DERIVED[kind]
-        stored = [*self._copied, *self._derived]
+        stored = [*self._to_text, *self._derived]
         self.columns = ", ".join(stored)
         excluded = ", ".join(f"excluded.{name}" for name in stored)
         names = {"table": self.table, "kind": kind.value, "columns": self.columns}
@@ -239,8 +239,11 @@ class _Plan:
         self.refused, self.delete = _REFUSED.format(**names), _DELETE.format(**names)
 
     def line(self, entity: Entity) -> str:
-        """Return the entity as one line of COPY's text format; no text has a NUL."""
-        values = [copied(entity[name]) for name, copied in self._copied.items()]
+        """Return the entity as one line of COPY's text format.
+
+        NUL separates the values until they are escaped, because no text has one.
+        """
+        values = [to_text(entity[name]) for name, to_text in self._to_text.items()]
         values += [derive(entity) for derive in self._derived.values()]
         text = "\0".join(values).replace("\\", "\\\\").replace("\t", "\\t")
         text = text.replace("\n", "\\n").replace("\r", "\\r").replace("\0", "\t")

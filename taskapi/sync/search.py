@@ -127,7 +127,7 @@ def _candidates(reach: Reach, text: str, after: int, size: int) -> Select:
 
 
 def _merged(one: Sequence[int], other: Sequence[int], size: int) -> tuple[list[int], bool]:
-    """Return the ids up to which both pages of `size` ids are complete, and whether more follow."""
+    """Merge two sorted pages up to the last id that both cover; tell whether more may follow."""
     ends = [page[-1] for page in (one, other) if len(page) == size]
     ids = sorted({*one, *other})
     return [i for i in ids if i <= min(ends, default=i)], bool(ends)

@@ -20,7 +20,7 @@ from taskapi.sync.postgres_errors import AWAY, Silent, TookTooLong, translated
 ANSWER_SECONDS: Final = 1.0
 """How long a request waits for PostgreSQL in all."""
 TURN_SECONDS: Final = 0.05
-"""How long after one query was sent other requests wait for the connection to send theirs."""
+"""A request waits for a busy connection until its query runs for this long; then it gets Silent."""
 SILENT_SECONDS: Final = 5.0
 """How long PostgreSQL is not asked after it did not answer."""
 IDLE_SECONDS: Final = 10.0
@@ -33,7 +33,7 @@ _LIMITS: Final = (
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY; "
     "SET LOCAL statement_timeout = {milliseconds}; "
 )
-"""Sent in one message with the query, so for that transaction only, also behind a pooler."""
+"""Sent in one message with the query: they apply to that transaction only, behind a pooler too."""
 
 
 class SharedConnection:
@@ -67,7 +67,7 @@ class SharedConnection:
         try:
             rows = self._rows(statement, values, deadline)
         except TookTooLong:
-            raise  # others may take less time
+            raise  # only this statement is slow: the connection works
         except DatabaseUnreachable as error:
             self._learn(str(error))
             raise
@@ -80,7 +80,7 @@ class SharedConnection:
     def status(self) -> tuple[str, str]:
         """Return `connected`, `error` or `unknown`, and why it is not `connected`.
 
-        `unknown` means that it cannot be found out in time.
+        It is `unknown` if PostgreSQL did not answer in time, or the connection is busy.
         """
         try:
             self.rows("SELECT 1")
@@ -177,7 +177,7 @@ def connect(settings: Settings, deadline: float) -> extensions.connection:
 def fetch(
     connection: extensions.connection, statement: str, values: tuple[Any, ...], deadline: float
 ) -> list[tuple[Any, ...]]:
-    """Return the rows of a SELECT; PostgreSQL gives it up shortly before the deadline."""
+    """Return the rows of a SELECT; PostgreSQL cancels it shortly before the deadline."""
     milliseconds = max(1, int((deadline - time.monotonic()) * 900))
     with translated(), connection.cursor() as cursor:
         cursor.execute(_LIMITS.format(milliseconds=milliseconds) + statement, values or None)

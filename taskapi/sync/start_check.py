@@ -25,7 +25,7 @@ LOOK_SECONDS: Final = 2.0
 """How often a process asks PostgreSQL whether another Redis has taken over."""
 ANSWER_SECONDS: Final = 1.0
 LOCK_SECONDS: Final = 2.5
-"""How long PostgreSQL may take to answer and to give the lock before ids are skipped instead."""
+"""Time for PostgreSQL to answer, and then to give the lock; after that, ids are skipped."""
 UNCOMPARED: Final = (
     "Redis was started while PostgreSQL could not be compared: ids are skipped, and the next sync "
     "puts back what Redis lost."
@@ -52,7 +52,7 @@ def compare(db: Database, store: Store) -> Meta:
 
 
 def confirm(store: Store, redis: Meta) -> None:
-    """Record that PostgreSQL knows the start that is served."""
+    """Record in Redis that PostgreSQL knows its run id."""
     if redis.confirmed != redis.opened:
         meta.write(store, confirmed=redis.opened, unconfirmed="")
         meta.publish_status(store, {"uncompared": None})
@@ -79,7 +79,7 @@ class StartWatch:
             server_start.unregister(self._store)
 
     def wake(self) -> None:
-        """Check a start of Redis now; called by a request that met it first."""
+        """Check a start of Redis now; called by the first request that finds it."""
         if self._turn.acquire(blocking=False):
             Thread(target=self._check, daemon=True).start()
 
@@ -134,7 +134,7 @@ class StartWatch:
             locked.set()
 
     def _look(self) -> None:
-        """Leave a Redis that became a replica; fence a Redis that another one has replaced.
+        """Connect again if Redis became a replica; fence a Redis that another one has replaced.
 
         PostgreSQL knows which Redis is served, and is asked twice before this one is fenced.
         """

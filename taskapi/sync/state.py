@@ -29,7 +29,7 @@ BEHIND: Final = (
     "fills Redis from PostgreSQL."
 )
 OLDER: Final = (
-    "PostgreSQL no longer remembers deletes that Redis may not have, so changes are refused. "
+    "PostgreSQL has removed tombstones of deletes that Redis may lack, so changes are refused. "
     "Check which stores are configured; action=restore fills Redis from PostgreSQL."
 )
 SUPERSEDED: Final = (
@@ -58,8 +58,8 @@ class PostgresState:
     """PostgreSQL's description of what it holds.
 
     Attributes:
-        epoch: counts how often Redis was restored; 0 before the first time.
-        run_id: the start of Redis that was served last, as far as known; empty if none.
+        epoch: a number that each restore and each reseed raises; 0 before the first one.
+        run_id: run id of the Redis that served clients last, as far as known; empty if none.
         version: every change up to this version is here.
         pruned: deletes up to this version may have no tombstone any more.
         registered: the highest version that Redis had when a process was started.
@@ -107,7 +107,7 @@ def _parse(row: dict[str, Any]) -> PostgresState:
 def check(db: Database, store: Store) -> Meta:
     """Return the description of Redis if Redis belongs to this PostgreSQL, else fence Redis.
 
-    Redis is fenced only if a second look, over a new connection, finds the same difference.
+    Redis is fenced only if a second look, over a new connection, finds a difference too.
 
     Raises:
         NotReady: Redis is empty or being restored.
@@ -158,15 +158,15 @@ def difference(redis: Meta, copy: PostgresState | None) -> str:
 
 
 def is_superseded(redis: Meta, run_id: str) -> bool:
-    """Return whether another start of Redis is served; False for a Redis that is not open yet."""
+    """Return whether another Redis serves clients; False for a Redis that is not open yet."""
     own = (redis.opened, redis.confirmed, *redis.unconfirmed)
     return bool(redis.opened) and run_id not in ("", *own)
 
 
 def find_successor(settings: Settings, redis: Meta) -> str:
-    """Return text that identifies the Redis that PostgreSQL knows instead; empty if none.
+    """Return run id, installation and epoch of the Redis that replaced this one; empty if none.
 
-    Raises Silent after a second.
+    Raises what `ask_once` raises.
     """
     for (row,) in shared_connection.ask_once(settings, _SELECT):
         copy = _parse(row)
@@ -196,7 +196,7 @@ def advance(db: Database, version: int, ids: dict[Kind, int]) -> None:
 
 
 def record_start(db: Database, run_id: str, ids: dict[Kind, int]) -> None:
-    """Record which start of Redis is served, and the last ids issued."""
+    """Record the run id of the Redis that serves clients, and the last ids issued."""
     if db.execute("UPDATE sync_state SET run_id = %s WHERE run_id <> %s", (run_id, run_id)):
         advance(db, 0, ids)
 
@@ -209,12 +209,12 @@ def record_registration(db: Database, version: int) -> None:
 
 
 def prune(db: Database, kept_seconds: float) -> None:
-    """Remove tombstones older than this, and record up to which version some are gone."""
+    """Remove tombstones older than `kept_seconds`; record the highest version removed."""
     db.execute(_PRUNE, (kept_seconds,))
 
 
 def begin_epoch(db: Database, above: int, run_id: str) -> int:
-    """Begin and commit a new epoch above this one, for a start of Redis; return its number."""
+    """Commit a new epoch, higher than `above`, for the Redis with this run id; return it."""
     ((epoch,),) = db.rows(
         "UPDATE sync_state SET epoch = greatest(epoch, %s) + 1, run_id = %s RETURNING epoch",
         (above, run_id),

@@ -25,7 +25,7 @@ class StepGuard:
             step()
         except (TaskApiError, Stale):
             pass  # a store is unreachable or has changed: the next step tries again
-        except Exception as error:  # without the loop, the process would only seem to work
+        except Exception as error:  # if the loop ended, the process would run on without it
             if repr(error) != self._reported:
                 log.error("Error in %s, trying again: %s", self._loop, error, exc_info=error)
             self._reported = repr(error)

@@ -92,7 +92,7 @@ def _reseed(settings: Settings, store: Store) -> SyncReport:
             raise NotReady("Redis is empty or being restored: there is nothing to write.")
         _heal(db, store, redis)
         redis = meta.read(store)
-        _require_older(db, redis)
+        _require_nothing_newer(db, redis)
         changes.require_whole(store)
         meta.write(store, state=State.FENCED, epoch=str(redis.epoch + 1), synced="0")
         meta.forget(store)  # the deletes that PostgreSQL had are cleared
@@ -119,7 +119,7 @@ def _heal(db: Database, store: Store, redis: Meta) -> None:
             raise Conflict(LOST, code="not_empty")
 
 
-def _require_older(db: Database, redis: Meta) -> None:
+def _require_nothing_newer(db: Database, redis: Meta) -> None:
     copy = state.find(db)
     has_rows = any(rows.count(db).values())
     if copy is None and has_rows:

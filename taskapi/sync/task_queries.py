@@ -66,7 +66,7 @@ class TaskListing:
         if not self.query.buckets:
             return 0
         dirty = self.index.overlay.read(self.session)
-        can_count = "\n" not in self.query.text  # PostgreSQL has one between the two fields
+        can_count = "\n" not in self.query.text  # `folded` has one between title and information
         if can_count and dirty and (counted := dirty.count(self.query)):
             changed, ids = counted
             select = task_sql.count(self.query, ids)

@@ -8,7 +8,7 @@ CREATE TABLE IF NOT EXISTS sync_state (
     is_only      boolean PRIMARY KEY DEFAULT true CHECK (is_only),
     schema       integer NOT NULL DEFAULT 1,
     installation uuid    NOT NULL DEFAULT gen_random_uuid(),
-    epoch        bigint  NOT NULL DEFAULT 0,   -- counts how often Redis was restored
+    epoch        bigint  NOT NULL DEFAULT 0,   -- each restore and each reseed raises it
     last_version bigint  NOT NULL DEFAULT 0,   -- every change up to this version is here
     last_user    bigint  NOT NULL DEFAULT 0,   -- the last ids issued, as far as known
     last_group   bigint  NOT NULL DEFAULT 0,

@@ -3,7 +3,7 @@
 A file must be able to run again (IF NOT EXISTS, IF EXISTS): if a table is missing, all files run.
 
 A new column needs a DEFAULT, because older programs still write rows during a rolling restart.
-The field's schema then has `metadata={"added": NUMBER}`.
+In its schema, the field then has `metadata={"added": NUMBER}`.
 """
 
 import logging

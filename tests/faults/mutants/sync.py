@@ -172,7 +172,7 @@ MUTANTS = [
     Mutant(
         "evicting policy",
         "taskapi/sync/bootstrap.py",
-        "    server.require_keeping(store)\n",
+        "    server.require_noeviction(store)\n",
         "",
         "api/test_limits.py::test_a_redis_that_drops_data_is_refused_at_the_start",
     ),
@@ -186,7 +186,7 @@ MUTANTS = [
     Mutant(
         "reseed: not into a PostgreSQL with more data",
         "taskapi/sync/sync_pass.py",
-        "        _require_older(db, redis)\n",
+        "        _require_nothing_newer(db, redis)\n",
         "",
         "sync/test_reseed.py::test_a_postgresql_with_more_data_is_not_overwritten",
     ),
