@@ -114,7 +114,7 @@ def sameness(answer: Answer) -> Any:
     headers = {name.lower(): value for name, value in answer.headers.items()}
     for varying in ("x-request-id", "date", "content-length"):
         headers.pop(varying, None)
-    assert headers["www-authenticate"] == 'Basic realm="taskapi"'
+    assert headers["www-authenticate"] == 'Basic realm="taskapi", charset="UTF-8"'
     return headers, error | {"request_id": ""}
 
 
