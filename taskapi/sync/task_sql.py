@@ -13,6 +13,9 @@ _TITLE: Final = (
 )
 """The folded title: the first lines of `folded`, as many as the title has."""
 
+GROUPS_MOST: Final = 20
+"""With more groups, a page of each would be more to read than the tasks in order."""
+
 
 class Sort(NamedTuple):
     """What PostgreSQL sorts by: an expression, its text, and the type of its values."""
@@ -34,19 +37,56 @@ _SORTS: Final = {
 
 def select(query: TaskQuery, after: Place | None, size: int) -> Select:
     """Return the SELECT of id and key of the tasks after a place, at most `size`, in order."""
+    if _is_read_by_group(query):
+        return _select_by_group(query, after, size)
     conditions = _Conditions(query)
+    conditions.add_reach()
+    page = _page(conditions, after, size)
+    return Select(f"SELECT concat_ws(' ', id, key) FROM ({page.text}) AS page", page.values)
+
+
+def _is_read_by_group(query: TaskQuery) -> bool:
+    """Tell whether to read a page of each group, because an index has a group in this order.
+
+    PostgreSQL does not see this: for a small page it reads the tasks of all groups in order.
+    """
+    is_by_deadline = query.sort == "deadline" and not query.is_descending and not query.text
+    has_groups = 0 < len(query.reach.group_ids) <= GROUPS_MOST
+    return is_by_deadline and has_groups and not query.reach.is_everything
+
+
+def _select_by_group(query: TaskQuery, after: Place | None, size: int) -> Select:
+    groups, own, led = _group_ids(query), _Conditions(query), _Conditions(query)
+    own.add("user_id = %s AND NOT group_id = ANY(%s::bigint[])", query.reach.user_id, groups)
+    led.add("group_id = led_id")
+    others, page = _page(own, after, size), _page(led, after, size)
+    return Select(
+        f"SELECT concat_ws(' ', id, key) FROM (({others.text}) UNION ALL "
+        f"(SELECT page.* FROM unnest(%s::bigint[]) AS led_id, LATERAL ({page.text}) AS page)) "
+        'AS pages ORDER BY key COLLATE "C", id LIMIT %s',
+        (*others.values, groups, *page.values, size),
+    )
+
+
+def _page(conditions: "_Conditions", after: Place | None, size: int) -> Select:
+    query = conditions.query
     conditions.add_place(after)
     sort, direction = _SORTS[query.sort], "DESC NULLS LAST" if query.is_descending else ""
     return Select(
-        f"SELECT concat_ws(' ', id, key) FROM (SELECT id, {sort.text} AS key FROM tasks "
-        f"WHERE {conditions.text} ORDER BY {sort.expression} {direction}, id LIMIT %s) AS page",
+        f"SELECT id, {sort.text} AS key FROM tasks WHERE {conditions.text} "
+        f"ORDER BY {sort.expression} {direction}, id LIMIT %s",
         (*conditions.values, size),
     )
+
+
+def _group_ids(query: TaskQuery) -> list[int]:
+    return sorted(query.reach.group_ids)
 
 
 def count(query: TaskQuery, excluded: list[int]) -> Select:
     """Return the SELECT of the number of tasks that match, without those with these ids."""
     conditions = _Conditions(query)
+    conditions.add_reach()
     conditions.add("NOT id = ANY(%s::bigint[])", f"{{{','.join(map(str, excluded))}}}")
     return Select(f"SELECT count(*) FROM tasks WHERE {conditions.text}", (*conditions.values,))
 
@@ -63,10 +103,13 @@ class _Conditions:
     """The conditions of a query as SQL; `values` are those of the placeholders in `text`."""
 
     def __init__(self, query: TaskQuery) -> None:
-        self._query = query
+        self.query = query
         self._parts: list[str] = ["true"]
         self.values: list[Any] = []
-        self._add_scope()
+        if query.user_id is not None:
+            self.add("user_id = %s", query.user_id)
+        if query.group_id is not None:
+            self.add("group_id = %s", query.group_id)
         self._add_buckets()
         if query.text:
             self.add("folded LIKE %s", pattern(query.text))
@@ -90,8 +133,8 @@ class _Conditions:
         """Require that a task comes after this place."""
         if after is None:
             return
-        sort, is_after = _SORTS[self._query.sort], "<" if self._query.is_descending else ">"
-        if self._query.sort == "id":
+        sort, is_after = _SORTS[self.query.sort], "<" if self.query.is_descending else ">"
+        if self.query.sort == "id":
             self.add(f"id {is_after} %s", after.id)
         elif after.key is None:
             self.add(f"({sort.expression} IS NULL AND id > %s)", after.id)
@@ -99,21 +142,17 @@ class _Conditions:
             key = f"%s::{sort.kind}"
             equal = f"({sort.expression} = {key} AND id > %s)"
             follows = f"({sort.expression} {is_after} {key} OR {equal}"
-            follows += f" OR {sort.expression} IS NULL)" if self._query.sort == "deadline" else ")"
+            follows += f" OR {sort.expression} IS NULL)" if self.query.sort == "deadline" else ")"
             self.add(follows, after.key, after.key, after.id)
 
-    def _add_scope(self) -> None:
-        query, reach = self._query, self._query.reach
-        if query.user_id is not None:
-            self.add("user_id = %s", query.user_id)
-        if query.group_id is not None:
-            self.add("group_id = %s", query.group_id)
-        if not reach.is_everything:
-            groups = sorted(reach.group_ids)
+    def add_reach(self) -> None:
+        """Require that a task is within the caller's reach."""
+        if not (reach := self.query.reach).is_everything:
+            groups = _group_ids(self.query)
             self.add("(user_id = %s OR group_id = ANY(%s::bigint[]))", reach.user_id, groups)
 
     def _add_buckets(self) -> None:
-        buckets = self._query.buckets
+        buckets = self.query.buckets
         if buckets == ALL_BUCKETS:
             return
         are_done = {bucket >= 3 for bucket in buckets}

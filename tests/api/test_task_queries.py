@@ -36,7 +36,7 @@ FIELDS = ("title", "status", "priority", "deadline", "information")
 
 
 class Site:
-    """An owner, a group admin of the first of two groups, and users in both."""
+    """An owner, users in two groups, and among them the admin of the first one."""
 
     def __init__(self, installation: Installation, chance: random.Random) -> None:
         self.installation, self.chance = installation, chance
@@ -44,9 +44,11 @@ class Site:
         self.index = installation._app.extensions["taskapi"].index
         self.head = new_admin(self.api)
         self.groups = [new_group(self.api, self.head["id"])["id"], new_group(self.api)["id"]]
-        self.users = [new_user(self.api, *self.groups) for _ in range(3)]
+        member = {"group_ids": self.groups}
+        ok(self.api("PUT", f"/users/{self.head['id']}", by="owner", json=member))
+        self.users = [self.head, *(new_user(self.api, *self.groups) for _ in range(3))]
         self.callers: dict[int, Caller] = {1: "owner"}
-        self.callers |= {user["id"]: login(user) for user in (self.head, *self.users)}
+        self.callers |= {user["id"]: login(user) for user in self.users}
 
     def fields(self) -> dict[str, Any]:
         pick = self.chance.choice

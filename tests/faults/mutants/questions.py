@@ -25,6 +25,20 @@ MUTANTS = [
         "api/test_task_queries.py::test_every_answer_is_that_of_the_model",
     ),
     Mutant(
+        "a list by deadline has own tasks in groups of others",
+        "taskapi/sync/task_sql.py",
+        '"user_id = %s AND NOT group_id',
+        '"user_id <> %s AND NOT group_id',
+        "api/test_task_queries.py::test_every_answer_is_that_of_the_model",
+    ),
+    Mutant(
+        "a list by deadline has the tasks of the groups that the caller leads",
+        "taskapi/sync/task_sql.py",
+        'led.add("group_id = led_id")',
+        'led.add("false")',
+        "api/test_task_queries.py::test_every_answer_is_that_of_the_model",
+    ),
+    Mutant(
         "a place of another order is refused",
         "taskapi/store/task_query.py",
         "named == order and is_id and ",
