@@ -81,6 +81,8 @@ def answer(
 
 def _prefers_csv() -> bool:
     """Return whether `Accept` gives CSV, with any parameters, a higher quality than JSON."""
+    if CSV not in request.environ.get("HTTP_ACCEPT", ""):
+        return False
     quality = dict.fromkeys((CSV, "application/json"), 0.0)
     for value, q in request.accept_mimetypes:
         name = value.partition(";")[0]

@@ -91,3 +91,12 @@ def test_a_search_for_what_is_no_unicode_finds_nothing(api: Api, path: str) -> N
 
 def test_a_search_may_have_200_characters(api: Api) -> None:
     assert ok(api("GET", "/tasks/search?q=" + "x" * 200, by="owner"))["results"] == []
+
+
+def test_a_remembered_query_means_something_else_in_another_list(api: Api) -> None:
+    query = "limit=1&priority=1"
+    for _ in range(2):
+        ok(api("GET", f"/tasks/filter?{query}", by="owner"))
+        for path in ("/users", "/groups"):
+            error = refused(api("GET", f"{path}?{query}", by="owner"), 400)
+            assert set(error["fields"]) == {"priority"}
