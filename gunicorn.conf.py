@@ -8,6 +8,7 @@ from multiprocessing import get_context
 from gunicorn.glogging import Logger
 
 from taskapi import logs
+from taskapi.api import metrics_folder
 from taskapi.config import ConfigError, load
 from taskapi.doctor.ports import PortError, check_addresses
 from taskapi.errors import Stale, TaskApiError
@@ -19,6 +20,7 @@ try:
 except ConfigError as error:
     sys.exit(str(error))
 logs.configure(_settings.log_format)
+metrics_folder.create(os.environ)
 
 
 class logger_class(Logger):
@@ -51,6 +53,10 @@ def on_starting(server):
         sys.exit(str(error))
     except TaskApiError as error:
         server.log.warning("%s The sync worker will try again.", error)
+
+
+def on_exit(_server):
+    metrics_folder.remove(os.environ)
 
 
 def on_reload(server):

@@ -145,6 +145,7 @@ class Worker:
         fields = {"last_error": text, "failures": self._failures}
         fields["problem"] = public_reason(error)
         self._sync_guard.run(lambda: meta.publish_status(self._store, fields))
+        self._sync_guard.run(lambda: meta.count(self._store, "failed_passes"))
 
 
 def set_on_signals(stop: Event) -> None:

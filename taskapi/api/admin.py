@@ -6,9 +6,10 @@ from threading import BoundedSemaphore
 from typing import Any, Final
 
 from flask import Blueprint, Response
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from schemas import admin as schema
-from taskapi.api import audit, responses
+from taskapi.api import audit, metrics, responses
 from taskapi.api.contract import allowed, audited, refuses, returns, takes
 from taskapi.api.services import services
 from taskapi.config import Settings
@@ -70,3 +71,11 @@ def show_stats() -> Response:
     """Count what each store holds."""
     shared = services()
     return responses.success(status.stats(shared.settings, shared.store, shared.postgres))
+
+
+@bp.get("/metrics")
+@allowed(Action.ADMINISTER)
+@returns(media_type="text/plain")
+def show_metrics() -> Response:
+    """Show metrics of the service and its stores in the text format of Prometheus."""
+    return Response(metrics.text(services()), content_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -26,6 +26,7 @@ from taskapi.api import (
     groups,
     health,
     idempotency,
+    metrics,
     responses,
     services,
     tasks,
@@ -124,7 +125,9 @@ class TaskApi(Flask):
         response.headers.add("X-Request-ID", g.request_id)
         for name, value in responses.COMMON_HEADERS:
             response.headers.add(name, value)
-        audit.log_request(g, request, response)
+        seconds = time.perf_counter() - g.began
+        metrics.count_request(request, response.status_code, seconds)
+        audit.log_request(g, request, response, seconds)
         return response
 
     def wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

@@ -1,7 +1,6 @@
 """The log line of each request: caller, path, status, and the change or the refusal."""
 
 import re
-import time
 from typing import Any, Final
 
 from flask import Flask, Request, Response, current_app
@@ -30,7 +29,7 @@ def add(**fields: Any) -> None:
     app_ctx.g.log_fields |= fields
 
 
-def log_request(g: _AppCtxGlobals, request: Request, response: Response) -> None:
+def log_request(g: _AppCtxGlobals, request: Request, response: Response, seconds: float) -> None:
     """Write the request's line; mask unknown methods and path segments: they may be a password."""
     method, path, status = request.method, request.path, response.status_code
     fields = {"request_id": g.request_id, "caller": g.caller.id if g.caller else None}
@@ -44,7 +43,7 @@ def log_request(g: _AppCtxGlobals, request: Request, response: Response) -> None
         fields |= _action(request, response) | g.log_fields
     if g.caller is None and status in REFUSALS:
         fields |= {"account": g.account, "address": request.remote_addr}
-    logs.request(method, path, status, time.perf_counter() - g.began, fields)
+    logs.request(method, path, status, seconds, fields)
 
 
 def _correlation(request: Request) -> dict[str, str]:

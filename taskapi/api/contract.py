@@ -42,6 +42,7 @@ class Contract:
         answers: the schemas that an answer's `data` may have.
         statuses: the statuses of successful answers.
         is_bare: the answer has no envelope.
+        media_type: what an answer is, if it is not JSON.
         has_etag: the answer has the version of its entity as ETag.
         is_conditional: If-None-Match is supported; implies `has_etag`.
         codes: the error codes of this endpoint; the document adds the general ones.
@@ -58,11 +59,17 @@ class Contract:
     answers: tuple[type[Schema], ...] = ()
     statuses: tuple[int, ...] = (200,)
     is_bare: bool = False
+    media_type: str = ""
     has_etag: bool = False
     is_conditional: bool = False
     codes: tuple[str, ...] = ()
     audit: str = "read"
     can_use_cache: bool = False
+
+    @property
+    def is_documented(self) -> bool:
+        """Whether the OpenAPI document has the endpoint."""
+        return bool(self.answers or self.media_type)
 
 
 CONTRACTS: Final[dict[View, Contract]] = {}
@@ -79,6 +86,7 @@ def returns(
     status: int = 200,
     or_status: int | None = None,
     bare: bool = False,
+    media_type: str = "",
     etag: bool = False,
     conditional: bool = False,
 ) -> Callable[[V], V]:
@@ -87,6 +95,7 @@ def returns(
         answers=answers,
         statuses=(status,) if or_status is None else (status, or_status),
         is_bare=bare,
+        media_type=media_type,
         has_etag=etag or conditional,
         is_conditional=conditional,
     )

@@ -14,6 +14,7 @@ from werkzeug.routing import Rule
 from taskapi.api import openapi_parts as parts
 from taskapi.api.contract import CONTRACTS, READS, Contract
 from taskapi.api.error_codes import CODES
+from taskapi.api.metrics import route_of
 from taskapi.api.openapi_parts import PATH_IDS, Shape
 from taskapi.api.openapi_schemas import SchemaConverter, body_example, example, object_of, ref
 from taskapi.api.requests import JSON, JSON_TYPES
@@ -35,12 +36,13 @@ def document(app: Flask) -> Shape:
         methods = {
             method.lower(): operations.of(rule, method, contract, app.view_functions[rule.endpoint])
             for rule in same
-            if (contract := CONTRACTS.get(app.view_functions[rule.endpoint])) and contract.answers
+            if (contract := CONTRACTS.get(app.view_functions[rule.endpoint]))
+            and contract.is_documented
             for method in METHODS
             if method in (rule.methods or ())
         }
         if methods:
-            spec.path(re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path), operations=methods)
+            spec.path(route_of(path), operations=methods)
     return spec.to_dict()
 
 
@@ -104,7 +106,9 @@ class _Operations:
         headers += ["Location"] if contract.statuses == (201,) else []
         headers += ["ETag"] if contract.has_etag else []
         headers += ["Link"] if "limit" in contract.query.fields else []
-        content = {"application/json": self._envelope(contract)}
+        content = {contract.media_type: {"schema": parts.TEXT}}
+        if contract.answers:
+            content = {"application/json": self._envelope(contract)}
         if "format" in contract.query.fields:
             content["text/csv"] = {"schema": parts.TEXT}
         responses = {

@@ -12,6 +12,7 @@ from typing import Final
 
 from flask.globals import app_ctx, request_ctx
 
+from taskapi.api import metrics
 from taskapi.api.credentials import Digests
 from taskapi.api.lookups import Lookup
 from taskapi.api.shared_key import KEY_BYTES, shared_key
@@ -100,7 +101,9 @@ class PasswordChecks:
                 return
             throttle.count()
             if not is_password(hashed or None, password) or user is None:
+                metrics.count_password_check("wrong")
                 raise Unauthenticated
+            metrics.count_password_check("right")
             throttle.forgive()
             self._remember(session, throttle, stored, password)
             fields = {"request_id": app_ctx.g.request_id, "user": user["id"]}
@@ -133,6 +136,7 @@ class PasswordChecks:
 
         The error shows that the password is not remembered. Sending it again shows nothing new.
         """
+        metrics.count_password_check("refused")
         if not self._refused.use(digest):
             self._refused.add(digest, time.monotonic())
             throttle.count_for_account()

@@ -72,10 +72,10 @@ def _redis(settings: Settings, store: Store, clock: Clock) -> Iterator[Finding]:
     )
     yield _memory(facts)
     yield _clock("redis clock", facts.clock_seconds, clock)
-    yield from _data(store)
+    yield from _data(settings, store)
 
 
-def _data(store: Store) -> Iterator[Finding]:
+def _data(settings: Settings, store: Store) -> Iterator[Finding]:
     damaged = finding("redis data", "damaged", fail="python -m taskapi check says what to do")
     try:
         _, published, now, refused = meta.read_status(store)
@@ -83,6 +83,8 @@ def _data(store: Store) -> Iterator[Finding]:
         yield damaged
         return
     yield _worker(published, now)
+    if "beat" in published:
+        yield _last_sync(is_late=status.is_late(settings, published, now))
     is_damaged = changes.find_damage(store) is not None
     yield damaged if is_damaged else finding("redis data", "indexes and counters agree")
     yield finding(
@@ -90,6 +92,11 @@ def _data(store: Store) -> Iterator[Finding]:
         f"{refused} change(s) that PostgreSQL lacks" if refused else "empty",
         warn="see quarantined in /admin/status" if refused else "",
     )
+
+
+def _last_sync(*, is_late: bool) -> Finding:
+    detail = "too long ago, or at an unknown time" if is_late else "in time"
+    return finding("last sync", detail, fail="see the log of sync_worker.py" if is_late else "")
 
 
 def _memory(facts: server.RedisServer) -> Finding:

@@ -17,7 +17,9 @@ _TEXTS: Final = ("state", "installation", "opened", "confirmed", "unconfirmed", 
 _NEXT: Final = tuple(f"next:{kind}" for kind in Kind)
 _NUMBERS: Final = ("epoch", "version", "synced", *_NEXT)
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_STATUS_NUMBERS: Final = {"beat", "since", "last_sync", "last_duration", "failures"}
+_STATUS_NUMBERS: Final = {
+    *("beat", "since", "last_sync", "last_duration", "failures", "passes", "failed_passes"),
+}
 _DECIMAL: Final = re.compile(r"[0-9]{1,11}(\.[0-9]+)?")
 
 SAVED: Final = "yes"
@@ -149,6 +151,13 @@ def publish_status(store: Store, fields: Mapping[str, object]) -> None:
     kept = {name: str(value) for name, value in fields.items() if value is not None}
     commands = [("HDEL", store.keys.sync, *removed)] if removed else []
     store.connection.execute(*commands, *([_write(store.keys.sync, kept)] if kept else []))
+
+
+def count(store: Store, field: str) -> None:
+    """Add one to a published number; one that cannot be read begins again."""
+    (stored,) = store.connection.execute(("HGET", store.keys.sync, field))
+    number = int(stored) if stored and is_number(stored) else 0
+    publish_status(store, {field: number + 1})
 
 
 def read_status(store: Store, *others: Command) -> tuple[str, dict[str, str], float, int]:

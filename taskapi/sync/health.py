@@ -14,10 +14,6 @@ from taskapi.sync.shared_connection import SharedConnection
 
 HEALTH_SECONDS: Final = 0.1
 """How long `/health` waits for PostgreSQL if no worker publishes its state."""
-_REFUSED: Final = (
-    "{} change(s) are in quarantine, so PostgreSQL lacks them: see quarantined in /admin/status."
-)
-_LATE: Final = "The last sync is too long ago, or its time is unknown: changes wait in Redis."
 
 
 def health(settings: Settings, store: Store, postgres: SharedConnection) -> dict[str, Any]:
@@ -39,9 +35,8 @@ def health(settings: Settings, store: Store, postgres: SharedConnection) -> dict
         return _health("unhealthy", [str(error)])
     if state in ("", State.RESTORING, State.CHECKING):
         return _health("unhealthy", [status.STATES[state]])
-    issues = refusals + _issues(settings, postgres, state, published, now)
-    if refused:
-        issues.append(_REFUSED.format(refused))
+    issues = refusals + _issues(postgres, state, published, now)
+    issues += status.problems(settings, published, now, refused)
     return _health("degraded" if issues else "healthy", issues)
 
 
@@ -55,11 +50,7 @@ def _damaged(store: Store, error: Damaged) -> dict[str, Any]:
 
 
 def _issues(
-    settings: Settings,
-    postgres: SharedConnection,
-    state: str,
-    published: dict[str, str],
-    now: float,
+    postgres: SharedConnection, state: str, published: dict[str, str], now: float
 ) -> list[str]:
     issues = [status.STATES[state]] if state in status.STATES else []
     if not status.is_running(published, now):
@@ -72,8 +63,6 @@ def _issues(
         issues.append(f"{problem} Changes wait in Redis.")
     elif "problem" in published:
         issues.append(f"The last sync failed. {published['problem']} Changes wait in Redis.")
-    if status.is_late(settings, published, now):
-        issues.append(_LATE)
     if "damage" in published:
         issues.append(published["damage"])
     return issues

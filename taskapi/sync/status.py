@@ -29,6 +29,12 @@ STATES: Final = {
     "agree again; /admin/status says what to do.",
 }
 
+_NO_WORKER: Final = "The sync worker does not run: changes wait in Redis. Start sync_worker.py."
+_LATE: Final = "The last sync is too long ago, or its time is unknown: changes wait in Redis."
+_REFUSED: Final = (
+    "{} change(s) are in quarantine, so PostgreSQL lacks them: see quarantined in /admin/status."
+)
+
 
 def status(settings: Settings, store: Store, postgres: SharedConnection) -> dict[str, Any]:
     """Return the data of /admin/status; None stands for what is not known."""
@@ -57,8 +63,8 @@ def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str,
     refused = quarantine.read(store)
     last_sync, last_duration = published.get("last_sync"), published.get("last_duration")
     age, facts = _age(now, last_sync), server.look(store)
-    refusal = server.refusal(store)
-    has_problem = bool(refusal or refused or published.keys() & {"damage", "problem"})
+    refusal, sync_problems = server.refusal(store), problems(settings, published, now, len(refused))
+    has_problem = bool(refusal or sync_problems or published.keys() & {"damage", "problem"})
     is_syncing = has_postgres and state == State.READY and not is_late(settings, published, now)
     return {
         "last_sync": timestamp(float(last_sync)) if last_sync else None,
@@ -82,7 +88,11 @@ def _of_redis(settings: Settings, store: Store, has_postgres: bool) -> dict[str,
             published,
             is_syncing and is_running(published, now) and "failures" not in published,
         ),
-        "warnings": [*filter(None, [refusal]), *_warnings(facts, state, published)],
+        "warnings": [
+            *filter(None, [refusal]),
+            *_warnings(facts, state, published),
+            *sync_problems,
+        ],
     }
 
 
@@ -109,6 +119,17 @@ def _warnings(facts: server.RedisServer, state: str, published: dict[str, str]) 
     if "uncompared" in published:
         sentences.append(published["uncompared"])
     return sentences
+
+
+def problems(settings: Settings, published: dict[str, str], now: float, refused: int) -> list[str]:
+    """Return a sentence for each problem of the sync: a dead worker, a late pass, a quarantine.
+
+    The first passes of a new installation are late after two intervals, with or without a worker.
+    """
+    has_no_worker = "beat" in published and not is_running(published, now)
+    found = [_NO_WORKER] if has_no_worker else []
+    found += [_LATE] if is_late(settings, published, now) else []
+    return found + ([_REFUSED.format(refused)] if refused else [])
 
 
 def stats(settings: Settings, store: Store, postgres: SharedConnection) -> dict[str, Any]:

@@ -134,5 +134,6 @@ def _report(store: Store, progress: Progress, begin: float) -> SyncReport:
     fields = {"last_sync": meta.now(store), "last_duration": report.duration_seconds}
     damage = changes.find_damage(store)
     meta.publish_status(store, fields | {"damage": damage} | NO_FAILURE)
+    meta.count(store, "passes")
     log.info("Sync done", extra={"fields": asdict(report)})
     return report

@@ -29,7 +29,7 @@ DOCUMENTED = {
 VIEWS = {
     name: CONTRACTS[view]
     for name, view in APP.view_functions.items()
-    if view in CONTRACTS and CONTRACTS[view].answers
+    if view in CONTRACTS and CONTRACTS[view].is_documented
 }
 """The contract of each documented view, by endpoint."""
 
@@ -219,6 +219,7 @@ owner POST /admin/sync?action=backup
 owner POST /admin/sync?action=restore
 owner GET /admin/status
 owner GET /admin/stats
+owner GET /metrics
 user GET /admin/stats
 nobody GET /health
 nobody GET /health/live

@@ -96,12 +96,14 @@ COSTS = {
     "owner PUT /groups/1": (3, 8),
     "owner DELETE /groups/1": (9, 21),
     "owner DELETE /users/3": (6, 14),
-    "owner POST /admin/sync": (14, 18),
+    "owner POST /admin/sync": (16, 20),
     "owner GET /admin/status": (7, 16),
     "owner GET /admin/stats": (8, 19),
+    "owner GET /metrics": (9, 24),
 }
 
 
+ABOUT_STORES = ("/admin/status", "/admin/stats", "/metrics")
 PLACES: dict[str, str] = {}
 """Words in paths -> what `populate` made."""
 
@@ -199,7 +201,7 @@ def test_a_repeated_list_or_statistic_costs_one_round_trip_less(api: Api, counte
     lists = {
         request: (trips - 1, commands - 1)
         for request, (trips, commands) in COSTS.items()
-        if " GET " in request and trips > 1 and "/admin/" not in request
+        if " GET " in request and trips > 1 and not request.endswith(ABOUT_STORES)
     }
     for request in lists:
         cost(api, counter, request)

@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "psycopg2": ("taskapi/sync/",),
     "gunicorn": ("app.py", "gunicorn.conf.py"),
     "honcho": ("devserver/",),
-    "taskapi.api": ("taskapi/api/", "taskapi/__init__.py"),
+    "taskapi.api": ("taskapi/api/", "taskapi/__init__.py", "gunicorn.conf.py"),
     "taskapi.sync": (
         "taskapi/sync/",
         "taskapi/api/",
