@@ -11,15 +11,14 @@ from taskapi import logs
 from taskapi.api import metrics_folder
 from taskapi.config import ConfigError, load
 from taskapi.doctor.ports import PortError, check_addresses
-from taskapi.errors import Stale, TaskApiError
-from taskapi.store.server import Evicting
+from taskapi.errors import Stale, TaskApiError, Unusable
 from taskapi.sync import bootstrap
 
+logs.configure(os.environ.get("LOG_FORMAT", "text"))
 try:
     _settings = load(os.environ)
 except ConfigError as error:
-    sys.exit(str(error))
-logs.configure(_settings.log_format)
+    logs.end(str(error))
 metrics_folder.create(os.environ)
 
 
@@ -45,12 +44,12 @@ _start_turn = get_context("fork").Semaphore(1)
 
 def on_starting(server):
     if server.cfg.preload_app:
-        sys.exit("Do not preload the application: web processes forked from one copy lose changes.")
+        logs.end("Do not preload the application: web processes forked from one copy lose changes.")
     try:
         check_addresses(_settings, server.cfg.address)
         bootstrap.prepare(_settings)
-    except (PortError, Evicting) as error:
-        sys.exit(str(error))
+    except (PortError, Unusable) as error:
+        logs.end(str(error))
     except TaskApiError as error:
         server.log.warning("%s The sync worker will try again.", error)
 

@@ -8,7 +8,6 @@ An outage of either store does not end the worker.
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,8 +18,8 @@ import schedule
 
 from taskapi import logs
 from taskapi.config import ConfigError, Settings, load
-from taskapi.errors import Stale, TaskApiError
-from taskapi.store import changes, meta, quarantine, server, unfinished
+from taskapi.errors import AlreadyRunning, Stale, TaskApiError, Unusable
+from taskapi.store import changes, meta, quarantine, unfinished
 from taskapi.store.connection import Store
 from taskapi.store.meta import State
 from taskapi.sync import bootstrap, status, sync_pass
@@ -114,10 +113,12 @@ class Worker:
         try:
             self._run_pass()
             self._failures = 0
-        except server.Evicting as error:
+        except AlreadyRunning as error:  # another worker, or the owner
+            log.info("No pass: %s", error)
+        except Unusable as error:
             self._report_failure(error)
             if not self._is_prepared:
-                sys.exit(str(error))
+                logs.end(str(error))
         except Exception as error:  # a failed pass must not end the worker
             self._report_failure(error)
         if self._failures:
@@ -172,11 +173,11 @@ def main() -> None:
     """Run a worker until SIGTERM or SIGINT."""
     os.environ["TZ"] = "UTC"
     time.tzset()
+    logs.configure(os.environ.get("LOG_FORMAT", "text"))
     try:
         settings = load(os.environ)
     except ConfigError as error:
-        sys.exit(str(error))
-    logs.configure(settings.log_format)
+        logs.end(str(error))
     worker = Worker(settings)
     set_on_signals(worker.stop)
     log.info("Sync worker starts, interval %s", status.duration(settings.sync_interval_seconds))

@@ -24,6 +24,14 @@ TLS_OPTIONS = {
     "ssl_cert_reqs": "none|optional|required",
     "ssl_check_hostname": "true|false",
 }
+DISCOVERY_OPTIONS = {
+    "redis+sentinel": {
+        **REDIS_OPTIONS,
+        **dict.fromkeys(("service", "sentinel_username", "sentinel_password"), ".+"),
+    },
+    "redis+cluster": {"username": ".*", "password": ".*"},
+}
+"""Options of URLs of several nodes that say where the primary is; `+tls` has TLS_OPTIONS too."""
 SSL_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 Check = Callable[[Any], object]
 """A validator: raises ValidationError with what to set instead."""
@@ -105,7 +113,7 @@ def usable(parse: Check, remedy: str) -> Check:
 def redis_url(env: Any) -> str:
     """Return REDIS_URL, or the URL made of its parts."""
     if is_given("REDIS_URL"):
-        return secret(env, "REDIS_URL", "", _url("redis", "rediss", "unix"), _has_known_options)
+        return secret(env, "REDIS_URL", "", _is_redis_url, _has_known_options)
     port = whole(env, "REDIS_PORT", 6380, 1, 65535)
     password = quote(secret(env, "REDIS_PASSWORD", ""), safe="")
     login = f":{password}@" if password else ""
@@ -115,7 +123,7 @@ def redis_url(env: Any) -> str:
 def database_url(env: Any) -> str:
     """Return DATABASE_URL, or the URL made of its parts."""
     if is_given("DATABASE_URL"):
-        return secret(env, "DATABASE_URL", "", _url("postgresql", "postgres"))
+        return secret(env, "DATABASE_URL", "", _is_database_url)
     port = whole(env, "DB_PORT", 5433, 1, 65535)
     user, database = (
         quote(env.str(name, "airflow"), safe="") for name in ("POSTGRES_USER", "POSTGRES_DB")
@@ -125,6 +133,8 @@ def database_url(env: Any) -> str:
     mode = env.str("POSTGRES_SSLMODE", "", validate=modes)
     options = f"?sslmode={mode}" if mode else ""
     host = env.str("DB_HOST", "localhost")
+    if host.startswith("/"):
+        host = quote(host, safe="")  # the folder of a socket
     return f"postgresql://{user}:{password}@{host}:{port}/{database}{options}"
 
 
@@ -137,13 +147,40 @@ def _url(*schemes: str) -> Check:
     return usable(parse, f"set a URL that begins with {schemes[0]}://.")
 
 
+def _is_redis_url(value: str) -> object:
+    scheme = value.partition("://")[0].removesuffix("+tls")
+    if scheme in DISCOVERY_OPTIONS:
+        return usable(_nodes, f"set {scheme}://host:port,host:port.")(value)
+    return _url("redis", "rediss", "unix")(value)
+
+
+def _is_database_url(value: str) -> object:
+    scheme = value.partition("://")[0]
+    if scheme in ("postgresql", "postgres") and "," in urlsplit(value).netloc:
+        return usable(_nodes, f"set {scheme}://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME.")(value)
+    return _url("postgresql", "postgres")(value)
+
+
+def _nodes(value: str) -> None:
+    parts = urlsplit(value.rstrip("\r\n"))
+    for node in parts.netloc.rpartition("@")[2].split(","):
+        if not (address := urlsplit(f"//{node}")).hostname or address.port == 0:
+            raise ValueError
+
+
 def _has_known_options(value: str) -> None:
     """Refuse options that redis-py would refuse only at the first request."""
     parts = urlsplit(value.rstrip("\r\n"))
-    known = REDIS_OPTIONS | (TLS_OPTIONS if parts.scheme == "rediss" else {})
+    plain = parts.scheme.removesuffix("+tls")
+    known = DISCOVERY_OPTIONS.get(plain, REDIS_OPTIONS)
+    known = known | (TLS_OPTIONS if parts.scheme in ("rediss", f"{plain}+tls") else {})
     given = parse_qsl(parts.query, keep_blank_values=True)
     never = "(?!)"  # a pattern that matches nothing
     if not all(re.fullmatch(known.get(name, never), text) for name, text in given):
         names = ", ".join(known)
         problem = f"it has an option that {parts.scheme}:// does not know"
         raise ValidationError(f"{problem}: set only {names}.")
+    if plain == "redis+sentinel" and "service" not in dict(given):
+        raise ValidationError("it does not name the service: set ?service=NAME.")
+    if plain == "redis+cluster" and parts.path not in ("", "/", "/0"):
+        raise ValidationError("a Redis Cluster has no databases: set no path.")

@@ -96,6 +96,12 @@ class Unavailable(TaskApiError):
     retry_after = 1
 
 
+class Unusable(TaskApiError):
+    """A store that would lose or change data, so the service and the worker do not start."""
+
+    code = "unusable"
+
+
 class OutcomeUnknown(Unavailable):
     """Redis gave no reply to a change, which may have been made."""
 
@@ -127,6 +133,10 @@ class StoreUnreachable(Unavailable):
     """Redis does not answer."""
 
     code = "redis_unreachable"
+
+
+class WrongServer(StoreUnreachable):
+    """REDIS_URL is the address of a server that does not have the data."""
 
 
 class WritesRefused(StoreUnreachable):

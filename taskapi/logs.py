@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 LONGEST: Final = {"event": 1000, "trace": 6000}
 LONGEST_VALUE: Final = 200
@@ -52,13 +52,22 @@ class Stdout(logging.Handler):
 
 
 def configure(style: str) -> None:
-    """Send the service's log to standard output as `text` or `json`; may be called again."""
+    """Send the service's log to standard output as `json`, or else as text; may be called again."""
     global _style
-    _style = STYLES[style]
+    _style = STYLES.get(style, as_text)
     log = logging.getLogger("taskapi")
     log.setLevel(logging.INFO)
     log.propagate = False
     log.handlers = [Stdout()]
+
+
+def end(problem: str) -> NoReturn:
+    """End the process with status 1 because of this problem: on standard error, or as JSON."""
+    if _style is as_text:
+        sys.exit(problem)
+    for line in problem.splitlines():
+        _write(as_json("Error", line, {}))
+    sys.exit(1)
 
 
 def request(method: str, path: str, status: int, seconds: float, fields: dict[str, Any]) -> None:

@@ -25,7 +25,11 @@ TOP: Final[Shape] = {
     "title": "taskapi",
     "version": "0.1.0",
     "openapi_version": "3.1.0",
-    "info": {"description": ABOUT, "license": {"name": "MIT", "identifier": "MIT"}},
+    "info": {
+        "description": ABOUT,
+        "contact": {"name": "Whoever runs this installation"},
+        "license": {"name": "MIT", "identifier": "MIT"},
+    },
     "servers": [{"url": "/"}],
     "security": [*PASSWORDS, {"bearer": []}],
     "tags": [

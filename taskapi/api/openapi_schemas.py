@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+import orjson
 from apispec import APISpec
 from marshmallow import INCLUDE, Schema
 from marshmallow.fields import Field, List
@@ -64,9 +65,8 @@ class SchemaConverter:
             self.body(schema.load_fields["tasks"].inner.schema)  # type: ignore[attr-defined]
         self._spec.components.schema(name, schema=schema)
         shape: Shape = self._spec.components.schemas[name]
-        if schema.partial:
-            for field in shape["properties"].values():
-                field.pop("default", None)
+        for field in shape["properties"].values():
+            _describe_default(field, is_used=not schema.partial)
         ignored = sorted(schema.READ_ONLY - schema.load_fields.keys())
         shape["properties"] |= dict.fromkeys(ignored, parts.READ_ONLY)
         shape["additionalProperties"] = False
@@ -107,6 +107,14 @@ class SchemaConverter:
             return shape
         kinds = shape["type"] if isinstance(shape["type"], list) else [shape["type"]]
         return shape | {"type": [*kinds, "null"]}
+
+
+def _describe_default(field: Shape, *, is_used: bool) -> None:
+    """Move a default to the description: openapi-typescript makes fields with one required."""
+    default = field.pop("default", None)
+    if is_used and default is not None:
+        words = f"Default: `{orjson.dumps(default).decode()}`."
+        field["description"] = " ".join(filter(None, (field.get("description"), words)))
 
 
 def body_example(schema: Body) -> Shape:

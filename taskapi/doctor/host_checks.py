@@ -33,10 +33,12 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
     url = urlsplit(settings.database_url)
     remedy = "set POSTGRES_PASSWORD, and change it in PostgreSQL"
     is_default = unquote(url.password or "") == DEFAULT_POSTGRES_PASSWORD
+    host = url.hostname or "localhost"
+    is_here = is_loopback(host) or host.startswith("%2f")  # a folder with a socket
     yield finding(
         "postgresql password",
         "the default of the public guide" if is_default else "not the default",
-        fail=remedy if is_default and not is_loopback(url.hostname or "localhost") else "",
+        fail=remedy if is_default and not is_here else "",
         warn=remedy if is_default else "",
     )
     for path in (*settings.secret_files, Path(".env")):

@@ -13,6 +13,7 @@ from taskapi.errors import (
     StoreUnreachable,
     TaskApiError,
     Unavailable,
+    WrongServer,
 )
 from taskapi.store import changes, meta, server
 from taskapi.store.connection import Store
@@ -21,9 +22,9 @@ from taskapi.sync import migrations, state, status
 from taskapi.sync import server as postgres_server
 from taskapi.sync.migrations import NewerSchema
 from taskapi.sync.postgres import Database
+from taskapi.sync.server import PostgresServer
 from taskapi.sync.state import PostgresState
 
-OLDEST_REDIS: Final = (7, 2)
 OLDEST_POSTGRES: Final = (15, 0)
 CLOCK_SECONDS: Final = 5.0
 """How far a store's clock may be from the clock of this machine."""
@@ -50,11 +51,11 @@ def examine(settings: Settings, clock: Clock) -> Iterator[Finding]:
 
 def _redis(settings: Settings, store: Store, clock: Clock) -> Iterator[Finding]:
     facts = server.look(store)
-    is_old = facts.version < OLDEST_REDIS
+    is_old = facts.version < server.OLDEST
     yield finding(
         "redis",
         f"{facts.name} at {_masked(settings.redis_url)}",
-        fail="use Redis 7.2 or newer, or Valkey" if is_old else "",
+        fail="use Redis 7.0 or newer, or Valkey" if is_old else "",
     )
     always = "set appendonly yes and appendfsync always"
     yield finding(
@@ -146,7 +147,8 @@ def _postgres(settings: Settings, db: Database, clock: Clock) -> Iterator[Findin
         fail="use PostgreSQL 15 or newer" if is_old else "",
     )
     yield _clock("postgresql clock", facts.clock_seconds, clock)
-    yield _schema(db)
+    yield finding("encoding", facts.encoding, fail=facts.wrong_encoding.partition(": ")[2])
+    yield _schema(db, facts)
     yield finding(
         "pg_trgm",
         "installed" if facts.has_trigrams else "not installed: searches go without an index",
@@ -154,9 +156,17 @@ def _postgres(settings: Settings, db: Database, clock: Clock) -> Iterator[Findin
     )
 
 
-def _schema(db: Database) -> Finding:
+def _schema(db: Database, facts: PostgresServer) -> Finding:
     remedy = "start web or sync, which migrate it"
+    if facts.is_read_only:
+        return finding("schema", "PostgreSQL permits no writes", fail="use the primary server")
+    if foreign := migrations.foreign_tables(db):
+        detail = f"{', '.join(foreign)} belong to another program"
+        return finding("schema", detail, fail="use a database of its own")
     if missing := migrations.missing_tables(db):
+        if not facts.may_create:
+            may_not = "the role may not create tables"
+            return finding("schema", may_not, fail="GRANT CREATE ON SCHEMA public TO the role")
         fail = remedy if len(missing) < len(migrations.TABLES) else ""
         return finding("schema", f"without {', '.join(missing)}", fail=fail, warn=remedy)
     number = migrations.applied(db)
@@ -186,9 +196,12 @@ def _histories(redis: Meta, copy: PostgresState | None) -> Finding:
 
 def _unreachable(name: str, variable: str, url: str, error: TaskApiError) -> Finding:
     """Return the finding for a store that does not answer, with the driver's own reason."""
-    reason = next(iter(str(error.__cause__ or error).splitlines()), "").rstrip(".")
+    origin = error if isinstance(error, WrongServer) else error.__cause__ or error
+    reason = next(iter(str(origin).splitlines()), "").rstrip(".")
     parts = urlsplit(url)
-    passwords = [parts.password or "", *parse_qs(parts.query).get("password", [])]
+    query = parse_qs(parts.query)
+    passwords = [parts.password or "", *query.get("password", [])]
+    passwords += query.get("sentinel_password", [])
     for password in (*passwords, *map(unquote, passwords)):
         reason = reason.replace(password, "***") if password else reason
     remedy = f"check that it runs and that {variable}, or the settings in its place, are right"

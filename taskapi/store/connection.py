@@ -18,6 +18,7 @@ from taskapi.store.heavy import Heavy
 from taskapi.store.info import value_of
 from taskapi.store.issued import Issued
 from taskapi.store.keys import Keys
+from taskapi.store.primary import locate
 from taskapi.store.recent_tasks import RecentTasks
 from taskapi.store.redis_errors import ELSEWHERE, refusal, word_of
 from taskapi.store.scripts import CLOSE_FOR_CLIENTS, SOURCES, with_source
@@ -49,8 +50,8 @@ class Connection:
         self.run_id, self.issued, self.lacks_reply = "", store.issued, False
         self._store, self._generation = store, store.generation
         self._socket: Any = pool.connection_class(**pool.connection_kwargs)
-        if not store.read_only:
-            self._socket.register_connect_callback(self._check_server)
+        check = store.primary.check if store.read_only else self._check_server
+        self._socket.register_connect_callback(check)
         self._numbers = itertools.count(1)
         self.operation_field = f"op:{store.process}.{thread}"
 
@@ -135,7 +136,9 @@ class Connection:
 
     def _exchange(self, commands: Sequence[Command], seconds: float | None) -> list[Any]:
         if not self._socket.is_connected:
-            self._socket.connect()  # an attempt that cannot connect sends nothing
+            self._store.primary.connect(
+                self._socket
+            )  # an attempt that cannot connect sends nothing
         options = {} if seconds is None else {"timeout": seconds}
         try:
             self._socket.send_packed_command([b"".join(map(pack_command, commands))])
@@ -153,8 +156,8 @@ class Connection:
 
     def _check_server(self, connection: Any) -> None:
         """Close the store for clients if it was opened for another start of the server."""
+        info = self._store.primary.check(connection)
         try:
-            info = self._call("INFO", "server").decode()
             self.run_id = value_of(info, "run_id") or HIDDEN
             self._generation = self._store.meet(self.run_id)
             meta = self._store.keys.meta
@@ -180,6 +183,7 @@ class Store:
         process: a random name of this process.
         issued: the highest version and ids that this process knows.
         heavy: the heavy requests of this process.
+        primary: finds the server to connect to.
         recent_tasks: the tasks that this process changed last.
         generation: grows when all connections have to be opened again.
         silent_until: monotonic time until which Redis counts as silent; 0 if it answers.
@@ -201,8 +205,9 @@ class Store:
         self.retry_seconds = reply_seconds * 2 / 3
         self.generation, self.run_id, self.silent_until = 0, "", 0.0
         self._threads, self._local = itertools.count(1), threading.local()
+        plain_url, self.primary = locate(url, self.keys.meta)
         self._pool = redis.ConnectionPool.from_url(
-            url,
+            plain_url,
             protocol=2,
             driver_info=None,
             retry=Retry(NoBackoff(), 0),

@@ -12,17 +12,21 @@ from taskapi.errors import (
     StoreUnreachable,
     TaskApiError,
     WritesRefused,
+    WrongServer,
 )
 
 log = logging.getLogger("taskapi")
 
+_OF_CLUSTER: Final = (
+    "Another node of the Redis cluster has the data: REDIS_URL must begin with redis+cluster://."
+)
 REFUSALS: Final[dict[str, tuple[type[TaskApiError], str]]] = {
     "OOM": (StoreFull, "Redis has no memory left: free some or raise maxmemory, then try again."),
     "LOADING": (StoreUnreachable, "Redis is loading its data: try again in a moment."),
     "MISCONF": (WritesRefused, "Redis cannot write to its disk and refuses changes."),
     "READONLY": (WritesRefused, "Redis is a read-only replica and refuses changes."),
     "NOREPLICAS": (WritesRefused, "Redis has too few replicas and refuses changes."),
-    "MOVED": (StoreUnreachable, "Another node of the Redis cluster has the data."),
+    "MOVED": (WrongServer, _OF_CLUSTER),
     "MASTERDOWN": (StoreUnreachable, "Redis lost its primary and refuses to serve."),
     "CLUSTERDOWN": (StoreUnreachable, "The Redis cluster is down."),
     "TRYAGAIN": (StoreUnreachable, "The Redis cluster is being reorganised: try again."),

@@ -4,11 +4,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from taskapi.errors import StoreFull, TaskApiError, Unavailable, WritesRefused
+from taskapi.errors import StoreFull, Unavailable, Unusable, WritesRefused
 from taskapi.store import scripts
 from taskapi.store.connection import Store
 from taskapi.store.info import value_of
 
+OLDEST: Final = (7, 0)
+"""The oldest version of Redis that works. Valkey says with which version it is compatible."""
 WRITE_NOTHING: Final = ("EVALSHA", scripts.WRITE_NOTHING, 0)
 """A command that fails with WritesRefused or StoreFull if the server refuses changes."""
 
@@ -62,17 +64,13 @@ class RedisServer:
         return self.policy in ("", "noeviction")
 
 
-class Evicting(TaskApiError):
-    """The server would drop acknowledged changes, so the service and the worker do not start."""
-
-    code = "redis_evicts"
-
-
-def require_noeviction(store: Store) -> None:
-    """Raise Evicting if the server drops data when its memory is full."""
+def require_usable(store: Store) -> None:
+    """Raise Unusable if the server is too old, or drops data when its memory is full."""
     facts = look(store)
+    if facts.version < OLDEST:
+        raise Unusable(f"{facts.name} is too old: use Redis 7.0 or newer, or Valkey.")
     if not facts.is_noeviction:
-        raise Evicting(_EVICTING.format(facts.policy))
+        raise Unusable(_EVICTING.format(facts.policy))
 
 
 def refusal(store: Store) -> str:

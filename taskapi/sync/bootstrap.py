@@ -14,6 +14,7 @@ from taskapi.store.keys import Kind
 from taskapi.store.meta import State
 from taskapi.store.passwords import hash_password
 from taskapi.sync import migrations, restore, rows, start_check, state
+from taskapi.sync import server as postgres_server
 from taskapi.sync.postgres import Database
 
 log = logging.getLogger("taskapi")
@@ -35,12 +36,12 @@ def prepare(settings: Settings, store: Store | None = None) -> None:
             the start of the web processes for long.
 
     Raises:
-        Evicting: Redis would drop data when its memory is full.
+        Unusable: a store is too old, or would lose or change data.
         Unavailable: a store is unreachable, or another process holds the lock.
         NewerSchema: a newer program has migrated PostgreSQL.
     """
     store = store or Store(settings.redis_url, settings.key_prefix)
-    server.require_noeviction(store)
+    server.require_usable(store)
     wait_seconds = READY_SECONDS if is_ready(store) else WAIT_SECONDS
     try:
         _create(settings, store, wait_seconds)
@@ -67,6 +68,7 @@ def is_ready(store: Store) -> bool:
 def _create(settings: Settings, store: Store, wait_seconds: float) -> None:
     with Database(settings) as db:
         db.lock(wait_seconds)
+        postgres_server.require_utf8(db)
         migrations.migrate(db)
         migrations.index_searches(db)
         if state.find(db) is None and not meta.read(store).epoch:

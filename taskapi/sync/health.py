@@ -12,6 +12,8 @@ from taskapi.sync import status
 from taskapi.sync.postgres_errors import AWAY
 from taskapi.sync.shared_connection import SharedConnection
 
+_PROBLEMS: Final = ("problem", "postgres_problem")
+"""What the worker publishes about PostgreSQL if it cannot fill Redis."""
 HEALTH_SECONDS: Final = 0.1
 """How long `/health` waits for PostgreSQL if no worker publishes its state."""
 
@@ -34,7 +36,8 @@ def health(settings: Settings, store: Store, postgres: SharedConnection) -> dict
     except Unavailable as error:
         return _health("unhealthy", [str(error)])
     if state in ("", State.RESTORING, State.CHECKING):
-        return _health("unhealthy", [status.STATES[state]])
+        problems = [published[name] for name in _PROBLEMS if published.get(name)]
+        return _health("unhealthy", [status.STATES[state], *problems[:1]])
     issues = refusals + _issues(postgres, state, published, now)
     issues += status.problems(settings, published, now, refused)
     return _health("degraded" if issues else "healthy", issues)

@@ -42,7 +42,7 @@ def run(settings: Settings, file: Path) -> None:
     """
     end = verify(file)
     store = sync_pass.open_store(settings)
-    server.require_noeviction(store)
+    server.require_usable(store)
     with Database(settings) as db:
         db.lock(FORCE_SECONDS)
         migrations.migrate(db)

@@ -1,5 +1,6 @@
 """PostgreSQL's errors, translated into sentences that say what to do."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -16,12 +17,30 @@ FULL: Final = "PostgreSQL has no free connection: end other clients, or raise ma
 _CAUSES: Final = {
     "25006": "PostgreSQL permits no writes ({}): set default_transaction_read_only to off, or use "
     "the primary server.",
-    "42501": "The role in DATABASE_URL lacks a privilege ({}): GRANT it.",
+    "42501": "The role in DATABASE_URL lacks a privilege ({}): GRANT it. A new installation needs "
+    "CREATE ON SCHEMA public.",
     "53100": "The disk of PostgreSQL is full ({}): free some space.",
     "53300": FULL,
     "57014": "PostgreSQL ended a statement that took too long ({}): see its locks and its load.",
 }
 """SQLSTATE -> what is wrong, with PostgreSQL's own words, and what to do."""
+_NOT_LET_IN: Final = {
+    "could not translate host name": "The host in DATABASE_URL is not known: set another name.",
+    "password authentication failed": "PostgreSQL refuses the user or the password ({}): set those "
+    "of the role in DATABASE_URL.",
+    "no password supplied": "PostgreSQL asks for a password ({}): set it in DATABASE_URL.",
+    "pg_hba.conf": "PostgreSQL does not let this machine in ({}): add it to pg_hba.conf.",
+    "permission denied for database": "The role may not connect ({}): GRANT CONNECT.",
+    "does not exist": "DATABASE_URL names what does not exist ({}): create it, or change the name.",
+    "is not permitted to log in": "The role may not log in ({}): ALTER ROLE … LOGIN.",
+    "read-only": "No server in DATABASE_URL takes writes ({}): name the primary server.",
+    "certificate": "The TLS certificate is not accepted ({}): see sslmode and sslrootcert.",
+    "SSL": "PostgreSQL and DATABASE_URL do not agree on TLS ({}): see sslmode.",
+    "query parameter": "DATABASE_URL has an option that does not exist ({}): leave it out.",
+    'value: "': "DATABASE_URL has an option that is not usable ({}): change it.",
+}
+"""Part of a message at the connect, which has no SQLSTATE -> what is wrong, and what to do."""
+_HOSTS: Final = re.compile(r'.*(?:FATAL|failed): +|host "[^"]*",? *|server certificate for "[^"]*"')
 _FULL_TEXTS: Final = ("too many c", "connection slots are reserved", "no more connections allowed")
 """Parts of messages for refused connections, for which libpq has no SQLSTATE."""
 
@@ -77,8 +96,16 @@ def _sentence(error: psycopg2.Error) -> str:
         return _CAUSES[error.pgcode].format(error.diag.message_primary)
     if any(text in str(error) for text in _FULL_TEXTS):
         return FULL
+    for text, sentence in _NOT_LET_IN.items():
+        if not error.pgcode and text in str(error):
+            return sentence.format(_own_words(str(error)))
     has_no_answer = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
     return AWAY if has_no_answer and not error.pgcode else REFUSES
+
+
+def _own_words(message: str) -> str:
+    """Return the last line of PostgreSQL's message, without host names."""
+    return _HOSTS.sub("", message.strip().splitlines()[-1]).strip()
 
 
 def public_reason(error: Exception) -> str | None:

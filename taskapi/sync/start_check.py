@@ -138,7 +138,7 @@ class StartWatch:
 
         PostgreSQL knows which Redis is served, and is asked twice before this one is fenced.
         """
-        if server.is_replica(self._store):
+        if self._store.primary.has_moved() or server.is_replica(self._store):
             self._store.reconnect()
             return
         if not self._is_recorded:

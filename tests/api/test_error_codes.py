@@ -12,7 +12,7 @@ NEVER_ANSWERED = {
     "error",  # the base class
     "invalid",  # refused on the command line only: a backup file that cannot be used
     "conflict",  # the base of conflicts, all of which have a code of their own
-    "redis_evicts",  # the service does not start
+    "unusable",  # the service does not start
 }
 NGINX = (ROOT / "deploy/nginx.conf").read_text()
 

@@ -14,7 +14,8 @@ import pytest
 import redis
 
 from devserver.servers import Postgres, Valkey
-from taskapi.store import changes, server
+from taskapi.errors import Unusable
+from taskapi.store import changes
 from taskapi.store.keys import Kind
 from tests.api.drift import drift
 from tests.api.factories import login, new_group, new_task, new_user, ok, path_of, refused
@@ -54,7 +55,7 @@ def test_a_redis_that_drops_data_is_refused_at_the_start(
     installation: Installation, api: Api, setting: Any, policy: str
 ) -> None:
     setting("maxmemory-policy", policy)
-    with pytest.raises(server.Evicting):
+    with pytest.raises(Unusable):
         installation.prepare()
     env = {"PATH": "/usr/bin:/bin"} | installation.env
     for arguments in (["-m", "gunicorn", "app:app"], ["sync_worker.py"]):

@@ -25,9 +25,12 @@ UNUSABLE = {
             "rediss://h/?ssl_ca_certs=",
         ),
         "rediss://h/?ssl_cert_reqs=no",
+        *("redis+sentinel://h:1/0", "redis+sentinel://h:1,:2/0?service=m", "redis+tls://h"),
+        *("redis+sentinel://h/?service=m&ssl_ca_certs=/ca", "redis+sentinel://?service=m"),
+        *("redis+cluster://h:1,h:x", "redis+cluster://h/3", "redis+cluster://h/?service=m"),
     ),
     "DB_PORT": ("1.5",),
-    "DATABASE_URL": ("mysql://localhost/x",),
+    "DATABASE_URL": ("mysql://localhost/x", "postgresql://h:1,h:x/d", "postgresql://a,,b/d"),
     "SYNC_INTERVAL": ("15", "m", "0s", "-1m", "1d", "15m30"),
     "SYNC_MAX_PENDING": ("0", "many"),
     "TRUSTED_PROXIES": ("one", "17"),
@@ -133,8 +136,20 @@ def test_a_secret_given_directly_and_in_a_file_is_refused(tmp_path: Path) -> Non
 
 def test_a_redis_url_may_have_the_options_of_its_kind() -> None:
     options = "ssl_ca_certs=/ca&ssl_cert_reqs=required&ssl_check_hostname=false&db=2"
-    for url in (f"rediss://h/?{options}", "unix:///run/redis?db=1&password=p"):
+    sentinel = "service=m&sentinel_username=u&sentinel_password=p"
+    for url in (
+        *(f"rediss://h/?{options}", "unix:///run/redis?db=1&password=p"),
+        *(f"redis+sentinel://u:p@h:1,h,[::1]:3/2?{sentinel}", "redis+cluster://:p@h:1,h:2"),
+        *(f"redis+sentinel+tls://h/?{options}&{sentinel}", "redis+cluster+tls://h/?ssl_keyfile=/k"),
+    ):
         assert load({"REDIS_URL": url}).redis_url == url
+
+
+def test_a_database_may_have_several_hosts_or_a_socket() -> None:
+    url = "postgresql://u:p@h1:1,h2/d?target_session_attrs=read-write"
+    assert load({"DATABASE_URL": url}).database_url == url
+    made = load({"DB_HOST": "/run/postgresql", "POSTGRES_PASSWORD": "p", "DB_PORT": "5432"})
+    assert made.database_url == "postgresql://airflow:p@%2Frun%2Fpostgresql:5432/airflow"
 
 
 def test_origins_are_a_list() -> None:

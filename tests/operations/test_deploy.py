@@ -134,7 +134,7 @@ def test_the_image_runs_both_processes_as_an_ordinary_user(
         eventually(lambda: health_at("127.0.0.1", port) == "healthy", 30)
         eventually(lambda: "Sync worker starts" in log.read_text())
     assert (web.returncode, sync.returncode) == (0, 0)
-    assert steps("USER") == ["taskapi"]
+    assert steps("USER") == ["10001"]  # a number: Kubernetes cannot tell that a name is not root
     assert command == PROCFILE["web"]
 
 

@@ -18,6 +18,7 @@ from devserver.servers import Postgres, Valkey
 from taskapi import doctor
 from taskapi.config import Settings, load
 from taskapi.doctor import Finding, store_checks
+from taskapi.store import server
 from taskapi.sync.migrations import NEWEST
 from tests.stores import connect, empty_redis, keys, meta, root, sql
 from tests.support import ROOT, Installation, ambient, eventually
@@ -138,7 +139,7 @@ def test_servers_that_are_too_old_fail(
 ) -> None:
     assert seen(installation.settings, "redis")[0] == "ok"
     assert seen(installation.settings, "postgresql")[0] == "ok"
-    monkeypatch.setattr(store_checks, "OLDEST_REDIS", (99, 0))
+    monkeypatch.setattr(server, "OLDEST", (99, 0))
     monkeypatch.setattr(store_checks, "OLDEST_POSTGRES", (99, 0))
     assert seen(installation.settings, "redis")[0] == "fail"
     assert seen(installation.settings, "postgresql")[0] == "fail"

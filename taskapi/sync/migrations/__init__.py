@@ -13,6 +13,9 @@ from typing import Final
 from taskapi.errors import DatabaseUnreachable, Unavailable
 from taskapi.sync.postgres import LOCK_WAIT, Database
 
+FOREIGN: Final = (
+    "The database has tables of another program ({}): set DATABASE_URL to a database of its own."
+)
 LOCK_TIMEOUT: Final = "5s"
 """How long a migration waits for the readers and writers of a table."""
 FILES: Final = {int(path.name[:4]): path for path in Path(__file__).parent.glob("[0-9]*.sql")}
@@ -35,6 +38,16 @@ SELECT to_regclass('tasks_search') IS NULL
    AND EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pg_trgm')
 """
 """Whether the index of searches does not exist but may be created."""
+_FOREIGN: Final = """
+SELECT name
+  FROM (VALUES ('sync_state', 'epoch'), ('users', 'email_key'), ('groups', 'name_key'),
+               ('memberships', 'group_id'), ('tasks', 'folded'), ('tombstones', 'kind')
+       ) AS ours (name, part)
+ WHERE to_regclass(name) IS NOT NULL
+   AND NOT EXISTS (SELECT FROM pg_attribute
+                    WHERE attrelid = to_regclass(name) AND attname = part AND NOT attisdropped)
+"""
+"""Tables with one of our names that lack a column which all of ours have had from the beginning."""
 log = logging.getLogger("taskapi")
 
 
@@ -53,9 +66,12 @@ def migrate(db: Database) -> None:
 
     Raises:
         NewerSchema: a newer program migrated this database.
-        DatabaseUnreachable: a table stayed locked for LOCK_TIMEOUT, or a permission is missing.
+        DatabaseUnreachable: a table is another program's or stayed locked for LOCK_TIMEOUT, or a
+            permission is missing.
     """
     require_known(db)
+    if foreign := foreign_tables(db):
+        raise DatabaseUnreachable(FOREIGN.format(", ".join(foreign)))
     current = 0 if missing_tables(db) else applied(db)
     if current == NEWEST:
         return
@@ -93,6 +109,13 @@ def missing_tables(db: Database) -> list[str]:
         "SELECT name FROM unnest(%s) AS name WHERE to_regclass(name) IS NULL", (list(TABLES),)
     )
     return [name for (name,) in rows]
+
+
+def foreign_tables(db: Database) -> list[str]:
+    """Return which tables have the name of one of TABLES, but are another program's."""
+    if applied(db):
+        return []
+    return [name for (name,) in db.rows(_FOREIGN)]
 
 
 def applied(db: Database) -> int:

@@ -172,7 +172,7 @@ MUTANTS = [
     Mutant(
         "evicting policy",
         "taskapi/sync/bootstrap.py",
-        "    server.require_noeviction(store)\n",
+        "    server.require_usable(store)\n",
         "",
         "api/test_limits.py::test_a_redis_that_drops_data_is_refused_at_the_start",
     ),
