@@ -21,6 +21,8 @@ MANY = 10_050
 SMALL_CHUNKS = {"store__changes__CHUNK": 4}
 SMALL_BATCHES = {"store__loading__BATCH": 2, "store__server_start__SETTLE_SECONDS": 0}
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from taskapi.store import changes, meta
 from taskapi.store.connection import Store
 from taskapi.sync import status
@@ -15,6 +17,7 @@ from tests.support import ROOT, eventually
 INTERVAL_SECONDS = 3
 
 
+@pytest.mark.long
 def test_a_standby_worker_takes_over_within_an_interval(install: Install, tmp_path: Path) -> None:
     installation = install(SYNC_INTERVAL=f"{INTERVAL_SECONDS}s")
     api, settings = installation.client(), installation.settings
