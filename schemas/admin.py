@@ -6,10 +6,10 @@ from marshmallow import INCLUDE, ValidationError, fields, validate, validates_sc
 
 from schemas.fields import (
     Answer,
-    Choice,
     Object,
     Query,
-    Whole,
+    QueryBoolean,
+    StrictInteger,
     objects,
     shown,
 )
@@ -74,7 +74,7 @@ class Refusal(Answer):
     """A change in quarantine: PostgreSQL refused it."""
 
     type = choice("task", "user", "group")
-    id = Whole(metadata={"example": 7})
+    id = StrictInteger(metadata={"example": 7})
     version = shown("1759140000000000")
     sqlstate = shown("23503")
     reason = shown("it breaks the constraint tasks_user")
@@ -127,7 +127,7 @@ class Stats(Answer):
 
 
 class HealthQuery(Query):
-    strict = Choice(
+    strict = QueryBoolean(
         load_default=False, metadata={"description": "With `true`, degraded is 503 too."}
     )
 

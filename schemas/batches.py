@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
-from schemas.fields import Answer, Body, Flag, Text, Whole, objects, shown
+from schemas.fields import Answer, Body, StrictBoolean, StrictInteger, Text, objects, shown
 from schemas.tasks import Task
 
 CHANGES: Final = ("update", "mark_done", "delete")
@@ -18,7 +18,7 @@ class Batch(Body):
     READ_ONLY = frozenset[str]()
 
     task_ids = fields.List(
-        Whole(),
+        StrictInteger(),
         validate=validate.Length(1, BATCH_MOST, error="Send 1 to 1000 ids."),
         metadata={
             "example": [1, 2, 3],
@@ -41,7 +41,7 @@ class Batch(Body):
         load_default="update",
         metadata={"example": "update"},
     )
-    atomic = Flag(
+    atomic = StrictBoolean(
         load_default=False,
         metadata={"example": False, "description": "Change nothing if anything is refused."},
     )
@@ -80,7 +80,7 @@ class BatchCreated(Answer):
     total_requested = shown(2)
     created_count = shown(1)
     created_ids = fields.List(
-        Whole(allow_none=True),
+        StrictInteger(allow_none=True),
         metadata={
             "example": [4, None],
             "description": "In the request's order; null if refused.",

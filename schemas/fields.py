@@ -1,9 +1,9 @@
 """Fields with exact JSON types, and the base classes of all schemas.
 
 marshmallow's own fields accept more than the contract permits: `"1_000"` as an integer, `1` as a
-boolean. For the OpenAPI document, a field's metadata can have a `description`, an `example`, and a
-`change`: the example for a body that changes only some fields, or `is_rare`: no example of a body
-has the field. It can also have `added`: the number of the migration that added the field.
+boolean. The metadata of a field is for the OpenAPI document: `description`; `example`; `change`,
+the example in a body that changes only some fields; `is_rare`, if no example of a body has the
+field. `added` is the number of the migration that added the field.
 """
 
 import re
@@ -88,7 +88,7 @@ def email(text: str) -> str:
     return Email._is_email(text)
 
 
-class Whole(fields.Field[int]):
+class StrictInteger(fields.Field[int]):
     """A JSON integer from `low` to `high`: no boolean, no 1.0, no "1"."""
 
     def __init__(self, low: int = 1, high: int = INT64_MOST, **kwargs: Any) -> None:
@@ -106,7 +106,7 @@ def whole(value: Any, low: int = 1, high: int = INT64_MOST) -> int:
     return value
 
 
-class Flag(fields.Field[bool]):
+class StrictBoolean(fields.Field[bool]):
     """A JSON true or false."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
@@ -115,7 +115,7 @@ class Flag(fields.Field[bool]):
         return value
 
 
-class Choice(fields.Field[bool]):
+class QueryBoolean(fields.Field[bool]):
     """`true` or `false` in a query string."""
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
@@ -124,7 +124,7 @@ class Choice(fields.Field[bool]):
         return bool(value == "true")
 
 
-class Digits(fields.Field[int]):
+class QueryInteger(fields.Field[int]):
     """A number in a query string, in ASCII digits without a leading zero."""
 
     def __init__(self, low: int = 1, high: int = INT64_MOST, **kwargs: Any) -> None:
@@ -138,8 +138,8 @@ class Digits(fields.Field[int]):
         return int(value)
 
 
-class Known(fields.Field[str]):
-    """What a follower knows: a version, 0 for nothing, or two versions."""
+class SinceCursor(fields.Field[str]):
+    """What a follower has: 0 for nothing, a version, or two versions with a `-` between them."""
 
     pattern = "^(0|[1-9][0-9]{0,17}(-[1-9][0-9]{0,17})?)$"
 
@@ -172,22 +172,22 @@ def shown(example: object, **kwargs: Any) -> fields.Field[Any]:
     if isinstance(example, bool):
         return fields.Boolean(**kwargs)
     if isinstance(example, int):
-        return Whole(0, **kwargs)
+        return StrictInteger(0, **kwargs)
     if isinstance(example, list):
-        return fields.List(Whole(), **kwargs)
+        return fields.List(StrictInteger(), **kwargs)
     return fields.String(**kwargs)
 
 
 def tally(example: dict[str, int]) -> fields.Field[Any]:
     """Return a field of an answer that maps names to counts."""
-    return fields.Dict(values=Whole(0), metadata={"example": example})
+    return fields.Dict(values=StrictInteger(0), metadata={"example": example})
 
 
 class Paged(Query):
     """The parameters of every list: at most `limit` entries, after the place `after`."""
 
-    limit = Digits(high=1000, load_default=None, allow_none=False)
-    after: fields.Field[Any] = Digits(0, load_default=0)
+    limit = QueryInteger(high=1000, load_default=None, allow_none=False)
+    after: fields.Field[Any] = QueryInteger(0, load_default=0)
 
 
 class Exported(Paged):
@@ -205,7 +205,7 @@ class Page(Answer):
     """The fields of every list."""
 
     count = shown(1)
-    next_after: fields.Field[Any] = Whole(
+    next_after: fields.Field[Any] = StrictInteger(
         allow_none=True,
         metadata={"example": None, "description": "Present if the request has `limit` or `after`."},
     )

@@ -7,8 +7,8 @@ from schemas.fields import (
     Body,
     Object,
     Page,
+    StrictInteger,
     Text,
-    Whole,
     objects,
     shown,
     tally,
@@ -23,24 +23,24 @@ class Group(Body):
 
     READ_ONLY = Body.READ_ONLY | {"admin", "users_count", "tasks_count"}
 
-    id = Whole(dump_only=True, metadata={"example": 1})
+    id = StrictInteger(dump_only=True, metadata={"example": 1})
     name = Text(
         1, 100, required=True, metadata={"example": "Engineering", "change": "Engineering Team"}
     )
-    admin_id = Whole(required=True, metadata={"example": 2})
+    admin_id = StrictInteger(required=True, metadata={"example": 2})
     created_at = Timestamp()
     updated_at = Timestamp()
-    version = Whole(dump_only=True, metadata={"example": 7})
+    version = StrictInteger(dump_only=True, metadata={"example": 7})
 
 
 class NewMember(Body):
     """A user who joins a group."""
 
-    user_id = Whole(required=True, metadata={"example": 3})
+    user_id = StrictInteger(required=True, metadata={"example": 3})
 
 
 class GroupAdmin(Answer):
-    id = Whole(metadata={"example": 2})
+    id = StrictInteger(metadata={"example": 2})
     full_name = shown("Alice Admin")
     email = shown("alice@company.com")
 
@@ -68,24 +68,24 @@ class GroupDeleted(Answer):
 
 
 class MemberPage(Page):
-    group_id = Whole(metadata={"example": 1})
+    group_id = StrictInteger(metadata={"example": 1})
     users = objects(User, UserOutline)
 
 
 class MemberAdded(Answer):
     message = shown("User added.")
-    group_id = Whole(metadata={"example": 1})
-    user_id = Whole(metadata={"example": 3})
+    group_id = StrictInteger(metadata={"example": 1})
+    user_id = StrictInteger(metadata={"example": 3})
 
 
 class MemberRemoved(MemberAdded):
     message = shown("User removed.")
     affected_tasks = shown(2)
-    moved_to = Whole(allow_none=True, metadata={"example": None})
+    moved_to = StrictInteger(allow_none=True, metadata={"example": None})
 
 
 class GroupName(Answer):
-    id = Whole(metadata={"example": 1})
+    id = StrictInteger(metadata={"example": 1})
     name = shown("Engineering")
 
 

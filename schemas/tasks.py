@@ -8,18 +8,18 @@ from marshmallow import ValidationError, fields, validate, validates_schema
 from schemas.fields import (
     Answer,
     Body,
-    Choice,
     Cursor,
-    Digits,
     Exported,
-    Flag,
-    Known,
     Object,
     Page,
     Paged,
     Query,
+    QueryBoolean,
+    QueryInteger,
+    SinceCursor,
+    StrictBoolean,
+    StrictInteger,
     Text,
-    Whole,
     objects,
     shown,
     tally,
@@ -29,16 +29,16 @@ from schemas.times import Day, QueryInstant, Timestamp, Zone
 STATUSES: Final = {"completed": True, "pending": False, "all": None}
 PRIORITIES: Final = ("1", "2", "3")
 SORTS: Final = ("id", "deadline", "priority", "created_at", "updated_at", "title")
-_ID_OR_0: Final = Digits(0)
+_ID_OR_0: Final = QueryInteger(0)
 
 
 class Task(Body):
     """A task of a user in a group."""
 
-    id = Whole(dump_only=True, metadata={"example": 1})
+    id = StrictInteger(dump_only=True, metadata={"example": 1})
     title = Text(1, 200, required=True, metadata={"example": "Implement Login API"})
-    status = Flag(load_default=False, metadata={"example": False})
-    priority = Whole(
+    status = StrictBoolean(load_default=False, metadata={"example": False})
+    priority = StrictInteger(
         1,
         3,
         load_default=2,
@@ -48,18 +48,18 @@ class Task(Body):
     information = Text(
         0, 10_000, load_default="", metadata={"example": "Create REST API for authentication"}
     )
-    user_id = Whole(
+    user_id = StrictInteger(
         metadata={
             "example": 3,
             "is_rare": True,
-            "description": "Another one hands the task over. To create a task under a user's path, "
-            "leave it out.",
+            "description": "Another user hands the task over. A task that is created under the "
+            "path of a user belongs to that user: leave it out there.",
         }
     )
-    group_id = Whole(required=True, metadata={"example": 1})
+    group_id = StrictInteger(required=True, metadata={"example": 1})
     created_at = Timestamp()
     updated_at = Timestamp()
-    version = Whole(dump_only=True, metadata={"example": 7})
+    version = StrictInteger(dump_only=True, metadata={"example": 7})
 
 
 class TaskSearch(Paged):
@@ -74,7 +74,7 @@ class TaskList(Exported):
     q = Text(1, 200, metadata={"description": "A part of the title or the information."})
     due_after = Day(metadata={"description": "The first day on which a task may be due."})
     due_before = Day(metadata={"description": "The last day on which a task may be due."})
-    has_deadline = Choice()
+    has_deadline = QueryBoolean()
     overdue = fields.String(
         validate=validate.OneOf(("true",)),
         metadata={"description": "Pending, with a deadline before today in `timezone`."},
@@ -97,7 +97,7 @@ class TaskList(Exported):
         load_default="0",
         metadata={"description": "`next_after` of the page before; 0 for the first page."},
     )
-    total = Choice(
+    total = QueryBoolean(
         load_default=False, metadata={"description": "Add `total`, the number of all matches."}
     )
 
@@ -113,24 +113,24 @@ class TaskList(Exported):
 class ChangesQuery(Query):
     """The parameters of the changes of all tasks."""
 
-    since = Known(
+    since = SinceCursor(
         load_default="0",
         metadata={"description": "`next_since` of the page before; 0 for the beginning."},
     )
-    limit = Digits(high=1000, load_default=1000)
+    limit = QueryInteger(high=1000, load_default=1000)
 
 
 class UserTasks(TaskList):
-    group_id = Digits()
+    group_id = QueryInteger()
 
 
 class GroupTasks(TaskList):
-    user_id = Digits()
+    user_id = QueryInteger()
 
 
 class Filter(TaskList):
-    group_id = Digits()
-    user_id = Digits()
+    group_id = QueryInteger()
+    user_id = QueryInteger()
 
 
 class TaskPage(Page):
@@ -140,19 +140,19 @@ class TaskPage(Page):
         allow_none=True,
         metadata={"example": None, "description": "Present if the request has `limit` or `after`."},
     )
-    total = Whole(0, metadata={"example": 1, "description": "Present with `total=true`."})
+    total = StrictInteger(0, metadata={"example": 1, "description": "Present with `total=true`."})
 
     class Meta:
         optional = ("next_after", "total")
 
 
 class UserTaskPage(TaskPage):
-    user_id = Whole(metadata={"example": 3})
+    user_id = StrictInteger(metadata={"example": 3})
     tasks = objects(Task)
 
 
 class GroupTaskPage(TaskPage):
-    group_id = Whole(metadata={"example": 1})
+    group_id = StrictInteger(metadata={"example": 1})
     tasks = objects(Task)
 
 
@@ -174,8 +174,8 @@ class TaskChanged(Answer):
 
 
 class DeletedTask(Answer):
-    id = Whole(metadata={"example": 2})
-    version = Whole(metadata={"example": 9})
+    id = StrictInteger(metadata={"example": 2})
+    version = StrictInteger(metadata={"example": 9})
 
 
 class TaskChange(Answer):
@@ -195,7 +195,7 @@ class Changes(Answer):
 
 
 class TaskFound(Answer):
-    user_id = Whole(metadata={"example": 3})
+    user_id = StrictInteger(metadata={"example": 3})
     task = Object(Task)
 
 
@@ -227,7 +227,7 @@ PriorityCounts = Answer.from_dict({rank: shown(4) for rank in PRIORITIES}, name=
 
 
 class UserStats(Totals):
-    user_id = Whole(metadata={"example": 3})
+    user_id = StrictInteger(metadata={"example": 3})
     priority_counts = Object(PriorityCounts)
 
 

@@ -11,8 +11,8 @@ from schemas.fields import (
     Body,
     Object,
     Page,
+    StrictInteger,
     Text,
-    Whole,
     objects,
     shown,
 )
@@ -20,7 +20,7 @@ from schemas.times import Day, Instant, Timestamp
 
 
 class Access(StrEnum):
-    """What a token permits: only reads, or all that its user may do without a password."""
+    """What a token permits: only reads, or all that its user may do but what needs a password."""
 
     FULL = "full"
     READ = "read"
@@ -37,8 +37,8 @@ class Token(Body):
 
     READ_ONLY = Body.READ_ONLY | {"last_used_on"}
 
-    id = Whole(dump_only=True, metadata={"example": 1764519873123456})
-    user_id = Whole(dump_only=True, metadata={"example": 3})
+    id = StrictInteger(dump_only=True, metadata={"example": 1764519873123456})
+    user_id = StrictInteger(dump_only=True, metadata={"example": 3})
     name = Text(1, 100, required=True, metadata={"example": "Nightly report"})
     access = Text(
         1,
@@ -67,7 +67,7 @@ class TokenCreated(Answer):
 
 
 class TokenPage(Page):
-    user_id = Whole(metadata={"example": 3})
+    user_id = StrictInteger(metadata={"example": 3})
     tokens = objects(Token)
 
 

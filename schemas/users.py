@@ -11,8 +11,8 @@ from schemas.fields import (
     Object,
     Page,
     Paged,
+    StrictInteger,
     Text,
-    Whole,
     objects,
     shown,
     whole,
@@ -57,7 +57,7 @@ class GroupIds(fields.Field[list[int]]):
 class User(Body):
     """A user; the password is accepted and never shown."""
 
-    id = Whole(dump_only=True, metadata={"example": 3})
+    id = StrictInteger(dump_only=True, metadata={"example": 3})
     full_name = Text(
         1, 200, required=True, metadata={"example": "John Doe", "change": "John Updated"}
     )
@@ -84,7 +84,7 @@ class User(Body):
     )
     created_at = Timestamp()
     updated_at = Timestamp()
-    version = Whole(dump_only=True, metadata={"example": 7})
+    version = StrictInteger(dump_only=True, metadata={"example": 7})
 
 
 class Week(Body):
@@ -119,7 +119,7 @@ class UsersFound(Page):
 
 
 class WorkTimesShown(Answer):
-    user_id = Whole(metadata={"example": 3})
+    user_id = StrictInteger(metadata={"example": 3})
     work_times = WorkTimes()
 
 
@@ -130,7 +130,7 @@ class WorkTimesChanged(WorkTimesShown):
 class UserOutline(Answer):
     """The fields of a user that other members of a group see."""
 
-    id = Whole(metadata={"example": 3})
+    id = StrictInteger(metadata={"example": 3})
     full_name = shown("John Doe")
     role = shown("user")
     email = shown("john@company.com")

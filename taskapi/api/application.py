@@ -1,4 +1,4 @@
-"""The Flask application: authentication before every view, and retries after a lost race."""
+"""The Flask application: authentication before views, and retries after a lost race."""
 
 import random
 import re
@@ -41,10 +41,10 @@ from taskapi.store.connection import Store
 
 RETRY_SECONDS: Final = 2.0
 CHECK_SECONDS: Final = 1.5
-"""How long a request waits while a started Redis is checked; with its last try, below 2 s."""
+"""How long a request is retried while a started Redis is checked; with the last try, below 2 s."""
 PAUSES_SECONDS: Final = (0.001, 0.05)
 """The first and the longest pause between two tries."""
-BUSY: Final = "Too many changes of the same things at once: try again."
+BUSY: Final = "Other requests kept changing the same data: try again."
 UNCHECKED: Final = "Redis was started, and is being checked before it serves requests: try again."
 CORS_REQUEST_HEADERS: Final = (
     *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match"),
@@ -57,7 +57,7 @@ REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class TaskApi(Flask):
-    """Authenticates every request, and retries a request whose commit lost a race."""
+    """Authenticates requests unless the view is public, and retries those that lost a race."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__("taskapi", static_folder=None)
@@ -178,7 +178,8 @@ class TaskApi(Flask):
         """Authenticate the request and run its view.
 
         If data that the view read changes before its commit, nothing is written. Authentication and
-        view then run again after a random pause, for up to RETRY_SECONDS. They also run again while
+        view then run again after a random pause, for up to RETRY_SECONDS, or until the store has
+        been restored twice. They also run again while
         Redis is checked after a start, for up to CHECK_SECONDS.
         """
         begin, pause = time.monotonic(), PAUSES_SECONDS[0]

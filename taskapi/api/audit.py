@@ -8,10 +8,10 @@ from flask.ctx import _AppCtxGlobals
 from flask.globals import app_ctx
 
 from taskapi import logs
-from taskapi.api.contract import CONTRACTS, READS
+from taskapi.api.contract import CONTRACTS, SAFE_METHODS
 from taskapi.api.requests import ME
 
-METHODS: Final = READS | {"POST", "PUT", "PATCH", "DELETE"}
+METHODS: Final = SAFE_METHODS | {"POST", "PUT", "PATCH", "DELETE"}
 REFUSALS: Final = frozenset({401, 403, 409, 412, 429})
 """Statuses of refusals; the log line of a refused read also has its audit name and ids."""
 CORRELATION: Final = {
@@ -39,7 +39,7 @@ def log_request(g: _AppCtxGlobals, request: Request, response: Response, seconds
     if request.url_rule is None:
         method = method if method in METHODS else "*"
         path = current_app.extensions["unknown_words"].sub("*", path)
-    if method not in READS or status >= 400:
+    if method not in SAFE_METHODS or status >= 400:
         fields |= _action(request, response) | g.log_fields
     if g.caller is None and status in REFUSALS:
         fields |= {"account": g.account, "address": request.remote_addr}
@@ -54,7 +54,7 @@ def _correlation(request: Request) -> dict[str, str]:
 
 def _action(request: Request, response: Response) -> dict[str, Any]:
     """Return the audit name and the ids of a change or a refusal."""
-    is_read = request.method in READS
+    is_read = request.method in SAFE_METHODS
     if is_read and response.status_code not in REFUSALS:
         return {}
     view = current_app.view_functions.get(request.endpoint or "")
@@ -71,7 +71,10 @@ def _action(request: Request, response: Response) -> dict[str, Any]:
 
 
 def install(app: Flask) -> None:
-    """Store a pattern of words that no route has; `log_request` masks them in unknown paths."""
+    """Store a pattern for what `log_request` masks in unknown paths.
+
+    It matches all segments but words of routes and numbers of at most five digits.
+    """
     words = {word for rule in app.url_map.iter_rules() for word in rule.rule.split("/")}
     known = "|".join(re.escape(word) for word in sorted(words) if word and "<" not in word)
     pattern = re.compile(rf"(?<=/)(?!(?:{known}|[0-9]{{1,5}})(?:/|\Z))[^/]+")

@@ -35,7 +35,7 @@ from taskapi.store.users import SYSTEM_OWNER
 UNKNOWN: Final = 0
 """An id that no user has."""
 OWNER_ACCOUNT: Final = "\0owner"
-"""What wrong owner headers are counted for: no login can have a NUL."""
+"""The account for which wrong owner headers are counted: no login can have a NUL."""
 KINDS: Final = {"user_id": Kind.USER, "group_id": Kind.GROUP, "task_id": Kind.TASK}
 EMERGENCY_OWNER: Final = Caller(SYSTEM_OWNER, "owner", frozenset(), ())
 _ID = re.compile(r"[1-9][0-9]{0,15}")
@@ -53,7 +53,7 @@ def authenticate(
     When Redis cannot serve, the owner header still permits /admin, without `g.session`.
 
     Args:
-        from_cache: use a cached lookup, which every commit of the session guards.
+        from_cache: use a cached lookup; a commit fails if it is out of date.
 
     Raises:
         The errors of `Authenticator`.
@@ -66,7 +66,9 @@ def authenticate(
         g.session, user, entities = authenticator(request, credentials, refs, from_cache)
     except Unavailable:
         address = request.remote_addr or ""
-        if request.blueprint != "admin" or not authenticator.is_owner_header(credentials, address):
+        if request.blueprint != "admin" or not authenticator.accept_owner_header(
+            credentials, address
+        ):
             raise
         g.caller = EMERGENCY_OWNER
         return {}, ids
@@ -80,7 +82,7 @@ def authenticate(
 
 
 def forget_caller(g: _AppCtxGlobals) -> None:
-    """Remove what the log line of this request would say of its caller and of its action."""
+    """Clear the caller of this request, and the fields of its log line."""
     g.caller = g.account = g.token = None
     g.log_fields = {}
 
@@ -99,10 +101,10 @@ class Authenticator:
         """By client address: how many, and until when they count."""
         self._guesses: Guesses = {}
 
-    def is_owner_header(self, credentials: Credentials, address: str) -> bool:
+    def accept_owner_header(self, credentials: Credentials, address: str) -> bool:
         """Return whether the request has the right owner header and no other credentials.
 
-        For when Redis cannot count wrong ones: this process counts them.
+        Used while Redis cannot count wrong headers: this process counts them, for each address.
         """
         if credentials.owner_password is None or credentials.name is not None:
             return False
@@ -155,11 +157,11 @@ class Authenticator:
         return session, user, entities
 
     def _prefetched(self, request: Request, name: str | None, address: str) -> PrefetchedRead:
-        """Return the guess for this request.
+        """Return the commands that this request will probably send, so that they are sent early.
 
-        Only a GET has one: what other requests read depends on their body too.
+        Only a GET has a guess: with most other methods, the body decides too.
         Each address has its own guesses: somebody who tries passwords from another address learns
-        nothing about a user's requests from the time of an answer.
+        nothing about a user's requests from how long an answer takes.
         """
         if request.method != "GET" or len(request.query_string) > LONGEST:
             return PrefetchedRead()
@@ -217,10 +219,10 @@ class Authenticator:
         return lookup.user, lookup.entities
 
     def _user_id(self, session: Session, login: str, address: str) -> int:
-        """Return the id that a login names; those of e-mail addresses are remembered.
+        """Return the id that a login names; that of an e-mail address may be remembered.
 
-        Only after a log-in from the same address: otherwise, the time of an answer would tell a
-        stranger whether an e-mail address has an account.
+        It is remembered for the address of a client that has logged in with it. Otherwise, the time
+        of an answer would tell a stranger whether an e-mail address has an account.
         """
         if _ID.fullmatch(login):
             return int(login)

@@ -52,14 +52,14 @@ def _change(session: Session, caller: Caller, body: dict[str, Any]) -> Outcome:
     updated: list[bytes] = []
     deleted: list[int] = []
     if body["action"] == "delete":
-        _require_all(body, errors)
+        _refuse_if_atomic(body, errors)
         changed = deleted = [task["id"] for task in permitted]
         if permitted:
             store.delete(session, permitted)
     else:
         pairs, refused = _permitted_pairs(session, caller, permitted, changes)
         errors |= refused
-        _require_all(body, errors)
+        _refuse_if_atomic(body, errors)
         updated = store.update(session, pairs, changes)
         changed = [task["id"] for task, _ in pairs]
     data: dict[str, Any] = {
@@ -86,7 +86,7 @@ def _create(session: Session, caller: Caller, body: dict[str, Any]) -> Outcome:
             errors[number] = f"Item {number}: {problem}"
         else:
             wanted.append((user, item))
-    _require_all(body, errors)
+    _refuse_if_atomic(body, errors)
     created = store.create_many(session, wanted) if wanted else []
     rest = iter(created)
     data = {
@@ -114,7 +114,7 @@ def _problem(
     return None if is_group else f"There is no group {item['group_id']}: name one that exists."
 
 
-def _require_all(body: dict[str, Any], errors: dict[int, str]) -> None:
+def _refuse_if_atomic(body: dict[str, Any], errors: dict[int, str]) -> None:
     """Raise Conflict if the batch is atomic and has errors."""
     if body["atomic"] and errors:
         problem = "Nothing was changed, because a part of the batch is refused: see `fields`."
@@ -150,7 +150,7 @@ def _permitted_pairs(
 ) -> tuple[list[Pair], dict[int, str]]:
     """Return the permitted pairs of a task and its next user, and errors for the other tasks.
 
-    The user is empty if neither group nor user change.
+    The user is {} if neither group nor user change.
     """
     group_id, user_id = changes.get("group_id"), changes.get("user_id")
     users = _users_after(session, tasks, changes)

@@ -22,8 +22,8 @@ from taskapi.store.codec import Entity
 
 View = Callable[..., Any]
 V = TypeVar("V", bound=View)
-READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-"""The methods that change nothing."""
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""The safe methods of RFC 9110 that the service has."""
 
 
 class NoAuthorisation(Exception):
@@ -124,9 +124,9 @@ def audited(name: str) -> Callable[[V], V]:
 def cached_lookup(view: V) -> V:
     """Run the view first on a cached lookup of the caller and the path: see `LookupCache`.
 
-    Only for a view that ends with its only commit, which guards the cached lookup, and whose path
-    names a user, and perhaps a task. If nothing is committed, the view runs again on a lookup in
-    the store.
+    Only for a view whose path names a user, or a user and a task, and whose last step is its only
+    commit, which fails if the cached lookup is out of date. If nothing is committed, the view runs
+    again on a lookup in the store.
     """
     return _record(can_use_cache=True)(view)
 
@@ -167,7 +167,7 @@ def require_access(view: View, caller: Caller) -> None:
 
 
 def _require_access(action: Action, caller: Caller) -> None:
-    is_read = request_ctx.request.method in READS
+    is_read = request_ctx.request.method in SAFE_METHODS
     if caller.access is not None:
         needs_password = action.value.needs_password
         callers.require_access(caller, is_read=is_read, needs_password=needs_password)

@@ -60,7 +60,7 @@ def describe() -> Response:
 def with_policy(answer: ResponseReturnValue) -> Response:
     """Return a page or an asset of Swagger UI.
 
-    A page gets a Content-Security-Policy, and addresses under the path of a proxy.
+    A page gets a Content-Security-Policy, and the path prefix of a proxy before its links.
     """
     response = current_app.make_response(answer)
     if response.mimetype == "text/html":

@@ -25,7 +25,7 @@ from taskapi.store.session import Session
 HEADER: Final = "HTTP_IDEMPOTENCY_KEY"
 RUNNING_SECONDS: Final = 10
 ACTION_SECONDS: Final = 300
-"""How long others with its key are kept away if the process of a request, or of an action, dies."""
+"""If its process dies, others with the key of a request, or of an action, are refused so long."""
 NOT_USABLE: Final = "Redis is not ready: wait, or send the request without Idempotency-Key."
 _KEY: Final = re.compile(r"[!-~]{1,255}")
 
@@ -44,8 +44,8 @@ def answer(
         Invalid: the key is not usable.
         Conflict: it was used for another body, or its first request is still running.
         Damaged: the stored answer cannot be read.
-        What the view and its commit raise. Then nothing is stored, but after OutcomeUnknown the
-            change and the answer may be.
+        What the view and its commit raise. Then no answer is stored; but after OutcomeUnknown, the
+            change and the answer may both be.
     """
     given = request.environ[HEADER]
     if not _KEY.fullmatch(given):
@@ -58,7 +58,7 @@ def answer(
     body = _digest(_without_password(request.get_data()))
     deferral = Deferral(phrase)
     seconds = ACTION_SECONDS if request.blueprint == "admin" else RUNNING_SECONDS
-    if stored := _begin(session, key, deferral, seconds):
+    if stored := _reserve_key(session, key, deferral, seconds):
         return _replay(stored, phrase, body)
     with _releasing_on_error(session, key, deferral):
         session.deferral, session.recent_tasks = deferral, RecentTasks()
@@ -66,8 +66,8 @@ def answer(
         return _store(session, key, deferral, body, response)
 
 
-def _begin(session: Session, key: str, deferral: Deferral, seconds: int) -> bytes | None:
-    """Keep others with this key away; return what is stored instead, if another has come before."""
+def _reserve_key(session: Session, key: str, deferral: Deferral, seconds: int) -> bytes | None:
+    """Reserve the key for this request; if another one has used it, return what is stored."""
     words = ("SET", deferral.running, "EX", seconds, "NX", "GET")
     stored: bytes | None
     (stored,) = session.connection.execute(("EVALSHA", scripts.EVEN_WHEN_FULL, 1, key, *words))
@@ -106,7 +106,7 @@ def _without_password(body: bytes) -> bytes:
 def _store(
     session: Session, key: str, deferral: Deferral, body: str, response: Response
 ) -> Response:
-    """Send the commit and the answer; return the answer with what Redis gave to the commit."""
+    """Send the commit and the answer; return it with the ids, version and time from Redis."""
     text = response.get_data(as_text=True)
     headers = [[name, value] for name, value in response.headers if name != "Content-Length"]
     answer = [deferral.salt, body, response.status_code, headers, text]

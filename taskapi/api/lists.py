@@ -1,4 +1,4 @@
-"""Lists of entities as JSON or as CSV (RFC 4180), which is sent while it is read."""
+"""Lists of entities as JSON or CSV (RFC 4180); a CSV without `limit` is streamed."""
 
 import csv
 import io
@@ -91,10 +91,10 @@ def _prefers_csv() -> bool:
 
 
 def _streamed(session: Session, columns: Sequence[str], chunks: Iterator[bytes]) -> Response:
-    """Return a response that reads while it is sent.
+    """Return a response that reads the store while it is sent.
 
-    What a short list needs is read before, so that errors have their status. If a later read fails,
-    the connection is closed before the end of the body, so no client takes it for the whole list.
+    The first chunks are read before, so that an error in them has its status. If a later read
+    fails, the connection is closed before the end of the body: no client takes it for the whole.
     """
     begun = list(islice(chunks, queries.LIGHT_MOST))
     if len(begun) == queries.LIGHT_MOST:

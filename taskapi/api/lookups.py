@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from flask import Request
 
-from taskapi.api.contract import READS
+from taskapi.api.contract import SAFE_METHODS
 from taskapi.api.requests import ME
 from taskapi.api.throttling import LoginThrottle
 from taskapi.errors import Stale
@@ -105,7 +105,7 @@ class LookupCache:
     def add(self, request: Request, user_id: int, lookup: Lookup) -> None:
         """Cache a lookup with right credentials, if the request may change something of a user."""
         owner = lookup.entities.get(Kind.USER.noun)
-        if request.method in READS or owner is None:
+        if request.method in SAFE_METHODS or owner is None:
             return
         if len(self._lookups) >= CACHED_MOST:
             self._lookups.clear()

@@ -12,7 +12,7 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from taskapi.api import openapi_parts as parts
-from taskapi.api.contract import CONTRACTS, READS, Contract
+from taskapi.api.contract import CONTRACTS, SAFE_METHODS, Contract
 from taskapi.api.error_codes import CODES
 from taskapi.api.metrics import route_of
 from taskapi.api.openapi_parts import PATH_IDS, Shape
@@ -140,14 +140,14 @@ class _Operations:
 
 
 def _security(contract: Contract) -> Shape:
-    """Return who may send this, if that differs from most operations."""
+    """Return the kinds of credentials that are accepted, if not those of the whole document."""
     if contract.action and contract.action.value.needs_password:
         return {"security": parts.PASSWORDS}
     return {"security": []} if contract.is_public else {}
 
 
 def _codes(rule: Rule, method: str, contract: Contract) -> list[str]:
-    """Return every error code of an operation, in the order of CODES."""
+    """Return the general error codes and those of @refuses, in the order of CODES."""
     codes = {"bad_request", "validation_failed", "method_not_allowed", "internal_error"}
     codes.update(contract.codes)
     if contract.body:
@@ -159,7 +159,7 @@ def _codes(rule: Rule, method: str, contract: Contract) -> list[str]:
         codes |= {"busy", "not_ready", "redis_unreachable", "redis_full", "damaged"}
         codes |= set() if Relation.ANYONE in contract.action.value.permitted else {"forbidden"}
         codes |= {"password_needed"} if contract.action.value.needs_password else set()
-        codes |= set() if method in READS else {"read_only_token"}
+        codes |= set() if method in SAFE_METHODS else {"read_only_token"}
     if method in CHANGES:
         codes.add("version_mismatch")
     if method == "POST":

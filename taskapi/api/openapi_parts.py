@@ -17,9 +17,10 @@ route (404, 405), credentials (401, 429), access to what the path names (403, 40
 or query (413, 415, 400), what the request asks for (403, 400), state (409, 412). The proxy in front
 of the service answers 429, 502 and 504 in the same form. `ErrorCode` lists all codes.
 
-JSON types are exact, texts are trimmed, unknown fields and query parameters are refused. `PATCH`
-and `PUT` do the same: fields that are not named stay as they are. `HEAD` is `GET` without the body.
-Lists are ordered by id, lists of tasks by `sort`.
+A value must have exactly the documented JSON type. White space at both ends of a text is removed,
+except in passwords. Unknown fields and query parameters are refused, read-only fields ignored.
+`PATCH` and `PUT` do the same: fields that are not named stay as they are. `HEAD` is `GET` without
+the body. Lists are ordered by id, lists of tasks by `sort`.
 """
 TOP: Final[Shape] = {
     "title": "taskapi",
@@ -109,7 +110,7 @@ REASONS: Final = {
     412: "`If-Match` names another version.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",
-    422: "The `Idempotency-Key` was used for another request.",
+    422: "The `Idempotency-Key` was used at this path with another body.",
     429: "Too many failed log-ins.",
     500: "A defect of the service.",
     503: "A store cannot serve now.",

@@ -10,15 +10,15 @@ from marshmallow.fields import Field, List
 
 from schemas.fields import (
     Body,
-    Choice,
     Cursor,
-    Digits,
     Email,
-    Flag,
-    Known,
     Object,
+    QueryBoolean,
+    QueryInteger,
+    SinceCursor,
+    StrictBoolean,
+    StrictInteger,
     Text,
-    Whole,
 )
 from schemas.times import Day, Instant, Timestamp, Zone
 from schemas.users import WEEK, GroupIds, WorkTimes
@@ -100,7 +100,7 @@ class SchemaConverter:
         kind = next((kind for kind in FIELD_SHAPES if isinstance(field, kind)), None)
         if kind is None:
             return {}
-        if kind is Digits:  # its default means that the parameter is absent
+        if kind is QueryInteger:  # its default means that the parameter is absent
             ret.pop("default", None)
         shape = FIELD_SHAPES[kind](field)
         if not field.allow_none:
@@ -173,19 +173,19 @@ def _email(field: Email) -> Shape:
     return {"type": "string", "format": "email", "minLength": field.low, "maxLength": field.high}
 
 
-def _number(field: Whole | Digits) -> Shape:
+def _number(field: StrictInteger | QueryInteger) -> Shape:
     return ID | {"minimum": getattr(field, "low", 1), "maximum": field.high}
 
 
 FIELD_SHAPES: Final[dict[type[Field[Any]], Callable[[Any], Shape]]] = {
     Email: _email,
     Text: _text,
-    Whole: _number,
-    Digits: _number,
-    Flag: lambda _: {"type": "boolean"},
-    Choice: lambda _: {"type": "boolean"},
+    StrictInteger: _number,
+    QueryInteger: _number,
+    StrictBoolean: lambda _: {"type": "boolean"},
+    QueryBoolean: lambda _: {"type": "boolean"},
     Cursor: lambda _: {"type": ["integer", "string"]},
-    Known: lambda field: {"type": "string", "pattern": field.pattern},
+    SinceCursor: lambda field: {"type": "string", "pattern": field.pattern},
     Zone: lambda _: {"type": "string", "default": "UTC"},
     Day: lambda _: {"type": "string", "format": "date"},
     Instant: lambda _: {"type": "string", "format": "date-time"},

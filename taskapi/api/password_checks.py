@@ -95,7 +95,7 @@ class PasswordChecks:
             self._remember(session, throttle, stored, password)
             throttle.clear(lookup.failures)
             return
-        throttle.require_check(lookup.failures)
+        throttle.require_address_open(lookup.failures)
         with self._turn_of(throttle, digest):
             if time.monotonic() < self._verified.use(digest):  # verified while this one waited
                 return
@@ -134,13 +134,14 @@ class PasswordChecks:
     def _refusal(self, throttle: LoginThrottle, digest: str) -> Unavailable:
         """Return the error for a log-in that gets no check, and count the attempt once.
 
-        The error shows that the password is not remembered. Sending it again shows nothing new.
+        The error tells the client that this password is not remembered. Sending the same one again
+        tells nothing more, so that is not counted.
         """
         metrics.count_password_check("refused")
         if not self._refused.use(digest):
             self._refused.add(digest, time.monotonic())
             throttle.count_for_account()
-        return Unavailable("Too many first log-ins at this moment: try again.", code="busy")
+        return Unavailable("Too many passwords are checked at this moment: try again.", code="busy")
 
     def _remember(
         self, session: Session, throttle: LoginThrottle, stored: bytes, password: str

@@ -1,4 +1,4 @@
-"""The key of digests that all web processes on this machine share."""
+"""The secret key for digests of credentials, which all web processes of a machine share."""
 
 import logging
 import os

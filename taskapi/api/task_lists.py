@@ -20,8 +20,8 @@ from taskapi.sync.task_queries import TaskListing
 def answer(query: dict[str, Any], **more: Any) -> Response:
     """Return the tasks within the caller's reach that a validated query asks for.
 
-    Lists by id with conditions on status, priority, user and group need Redis only; all others use
-    PostgreSQL too.
+    Lists in ascending order of id, with conditions on status, priority, user and group only, are
+    read from Redis alone. All others, and `total`, use PostgreSQL too.
 
     Args:
         more: what the JSON has besides the list.
@@ -63,7 +63,7 @@ def _task_query(query: dict[str, Any]) -> TaskQuery:
 
 
 def _place(query: dict[str, Any]) -> Place | None:
-    """Return the place that `after` names; raises Invalid if it names none of this order."""
+    """Return the place that `after` names; raises Invalid if it is of another order."""
     after, sort = query["after"], query["sort"]
     if after == "0":
         return None

@@ -68,7 +68,7 @@ def edit(user: StoredEntity, task: StoredEntity, body: dict[str, Any]) -> Respon
     """Change some fields of a task; another `user_id` hands it over to that user."""
     group_id = body.get("group_id", task["group_id"])
     if body.get("user_id", task["user_id"]) != task["user_id"]:
-        user = _require_new_user(task, body["user_id"], group_id)
+        user = _require_assignee(task, body["user_id"], group_id)
     if group_id != task["group_id"]:
         _require_group_assignment(user, group_id)
     (json,) = store.update(g.session, [(task, user)], body)
@@ -165,7 +165,7 @@ def batch(body: dict[str, Any]) -> Response:
     return responses.success(data)
 
 
-def _require_new_user(task: StoredEntity, user_id: int, group_id: int) -> StoredEntity:
+def _require_assignee(task: StoredEntity, user_id: int, group_id: int) -> StoredEntity:
     """Return the user who takes a task over; raises Forbidden or Invalid if they may not."""
     user: StoredEntity | None = g.session.find(Kind.USER, user_id)[0]
     if not g.caller.is_owner and not (

@@ -42,8 +42,8 @@ class LoginThrottle:
         if _is_blocked(counts):
             raise self._blocked(self._address_key)
 
-    def require_check(self, counts: list[bytes | None]) -> None:
-        """Raise TooManyFailures if the whole address is blocked; count the attempt for the account.
+    def require_address_open(self, counts: list[bytes | None]) -> None:
+        """If the whole address is blocked, count the attempt for the account, and raise an error.
 
         A blocked address may use a password that is remembered. Without this count, it could guess
         remembered passwords without limit. Unknown accounts are counted too: the times and headers
@@ -66,7 +66,10 @@ class LoginThrottle:
             raise self._blocked(self._address_key)
 
     def count(self) -> None:
-        """Count an attempt before the password check; raises TooManyFailures past the limit."""
+        """Count an attempt for the account and the address; raises TooManyFailures past the limit.
+
+        A password is counted before its check, a wrong owner header after it.
+        """
         account, address = self._count(*self.keys)
         if account > ACCOUNT_MOST:
             raise self._blocked(self._account_key)

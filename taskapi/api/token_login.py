@@ -42,7 +42,7 @@ class TokenLogin:
             Unauthenticated: the token is unknown, was revoked or has expired.
             TooManyFailures: it is wrong, and the address has sent too many wrong ones.
             Damaged: the user or the tokens cannot be read.
-            Stale: there is no usable cached lookup, or the user has changed meanwhile.
+            Stale: there is no usable cached lookup, or Redis was started and is not checked yet.
         """
         throttle = LoginThrottle(session, str(sent.user_id), request.remote_addr or "")
         look_up = self._cache.get if from_cache else lookups.read_with_tokens
@@ -79,8 +79,8 @@ def _is_recorded(token: Token, today: str) -> bool:
 def _may_record(session: Session, request: Request) -> bool:
     """Return whether the user may get a new version now.
 
-    No If-Match may name the present one, and PostgreSQL must have been compared: its user may be
-    newer, and the new version would overwrite it.
+    The request must have no If-Match, and Redis must have been compared with PostgreSQL since its
+    start: PostgreSQL may have a newer user, which the new version would overwrite.
     """
     return "HTTP_IF_MATCH" not in request.environ and session.is_compared()
 

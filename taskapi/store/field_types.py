@@ -7,12 +7,12 @@ from typing import Any, Final
 from marshmallow import Schema
 from marshmallow.fields import Field
 
-from schemas.fields import Flag, Whole
+from schemas.fields import StrictBoolean, StrictInteger
 from schemas.users import GroupIds, WorkTimes
 
 _TYPES: Final[dict[type[Field[Any]], type]] = {
-    Whole: int,
-    Flag: bool,
+    StrictInteger: int,
+    StrictBoolean: bool,
     GroupIds: list,
     WorkTimes: dict,
 }

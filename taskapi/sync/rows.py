@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 from marshmallow.fields import Field
 
-from schemas.fields import Flag, Whole
+from schemas.fields import StrictBoolean, StrictInteger
 from schemas.times import Day, Timestamp
 from schemas.users import GroupIds, WorkTimes
 from taskapi.store.chunks import Chunk, Mark
@@ -172,8 +172,8 @@ def count(db: Database | SharedConnection) -> dict[Kind, int]:
 
 _TEXT: Final = "".__add__
 _TO_TEXT: Final[dict[type[Field[Any]], Callable[[Any], str]]] = {
-    Whole: int.__repr__,
-    Flag: bool.__repr__,
+    StrictInteger: int.__repr__,
+    StrictBoolean: bool.__repr__,
 }
 """Field class -> value to text; like _TEXT, raises TypeError for a value of another type."""
 

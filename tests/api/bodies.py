@@ -160,7 +160,7 @@ TASK_FILTERS = pages(
     *BAD_FILTERS,
     ("group_id", "x"),
 )
-READS = st.one_of(
+SAFE_METHODS = st.one_of(
     st.tuples(pick("read_user", "read_week"), refs("user")),
     st.tuples(pick("read_group", "read_group_stats"), refs("group")),
     st.tuples(st.just("read_task"), SUITABLE_OR_ANY, OWN_OR_ANY),

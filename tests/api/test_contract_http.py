@@ -21,9 +21,9 @@ from tests.client import Answer, Api
 from tests.conftest import Install
 from tests.support import Installation
 
-READS = ["/users", "/users/1", "/users/1/worktimes", "/users/1/tasks", "/users/1/tasks/1"]
-READS += ["/groups", "/groups/1", "/groups/1/users", "/groups/1/tasks", "/groups/1/stats"]
-READS += ["/tasks/stats", "/tasks/filter", "/admin/status", "/admin/stats"]
+SAFE_METHODS = ["/users", "/users/1", "/users/1/worktimes", "/users/1/tasks", "/users/1/tasks/1"]
+SAFE_METHODS += ["/groups", "/groups/1", "/groups/1/users", "/groups/1/tasks", "/groups/1/stats"]
+SAFE_METHODS += ["/tasks/stats", "/tasks/filter", "/admin/status", "/admin/stats"]
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_405_and_options_say_what_is_allowed(
     assert set(options.headers["Allow"].split(", ")) == allowed
 
 
-@pytest.mark.parametrize("path", [*READS, "/health"])
+@pytest.mark.parametrize("path", [*SAFE_METHODS, "/health"])
 def test_head_is_get_without_the_body(api: Api, path: str) -> None:
     get, head = api("GET", path, by="owner"), api("HEAD", path, by="owner")
     assert (get.status, head.status, head.body) == (200, 200, b"")
@@ -131,7 +131,7 @@ def followed(api: Api, method: str, path: str, **sent: Any) -> Answer:
     )
 
 
-@pytest.mark.parametrize("path", [*READS, "/health"])
+@pytest.mark.parametrize("path", [*SAFE_METHODS, "/health"])
 def test_a_trailing_slash_leads_to_the_same_thing(api: Api, path: str) -> None:
     assert followed(api, "GET", path + "/").status == 200
 

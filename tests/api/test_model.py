@@ -131,7 +131,7 @@ class Machine(RuleBasedStateMachine):
     def change_tasks(self, by: Caller, body: Any) -> None:
         self.do("change_tasks", by, body)
 
-    @rule(by=CALLERS, request=bodies.READS)
+    @rule(by=CALLERS, request=bodies.SAFE_METHODS)
     def read(self, by: Caller, request: tuple[Any, ...]) -> None:
         self.do(request[0], by, *request[1:])
 

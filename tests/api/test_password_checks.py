@@ -75,7 +75,7 @@ def test_requests_that_wait_for_the_same_check_are_not_checked_themselves(
     api: Api, checked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user, all_begin = new_user(api), threading.Barrier(CALLERS)
-    monkeypatch.setattr(LoginThrottle, "require_check", lambda *_, **__: all_begin.wait(20))
+    monkeypatch.setattr(LoginThrottle, "require_address_open", lambda *_, **__: all_begin.wait(20))
     with ThreadPoolExecutor(CALLERS) as pool:
         answers = pool.map(lambda _: api("GET", "/groups", by=login(user)).status, range(CALLERS))
     assert [*answers] == [200] * CALLERS

@@ -54,7 +54,7 @@ ENTRIES = {
     "JSON": ("task:1", broken(b'{"title":"\xff"}')),
     "JSON of a user": ("user:2", broken(b'{"full_name":"\xff"}')),
 }
-READS = (
+SAFE_METHODS = (
     *("/tasks/stats", "/groups/1/stats", "/tasks/search?q=Task", "/users"),
     *("/groups", "/tasks/filter", "/users/2/tasks", "/groups/1/tasks", "/admin/stats"),
     *("/users/search?q=Person", "/health", "/admin/status", "/users/2", "/groups/1"),
@@ -67,7 +67,7 @@ def test_an_entry_that_cannot_be_read_causes_no_internal_error(world: World, nam
     if key == "group:1":
         world.installation.sync()  # PostgreSQL takes no task whose group it lacks
     world.damage(key, change)
-    answers = {path: world.owner("GET", path) for path in READS}
+    answers = {path: world.owner("GET", path) for path in SAFE_METHODS}
     answers["own"] = world.api("GET", "/tasks/stats", by=login(world.other))
     answers["log-in"] = world.api("GET", "/users/2/worktimes", by=login(world.user))
     answers["task"] = world.owner("PUT", path_of(world.tasks[0]), json={"title": "new"})

@@ -10,11 +10,14 @@ from contextlib import ExitStack, closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from devserver.servers import Postgres
-from taskapi.sync.start_check import LOOK_SECONDS
+from devserver.servers import Postgres, Valkey
+from taskapi.errors import StoreUnreachable
+from taskapi.store.connection import Store
+from taskapi.sync.start_check import LOOK_SECONDS, StartWatch
 from tests.api.factories import login, new_group, new_task, new_user, ok
 from tests.client import Api, Caller
 from tests.faults import nodes
@@ -25,8 +28,6 @@ FAIL_OVER_SECONDS = 15
 AFTER_SECONDS = 2.0
 LAG_SECONDS = 1.0
 """Replication is asynchronous: changes acknowledged this long before a crash may be lost."""
-
-pytestmark = pytest.mark.long
 
 
 class Creator(threading.Thread):
@@ -116,6 +117,7 @@ def hand_over(site: Site) -> None:
     site.hand_over()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", [kill, freeze, hand_over])
 def test_a_fail_over_under_load_needs_no_restart(site: Site, fault: Callable[[Site], None]) -> None:
     with site.installation.serve() as api, site.installation.worker():
@@ -154,3 +156,29 @@ def test_a_fail_over_under_load_needs_no_restart(site: Site, fault: Callable[[Si
 def _goes_on(creator: Creator) -> bool:
     """Return whether changes have been acknowledged for a while after the last pause."""
     return creator.is_alive() and max(creator.made.values()) > time.monotonic() - 0.5
+
+
+def test_a_server_that_is_not_the_primary_gets_no_request(tmp_path: Path, valkey: Valkey) -> None:
+    password = f"masterauth {urlsplit(valkey.url).password}"
+    replica = Valkey(tmp_path / "replica", options=[f"replicaof 127.0.0.1 {valkey.port}", password])
+    with replica:
+        store = Store(replica.url, "team")
+        assert store.connection.execute(("PING",)) == [b"PONG"]
+        store = Store(replica.url, "team")
+        store.primary._find = lambda: ("127.0.0.1", replica.port)
+        with pytest.raises(StoreUnreachable):
+            store.connection.execute(("PING",))
+
+
+def test_connections_are_opened_again_when_the_primary_has_moved(
+    installation: Installation,
+) -> None:
+    settings = installation.settings
+    store = Store(settings.redis_url, settings.key_prefix)
+    store.connection.execute(("PING",))
+    watch, generation = StartWatch(settings, store), store.generation
+    watch._look()
+    assert store.generation == generation
+    store.primary._find = lambda: ("127.0.0.1", 1)
+    watch._look()
+    assert store.generation == generation + 1

@@ -35,10 +35,10 @@ from tests.stores import connect, root, sql
 from tests.support import ROOT, Installation, eventually
 
 BEFORE_MIGRATIONS = Path(__file__).with_name("schema_before_migrations.sql")
-FIELD = "    user_id = Whole(\n"
+FIELD = "    user_id = StrictInteger(\n"
 NEXT = migrations.NEWEST + 1
 METADATA = f'{{"example": 3, "added": {NEXT}}}'
-NEW_FIELD = f"    estimate = Whole(0, 99, load_default=0, metadata={METADATA})\n"
+NEW_FIELD = f"    estimate = StrictInteger(0, 99, load_default=0, metadata={METADATA})\n"
 MIGRATION = "ALTER TABLE tasks ADD COLUMN IF NOT EXISTS estimate bigint NOT NULL DEFAULT 0;\n"
 
 
@@ -268,7 +268,10 @@ def test_a_field_is_in_the_first_schema_or_names_its_migration(kind: Kind) -> No
 def test_a_new_field_of_a_user_or_group_needs_only_a_schema_line_and_a_migration(
     installation: Installation, next_program: Path
 ) -> None:
-    for noun, line in (("users", "    number = Text("), ("groups", "    admin_id = Whole(")):
+    for noun, line in (
+        ("users", "    number = Text("),
+        ("groups", "    admin_id = StrictInteger("),
+    ):
         schema = next_program / f"schemas/{noun}.py"
         text = schema.read_text()
         assert text.count(line) == 1

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from sync_worker import Worker
 from taskapi.store import changes, meta
 from taskapi.store.connection import Store
 from taskapi.sync import status
+from taskapi.sync.postgres import Database
 from tests.api.factories import new_group, new_task
 from tests.conftest import Install
-from tests.support import ROOT, eventually
+from tests.support import ROOT, Installation, eventually
 
 INTERVAL_SECONDS = 3
 
@@ -42,3 +44,16 @@ def test_a_standby_worker_takes_over_within_an_interval(install: Install, tmp_pa
 
 def _waiting(store: Store) -> list[int]:
     return [*changes.count(store).values()]
+
+
+def test_a_pass_of_another_worker_is_no_failure(installation: Installation) -> None:
+    installation.sync()
+    worker, settings = Worker(installation.settings), installation.settings
+    store = Store(settings.redis_url, settings.key_prefix)
+    with Database(settings) as db:
+        db.lock()
+        worker.sync()
+    _, published, _, _ = meta.read_status(store)
+    assert not published.keys() & {"failures", "last_error", "problem"}
+    worker.sync()
+    assert not meta.read_status(store)[1].keys() & {"failures", "last_error"}

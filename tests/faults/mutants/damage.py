@@ -13,15 +13,15 @@ MUTANTS = [
     Mutant(
         "quarantine: in /health",
         "taskapi/sync/health.py",
-        "        issues.append(_REFUSED.format(refused))\n",
-        "        pass\n",
+        "    issues += status.problems(settings, published, now, refused)\n",
+        "",
         "faults/test_stale_quarantine.py::"
         "test_a_change_in_quarantine_is_shown_by_health_status_and_doctor",
     ),
     Mutant(
         "quarantine: in /admin/status",
         "taskapi/sync/status.py",
-        "bool(refusal or refused or",
+        "bool(refusal or sync_problems or",
         "bool(refusal or",
         "faults/test_stale_quarantine.py::"
         "test_a_change_in_quarantine_is_shown_by_health_status_and_doctor",

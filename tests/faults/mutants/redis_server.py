@@ -44,14 +44,14 @@ MUTANTS = [
     Mutant(
         "a full Redis: not healthy in /admin/status",
         "taskapi/sync/status.py",
-        "bool(refusal or refused or",
-        "bool(refused or",
+        "bool(refusal or sync_problems or",
+        "bool(sync_problems or",
         f"{FULL}::test_a_full_redis_is_shown_by_health_and_status",
     ),
     Mutant(
         "a full Redis: a warning in /admin/status",
         "taskapi/sync/status.py",
-        "*filter(None, [refusal]), ",
+        "            *filter(None, [refusal]),\n",
         "",
         f"{FULL}::test_a_full_redis_is_shown_by_health_and_status",
     ),

@@ -71,8 +71,8 @@ MUTANTS = [
     Mutant(
         "lost replies: what could not be sent was not made",
         "taskapi/store/connection.py",
-        "        if not self._socket.is_connected:\n            self._socket.connect()",
-        "        if False:\n            self._socket.connect()",
+        "        if not self._socket.is_connected:\n",
+        "        if False:\n",
         "faults/test_lost_replies.py::test_a_commit_that_could_not_be_sent_was_not_made",
     ),
     Mutant(
@@ -354,9 +354,23 @@ MUTANTS = [
     Mutant(
         "fail-over: readers leave a replica",
         "taskapi/sync/start_check.py",
-        "if server.is_replica(self._store):",
-        "if False:",
+        " or server.is_replica(self._store):",
+        ":",
         "faults/test_server_starts.py::test_readers_leave_a_primary_that_became_a_replica",
+    ),
+    Mutant(
+        "fail-over: connections to a primary that was replaced are closed",
+        "taskapi/sync/start_check.py",
+        "self._store.primary.has_moved() or ",
+        "",
+        "faults/test_primary.py::test_connections_are_opened_again_when_the_primary_has_moved",
+    ),
+    Mutant(
+        "fail-over: a server that does not call itself primary gets no request",
+        "taskapi/store/primary.py",
+        'if self.address and value_of(info, "role") != "master":',
+        "if False:",
+        "faults/test_primary.py::test_a_server_that_is_not_the_primary_gets_no_request",
     ),
     Mutant(
         "health is about writes",

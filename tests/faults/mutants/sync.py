@@ -4,6 +4,41 @@ from tests.faults.mutants import Mutant
 
 MUTANTS = [
     Mutant(
+        "a worker that stands by reports no failure",
+        "sync_worker.py",
+        "except AlreadyRunning as error:  # another",
+        "except ZeroDivisionError as error:  # another",
+        "sync/test_standby.py::test_a_pass_of_another_worker_is_no_failure",
+    ),
+    Mutant(
+        "a dead worker is shown",
+        "taskapi/sync/status.py",
+        "[_NO_WORKER] if has_no_worker else []",
+        "list[str]()",
+        "api/test_metrics.py::test_a_problem_is_shown_everywhere",
+    ),
+    Mutant(
+        "a late sync is shown",
+        "taskapi/sync/status.py",
+        "[_LATE] if is_late(settings, published, now) else []",
+        "[]",
+        "api/test_metrics.py::test_a_problem_is_shown_everywhere",
+    ),
+    Mutant(
+        "a database with another encoding is refused",
+        "taskapi/sync/bootstrap.py",
+        "        postgres_server.require_utf8(db)\n",
+        "",
+        "operations/test_managed_stores.py::test_a_database_that_cannot_be_used_is_explained",
+    ),
+    Mutant(
+        "tables of another program are left alone",
+        "taskapi/sync/migrations/__init__.py",
+        "    if foreign := foreign_tables(db):\n        raise",
+        "    if foreign := []:\n        raise",
+        "operations/test_managed_stores.py::test_a_database_that_cannot_be_used_is_explained",
+    ),
+    Mutant(
         "a reseed keeps what only PostgreSQL has",
         "taskapi/sync/sync_pass.py",
         'if any(entry["reason"] in conflicts.ONLY_IN_POSTGRES for entry',
