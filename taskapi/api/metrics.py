@@ -17,13 +17,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.values import MutexValue, ValueClass
 
+from taskapi.api.audit import METHODS
 from taskapi.api.services import Services
 from taskapi.errors import Unavailable
 from taskapi.store import meta
 from taskapi.sync import status
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
-METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _COUNTED: Final = CollectorRegistry()
 """The metrics that each process counts."""
 _REQUESTS: Final = Counter(
