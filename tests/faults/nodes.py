@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from devserver.servers import Valkey
+from devserver.servers import Valkey, free_port
 from tests.support import eventually
 
 PASSWORD, SENTINEL_PASSWORD = "nodes-canary-7719", "sentinel-canary-2205"
@@ -43,6 +43,14 @@ class Node(Valkey):
         with suppress(redis.RedisError):
             return bool(self.ask("PING"))
         return False
+
+
+class ClusterNode(Node):
+    """A node of a cluster. The usual port of its bus, 10000 above the other, may be in use."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        self.bus_port = free_port()
+        super().__init__(directory, *options, f"cluster-port {self.bus_port}")
 
 
 class Sentinel(Node):
@@ -108,13 +116,13 @@ class Cluster:
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         options = ("cluster-enabled yes", f"cluster-node-timeout {DOWN_MS}")
         options = (*options, "cluster-require-full-coverage no")
-        nodes = [stack.enter_context(Node(folder / f"node{i}", *options)) for i in range(6)]
+        nodes = [stack.enter_context(ClusterNode(folder / f"node{i}", *options)) for i in range(6)]
         self.primaries, self.replicas = nodes[:3], nodes[3:]
         for number, node in enumerate(self.primaries):
             first, end = SLOTS * number // 3, SLOTS * (number + 1) // 3
             node.ask("CLUSTER", "ADDSLOTSRANGE", first, end - 1)
         for node in nodes[1:]:
-            node.ask("CLUSTER", "MEET", "127.0.0.1", nodes[0].port)
+            node.ask("CLUSTER", "MEET", "127.0.0.1", nodes[0].port, nodes[0].bus_port)
         eventually(lambda: all(_known(node) == len(nodes) for node in nodes), 30)
         for primary, replica in zip(self.primaries, self.replicas, strict=True):
             replica.ask("CLUSTER", "REPLICATE", primary.ask("CLUSTER", "MYID"))

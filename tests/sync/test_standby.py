@@ -50,6 +50,7 @@ def test_a_pass_of_another_worker_is_no_failure(installation: Installation) -> N
     installation.sync()
     worker, settings = Worker(installation.settings), installation.settings
     store = Store(settings.redis_url, settings.key_prefix)
+    worker.sync()
     with Database(settings) as db:
         db.lock()
         worker.sync()
