@@ -10,8 +10,8 @@ from schemas.fields import (
     Query,
     QueryBoolean,
     StrictInteger,
+    answer_field,
     objects,
-    shown,
 )
 from schemas.times import Timestamp
 
@@ -31,17 +31,17 @@ class Sync(Query):
 
 
 class TableCounts(Answer):
-    users = shown(10)
-    groups = shown(3)
-    tasks = shown(45)
+    users = answer_field(10)
+    groups = answer_field(3)
+    tasks = answer_field(45)
 
 
 class KnownTableCounts(Answer):
     """Counts are null if the store does not answer."""
 
-    users = shown(10, allow_none=True)
-    groups = shown(3, allow_none=True)
-    tasks = shown(47, allow_none=True)
+    users = answer_field(10, allow_none=True)
+    groups = answer_field(3, allow_none=True)
+    tasks = answer_field(47, allow_none=True)
 
 
 def seconds(example: float, **kwargs: Any) -> fields.Float:
@@ -56,15 +56,15 @@ def choice(example: str, *others: str) -> fields.String:
 
 class Synced(Answer):
     action = choice(*SYNC_ACTIONS)
-    message = shown("PostgreSQL has every change made so far.")
+    message = answer_field("PostgreSQL has every change made so far.")
     duration_seconds = seconds(0.048)
     written = Object(TableCounts)
     deleted = Object(TableCounts)
     loaded = Object(TableCounts)
     saved = Object(TableCounts)
-    file = shown("taskapi-backup-20250929T100000Z-7.jsonl.gz")
-    size_bytes = shown(18_432)
-    sha256 = shown("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")
+    file = answer_field("taskapi-backup-20250929T100000Z-7.jsonl.gz")
+    size_bytes = answer_field(18_432)
+    sha256 = answer_field("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")
 
     class Meta:
         optional = ("written", "deleted", "loaded", "saved", "file", "size_bytes", "sha256")
@@ -75,33 +75,33 @@ class Refusal(Answer):
 
     type = choice("task", "user", "group")
     id = StrictInteger(metadata={"example": 7})
-    version = shown("1759140000000000")
-    sqlstate = shown("23503")
-    reason = shown("it breaks the constraint tasks_user")
+    version = answer_field("1759140000000000")
+    sqlstate = answer_field("23503")
+    reason = answer_field("it breaks the constraint tasks_user")
     since = Timestamp()
 
 
 class Status(Answer):
     """Fields are null if their value is unknown."""
 
-    running = shown(True, allow_none=True)
+    running = answer_field(True, allow_none=True)
     interval = fields.String(validate=DURATION, metadata={"example": "15m0s"})
     last_sync = Timestamp(allow_none=True)
     time_since_last_sync = fields.String(
         validate=DURATION, allow_none=True, metadata={"example": "5m30s"}
     )
-    healthy = shown(True)
+    healthy = answer_field(True)
     dirty_types = fields.List(choice(*TABLES), allow_none=True, metadata={"example": ["tasks"]})
-    pending_changes = shown(True, allow_none=True)
+    pending_changes = answer_field(True, allow_none=True)
     redis_status = choice("connected", "error")
     postgres_status = choice("connected", "error", "unknown")
     dirty_counts = Object(TableCounts, allow_none=True)
     oldest_unsynced_seconds = seconds(12.5, allow_none=True)
     quarantined = objects(Refusal, allow_none=True)
-    quarantined_count = shown(1, allow_none=True)
-    restore_progress = shown("20000 of 100000", allow_none=True)
+    quarantined_count = answer_field(1, allow_none=True)
+    restore_progress = answer_field("20000 of 100000", allow_none=True)
     last_error = fields.String(allow_none=True, metadata={"example": None})
-    consecutive_failures = shown(0, allow_none=True)
+    consecutive_failures = answer_field(0, allow_none=True)
     last_duration_seconds = seconds(0.048, allow_none=True)
     loss_window = fields.String(
         validate=DURATION,
@@ -115,9 +115,9 @@ class Status(Answer):
 
 
 class SyncSummary(Answer):
-    running = shown(True, allow_none=True)
-    healthy = shown(True)
-    pending_changes = shown(True, allow_none=True)
+    running = answer_field(True, allow_none=True)
+    healthy = answer_field(True)
+    pending_changes = answer_field(True, allow_none=True)
 
 
 class Stats(Answer):
@@ -133,7 +133,7 @@ class HealthQuery(Query):
 
 
 class Alive(Answer):
-    status = shown("alive")
+    status = answer_field("alive")
 
 
 class Health(Answer):
@@ -149,16 +149,16 @@ class Health(Answer):
 
 
 class Index(Answer):
-    service = shown("taskapi")
-    documentation = shown("/docs")
-    openapi = shown("/openapi.json")
-    health = shown("/health")
+    service = answer_field("taskapi")
+    documentation = answer_field("/docs")
+    openapi = answer_field("/openapi.json")
+    health = answer_field("/health")
 
 
 class Document(Answer):
     """An OpenAPI document."""
 
-    openapi = shown("3.1.0")
+    openapi = answer_field("3.1.0")
     info = fields.Dict(metadata={"example": {"title": "taskapi", "version": "0.1.0"}})
     paths = fields.Dict(metadata={"example": {}})
 

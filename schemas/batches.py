@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
-from schemas.fields import Answer, Body, StrictBoolean, StrictInteger, Text, objects, shown
+from schemas.fields import Answer, Body, StrictBoolean, StrictInteger, Text, answer_field, objects
 from schemas.tasks import Task
 
 CHANGES: Final = ("update", "mark_done", "delete")
@@ -60,25 +60,25 @@ class Batch(Body):
 
 
 class BatchDone(Answer):
-    message = shown("Batch update: 1 of 2 done.")
+    message = answer_field("Batch update: 1 of 2 done.")
     action = fields.String(validate=validate.OneOf(CHANGES), metadata={"example": "update"})
-    total_requested = shown(2)
-    updated_count = shown(1)
+    total_requested = answer_field(2)
+    updated_count = answer_field(1)
     updated_tasks = objects(Task)
-    deleted_count = shown(0)
-    deleted_ids = shown([])
+    deleted_count = answer_field(0)
+    deleted_ids = answer_field([])
     errors = fields.List(fields.String(), metadata={"example": ["Task 2 does not exist."]})
-    error_count = shown(1)
+    error_count = answer_field(1)
 
     class Meta:
         optional = ("errors", "error_count")
 
 
 class BatchCreated(Answer):
-    message = shown("Batch create: 1 of 2 done.")
+    message = answer_field("Batch create: 1 of 2 done.")
     action = fields.String(validate=validate.Equal(CREATE), metadata={"example": CREATE})
-    total_requested = shown(2)
-    created_count = shown(1)
+    total_requested = answer_field(2)
+    created_count = answer_field(1)
     created_ids = fields.List(
         StrictInteger(allow_none=True),
         metadata={
@@ -90,7 +90,7 @@ class BatchCreated(Answer):
         fields.String(),
         metadata={"example": ["Item 2: There is no group 9: name one that exists."]},
     )
-    error_count = shown(1)
+    error_count = answer_field(1)
 
     class Meta:
         optional = ("errors", "error_count")

@@ -166,7 +166,7 @@ def objects(*schemas: type[Schema], **kwargs: Any) -> fields.List[Any]:
     return fields.List(Object(*schemas), **kwargs)
 
 
-def shown(example: object, **kwargs: Any) -> fields.Field[Any]:
+def answer_field(example: object, **kwargs: Any) -> fields.Field[Any]:
     """Return a field of an answer with the type of the example; integers are counts, from 0."""
     kwargs["metadata"] = {"example": example}
     if isinstance(example, bool):
@@ -178,7 +178,7 @@ def shown(example: object, **kwargs: Any) -> fields.Field[Any]:
     return fields.String(**kwargs)
 
 
-def tally(example: dict[str, int]) -> fields.Field[Any]:
+def counts_by_name(example: dict[str, int]) -> fields.Field[Any]:
     """Return a field of an answer that maps names to counts."""
     return fields.Dict(values=StrictInteger(0), metadata={"example": example})
 
@@ -204,7 +204,7 @@ class Exported(Paged):
 class Page(Answer):
     """The fields of every list."""
 
-    count = shown(1)
+    count = answer_field(1)
     next_after: fields.Field[Any] = StrictInteger(
         allow_none=True,
         metadata={"example": None, "description": "Present if the request has `limit` or `after`."},

@@ -9,9 +9,9 @@ from schemas.fields import (
     Page,
     StrictInteger,
     Text,
+    answer_field,
+    counts_by_name,
     objects,
-    shown,
-    tally,
 )
 from schemas.tasks import Totals
 from schemas.times import Timestamp
@@ -41,14 +41,14 @@ class NewMember(Body):
 
 class GroupAdmin(Answer):
     id = StrictInteger(metadata={"example": 2})
-    full_name = shown("Alice Admin")
-    email = shown("alice@company.com")
+    full_name = answer_field("Alice Admin")
+    email = answer_field("alice@company.com")
 
 
 class GroupDetails(Group):
     admin = Object(GroupAdmin, dump_only=True)
-    users_count = shown(3, dump_only=True)
-    tasks_count = shown(12, dump_only=True)
+    users_count = answer_field(3, dump_only=True)
+    tasks_count = answer_field(12, dump_only=True)
 
 
 class GroupPage(Page):
@@ -56,15 +56,15 @@ class GroupPage(Page):
 
 
 class GroupChanged(Answer):
-    message = shown("Group updated.")
+    message = answer_field("Group updated.")
     group = Object(Group)
 
 
 class GroupDeleted(Answer):
-    message = shown("Group deleted.")
+    message = answer_field("Group deleted.")
     group = Object(Group)
-    affected_users = shown(3)
-    deleted_tasks = shown(12)
+    affected_users = answer_field(3)
+    deleted_tasks = answer_field(12)
 
 
 class MemberPage(Page):
@@ -73,26 +73,26 @@ class MemberPage(Page):
 
 
 class MemberAdded(Answer):
-    message = shown("User added.")
+    message = answer_field("User added.")
     group_id = StrictInteger(metadata={"example": 1})
     user_id = StrictInteger(metadata={"example": 3})
 
 
 class MemberRemoved(MemberAdded):
-    message = shown("User removed.")
-    affected_tasks = shown(2)
+    message = answer_field("User removed.")
+    affected_tasks = answer_field(2)
     moved_to = StrictInteger(allow_none=True, metadata={"example": None})
 
 
 class GroupName(Answer):
     id = StrictInteger(metadata={"example": 1})
-    name = shown("Engineering")
+    name = answer_field("Engineering")
 
 
 class GroupStats(Totals):
     group = Object(GroupName)
-    users_count = shown(3)
-    user_task_counts = tally({"Alice Admin": 4, "Charlie Developer": 8})
+    users_count = answer_field(3)
+    user_task_counts = counts_by_name({"Alice Admin": 4, "Charlie Developer": 8})
 
 
 CREATE_GROUP: Final = Group()

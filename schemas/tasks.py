@@ -20,9 +20,9 @@ from schemas.fields import (
     StrictBoolean,
     StrictInteger,
     Text,
+    answer_field,
+    counts_by_name,
     objects,
-    shown,
-    tally,
 )
 from schemas.times import Day, QueryInstant, Timestamp, Zone
 
@@ -157,10 +157,10 @@ class GroupTaskPage(TaskPage):
 
 
 class Filters(Answer):
-    status = shown("pending")
-    priority = shown("1")
-    group_id = shown("1")
-    user_id = shown("")
+    status = answer_field("pending")
+    priority = answer_field("1")
+    group_id = answer_field("1")
+    user_id = answer_field("")
 
 
 class FilteredTaskPage(TaskPage):
@@ -169,7 +169,7 @@ class FilteredTaskPage(TaskPage):
 
 
 class TaskChanged(Answer):
-    message = shown("Task updated.")
+    message = answer_field("Task updated.")
     task = Object(Task)
 
 
@@ -191,7 +191,7 @@ class TaskChange(Answer):
 class Changes(Answer):
     changes = objects(TaskChange)
     next_since = Cursor(metadata={"example": 9})
-    has_more = shown(False)
+    has_more = answer_field(False)
 
 
 class TaskFound(Answer):
@@ -200,30 +200,32 @@ class TaskFound(Answer):
 
 
 class TasksFound(Page):
-    query = shown("login")
+    query = answer_field("login")
     results = objects(TaskFound)
 
 
 class Totals(Answer):
-    total_tasks = shown(12)
-    completed_tasks = shown(5)
-    pending_tasks = shown(7)
+    total_tasks = answer_field(12)
+    completed_tasks = answer_field(5)
+    pending_tasks = answer_field(7)
     completion_rate = fields.Float(validate=validate.Range(0, 100), metadata={"example": 41.67})
 
 
 class OwnerStats(Totals):
-    user_task_counts = tally({"Alice Admin": 4, "Charlie Developer": 8})
-    group_task_counts = tally({"1": 8, "2": 4})
-    total_users = shown(5)
+    user_task_counts = counts_by_name({"Alice Admin": 4, "Charlie Developer": 8})
+    group_task_counts = counts_by_name({"1": 8, "2": 4})
+    total_users = answer_field(5)
 
 
 class GroupAdminStats(Totals):
-    user_task_counts = tally({"Alice Admin": 4, "Charlie Developer": 8})
-    group_task_counts = tally({"1": 12})
-    administered_groups = shown([1])
+    user_task_counts = counts_by_name({"Alice Admin": 4, "Charlie Developer": 8})
+    group_task_counts = counts_by_name({"1": 12})
+    administered_groups = answer_field([1])
 
 
-PriorityCounts = Answer.from_dict({rank: shown(4) for rank in PRIORITIES}, name="PriorityCounts")
+PriorityCounts = Answer.from_dict(
+    {rank: answer_field(4) for rank in PRIORITIES}, name="PriorityCounts"
+)
 
 
 class UserStats(Totals):

@@ -13,8 +13,8 @@ from schemas.fields import (
     Page,
     StrictInteger,
     Text,
+    answer_field,
     objects,
-    shown,
 )
 from schemas.times import Day, Instant, Timestamp
 
@@ -63,7 +63,7 @@ class Token(Body):
 
 class TokenCreated(Answer):
     token = Object(Token)
-    secret = shown("tk_3_" + 64 * "0")
+    secret = answer_field("tk_3_" + 64 * "0")
 
 
 class TokenPage(Page):
@@ -72,7 +72,7 @@ class TokenPage(Page):
 
 
 class TokenRevoked(Answer):
-    message = shown("Token revoked.")
+    message = answer_field("Token revoked.")
     token = Object(Token)
 
 

@@ -13,8 +13,8 @@ from schemas.fields import (
     Paged,
     StrictInteger,
     Text,
+    answer_field,
     objects,
-    shown,
     whole,
 )
 from schemas.times import Timestamp
@@ -102,19 +102,19 @@ class UserPage(Page):
 
 
 class UserChanged(Answer):
-    message = shown("User updated.")
+    message = answer_field("User updated.")
     user = Object(User)
 
 
 class UserDeleted(Answer):
-    message = shown("User deleted.")
+    message = answer_field("User deleted.")
     user = Object(User)
-    deleted_tasks = shown(4)
-    reassigned_groups = shown([2])
+    deleted_tasks = answer_field(4)
+    reassigned_groups = answer_field([2])
 
 
 class UsersFound(Page):
-    query = shown("john")
+    query = answer_field("john")
     results = objects(User)
 
 
@@ -124,16 +124,16 @@ class WorkTimesShown(Answer):
 
 
 class WorkTimesChanged(WorkTimesShown):
-    message = shown("Work times updated.")
+    message = answer_field("Work times updated.")
 
 
 class UserOutline(Answer):
     """The fields of a user that other members of a group see."""
 
     id = StrictInteger(metadata={"example": 3})
-    full_name = shown("John Doe")
-    role = shown("user")
-    email = shown("john@company.com")
+    full_name = answer_field("John Doe")
+    role = answer_field("user")
+    email = answer_field("john@company.com")
 
 
 CREATE_USER: Final = User()

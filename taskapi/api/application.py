@@ -80,8 +80,8 @@ class TaskApi(Flask):
         if settings.cors_origins:
             self._allow_origins(settings.cors_origins)
         if settings.trusted_proxies:
-            named = ("x_for", "x_proto", "x_host", "x_prefix")
-            hops = ProxyFix(self.wsgi_app, **dict.fromkeys(named, settings.trusted_proxies))
+            headers = ("x_for", "x_proto", "x_host", "x_prefix")
+            hops = ProxyFix(self.wsgi_app, **dict.fromkeys(headers, settings.trusted_proxies))
             self.wsgi_app = hops  # type: ignore[method-assign]
 
     def _allow_origins(self, origins: Iterable[str]) -> None:
@@ -162,8 +162,8 @@ class TaskApi(Flask):
         if task_id is not None and task_id not in self.recent_tasks:
             return None  # as `LookupCache.get` would find after more work
         try:
-            named = authentication.authenticate(self.authenticator, g, request, from_cache=True)
-            answer = call(view, g.caller, *named)
+            target = authentication.authenticate(self.authenticator, g, request, from_cache=True)
+            answer = call(view, g.caller, *target)
         except Unavailable:
             raise
         except (Stale, TaskApiError, HTTPException) as error:
@@ -187,8 +187,8 @@ class TaskApi(Flask):
         deadline = begin + RETRY_SECONDS
         while time.monotonic() < deadline and new_epochs < 2:
             try:
-                named = authentication.authenticate(self.authenticator, g, request)
-                run = partial(call, view, g.caller, *named)
+                target = authentication.authenticate(self.authenticator, g, request)
+                run = partial(call, view, g.caller, *target)
                 if idempotency.has_key(request):
                     if "session" not in g:
                         raise NotReady(idempotency.NOT_USABLE)

@@ -75,8 +75,8 @@ def authenticate(
     g.caller = callers.caller_of(user, g.token)
     target = lookups.target(refs, entities) if "HTTP_IF_MATCH" in request.environ else None
     if target is not None:
-        named = parse_etags(uncompressed(request.environ["HTTP_IF_MATCH"]))
-        versions = None if named.star_tag else named.as_set(include_weak=True)
+        etags = parse_etags(uncompressed(request.environ["HTTP_IF_MATCH"]))
+        versions = None if etags.star_tag else etags.as_set(include_weak=True)
         g.session.wanted, g.session.actual = versions, str(target["version"])
     return entities, ids | {"user_id": user["id"]} if ids.get("user_id") == ME else ids
 

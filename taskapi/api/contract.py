@@ -183,8 +183,8 @@ def _authorise(
         raise NoAuthorisation
     _require_access(action, caller)
     target = action.value.target
-    named = entities.get(target.noun) if target else None
-    policy.authorise(action, caller, named, user_id=ids.get("user_id"))
+    entity = entities.get(target.noun) if target else None
+    policy.authorise(action, caller, entity, user_id=ids.get("user_id"))
 
 
 def _record(**values: Any) -> Callable[[V], V]:

@@ -145,8 +145,8 @@ def tasks(group: StoredEntity, query: dict[str, Any]) -> Response:
 @returns(schema.GroupStats)
 def stats(group: StoredEntity) -> Response:
     """Count a group's tasks."""
-    named = {"id": group["id"], "name": group["name"]}
-    return responses.success({"group": named, **statistics.of_group(g.session, group["id"])})
+    outline = {"id": group["id"], "name": group["name"]}
+    return responses.success({"group": outline, **statistics.of_group(g.session, group["id"])})
 
 
 def _manageable_user(user_id: int) -> Entity:

@@ -104,19 +104,22 @@ class LookupCache:
 
     def add(self, request: Request, user_id: int, lookup: Lookup) -> None:
         """Cache a lookup with right credentials, if the request may change something of a user."""
-        owner = lookup.entities.get(Kind.USER.noun)
-        if request.method in SAFE_METHODS or owner is None:
+        path_user = lookup.entities.get(Kind.USER.noun)
+        if request.method in SAFE_METHODS or path_user is None:
             return
         if len(self._lookups) >= CACHED_MOST:
             self._lookups.clear()
-        self._lookups[user_id, owner["id"]] = lookup._replace(entities={Kind.USER.noun: owner})
+        self._lookups[user_id, path_user["id"]] = lookup._replace(
+            entities={Kind.USER.noun: path_user}
+        )
 
     def get(
         self, session: Session, user_id: int, throttle: LoginThrottle, refs: Sequence[EntityRef]
     ) -> Lookup:
-        """Return the cached lookup; guard its users and the absence of failures in each commit.
+        """Return the cached lookup; commits then fail if its users changed or a log-in failed.
 
-        A task needs no guard here: only its own change depends on it, which guards it.
+        A task needs no guard here: only the commit that changes it depends on it, and checks its
+        version.
 
         Args:
             refs: the user that the path names, may be ME, and perhaps a task.
@@ -126,8 +129,8 @@ class LookupCache:
                 connection. A commit would be sent twice then, and after a restart of Redis its
                 outcome would be unknown.
         """
-        (_, owner_id), *tasks = with_caller(refs, user_id)
-        lookup = self._lookups.get((user_id, owner_id))
+        (_, path_user_id), *tasks = with_caller(refs, user_id)
+        lookup = self._lookups.get((user_id, path_user_id))
         if lookup is None:
             raise Stale
         session.epoch = lookup.epoch

@@ -32,8 +32,8 @@ def answer(query: dict[str, Any], **more: Any) -> Response:
         more["total"] = listing.total()
     if task_query.needs_postgres:
         return lists.answer("tasks", listing, query, **more)
-    named = {name: query.get(name) for name in ("user_id", "group_id")}
-    scope = queries.tasks(g.session.keys, task_query.reach, sections=task_query.buckets, **named)
+    filters = {name: query.get(name) for name in ("user_id", "group_id")}
+    scope = queries.tasks(g.session.keys, task_query.reach, sections=task_query.buckets, **filters)
     after = listing.after.id if listing.after else 0
     return lists.answer("tasks", lists.Entities(g.session, scope, after), query, **more)
 

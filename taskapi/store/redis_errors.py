@@ -52,6 +52,12 @@ WORDINGS: Final[dict[str, tuple[type[TaskApiError], str]]] = {
     "unknown command": (StoreUnreachable, "Redis lacks a command that the service needs."),
 }
 """Part of the message of any other error -> the domain error."""
+_TLS: Final = "SSL:"
+"""A part of the message of an error of TLS."""
+BAD_TLS: Final = (
+    "The TLS connection to Redis fails: see the certificate of the server and ssl_ca_certs in "
+    "REDIS_URL."
+)
 UNREACHABLE: Final = "Redis does not answer: try again in a moment."
 UNKNOWN: Final = "Redis could not run a command of the service: the log of the service says why."
 
@@ -62,7 +68,7 @@ def refusal(error: driver.RedisError) -> TaskApiError:
         kind, sentence = REFUSALS[word_of(error)]
         return kind(sentence)
     if isinstance(error, driver.ConnectionError | driver.TimeoutError):
-        return StoreUnreachable(UNREACHABLE)
+        return StoreUnreachable(BAD_TLS if _TLS in str(error) else UNREACHABLE)
     for words, (kind, sentence) in WORDINGS.items():
         if words in str(error):
             return kind(sentence)

@@ -25,6 +25,7 @@ _CAUSES: Final = {
 }
 """SQLSTATE -> what is wrong, with PostgreSQL's own words, and what to do."""
 _NOT_LET_IN: Final = {
+    "certificate": "The TLS certificate is not accepted ({}): see sslmode and sslrootcert.",
     "could not translate host name": "The host in DATABASE_URL is not known: set another name.",
     "password authentication failed": "PostgreSQL refuses the user or the password ({}): set those "
     "of the role in DATABASE_URL.",
@@ -34,13 +35,12 @@ _NOT_LET_IN: Final = {
     "does not exist": "DATABASE_URL names what does not exist ({}): create it, or change the name.",
     "is not permitted to log in": "The role may not log in ({}): ALTER ROLE … LOGIN.",
     "read-only": "No server in DATABASE_URL takes writes ({}): name the primary server.",
-    "certificate": "The TLS certificate is not accepted ({}): see sslmode and sslrootcert.",
     "SSL": "PostgreSQL and DATABASE_URL do not agree on TLS ({}): see sslmode.",
     "query parameter": "DATABASE_URL has an option that does not exist ({}): leave it out.",
     'value: "': "DATABASE_URL has an option that is not usable ({}): change it.",
 }
 """Part of a message at the connect, which has no SQLSTATE -> what is wrong, and what to do."""
-_HOSTS: Final = re.compile(r'.*(?:FATAL|failed): +|host "[^"]*",? *|server certificate for "[^"]*"')
+_HOSTS: Final = re.compile(r'.*(?:FATAL|failed): +|host "[^"]*",? *| (?:for|name) "[^"]*"')
 _FULL_TEXTS: Final = ("too many c", "connection slots are reserved", "no more connections allowed")
 """Parts of messages for refused connections, for which libpq has no SQLSTATE."""
 

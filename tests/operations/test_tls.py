@@ -77,7 +77,8 @@ def test_a_redis_whose_certificate_is_not_trusted_or_not_its_own_is_refused(
     environ = over_tls(installation, tls, trusted, "")
     environ["REDIS_URL"] = environ["REDIS_URL"].replace("@127.0.0.1:", f"@{host}:")
     installation.settings = load(environ)
-    refused(installation.client()("GET", "/users", by="owner"), 503)
+    error = refused(installation.client()("GET", "/users", by="owner"), 503)["error"]
+    assert error.startswith("The TLS connection to Redis fails: see the certificate")
 
 
 def reached(postgres: Postgres, mode: str, port: int) -> bool:
@@ -104,3 +105,24 @@ def test_the_ssl_mode_decides_with_which_postgresql_we_speak(
     monkeypatch.setenv("PGSSLROOTCERT", str(tls.certificate))
     trusted = [mode for mode in modes if reached(postgres, mode, tls.postgres)]
     assert trusted == ["prefer", "require", "verify-ca", "verify-full"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "host", "problem"),
+    [
+        ("verify-ca", "127.0.0.1", "certificate verify failed"),
+        ("verify-full", "localhost", "does not match host"),
+    ],
+)
+def test_a_certificate_of_postgresql_that_is_not_accepted_is_explained(
+    tls: Tls, postgres: Postgres, tmp_path: Path, mode: str, host: str, problem: str
+) -> None:
+    other = make_certificate(tmp_path) if mode == "verify-ca" else tls.certificate
+    url = urlsplit(postgres.url)
+    netloc = f"{url.username}:{url.password}@{host}:{tls.postgres}"
+    address = url._replace(netloc=netloc, query=f"sslmode={mode}&sslrootcert={other}").geturl()
+    with pytest.raises(DatabaseUnreachable) as caught:
+        Database(load({"DATABASE_URL": address}))
+    assert str(caught.value).startswith("The TLS certificate is not accepted (")
+    assert problem in str(caught.value)
+    assert host not in str(caught.value)

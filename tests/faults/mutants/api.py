@@ -58,8 +58,8 @@ MUTANTS = [
     Mutant(
         "authorisation by the path",
         "taskapi/api/contract.py",
-        '    policy.authorise(action, caller, named, user_id=ids.get("user_id"))\n',
-        "    del named\n",
+        '    policy.authorise(action, caller, entity, user_id=ids.get("user_id"))\n',
+        "    del entity\n",
         "api/test_contract.py::test_the_example_does_what_its_contract_says",
     ),
     Mutant(
