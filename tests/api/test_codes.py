@@ -65,6 +65,7 @@ def run(folder: Path, *options: str, extra: str = "busy", missing: str = "", end
 
 
 @pytest.mark.parametrize("processes", ["0", "2"])
+@pytest.mark.long
 def test_a_whole_run_fails_for_a_code_that_no_test_provokes(tmp_path: Path, processes: str) -> None:
     assert run(tmp_path, "-n", processes) == "0"
     outcome = run(tmp_path, "-n", processes, missing="fenced")

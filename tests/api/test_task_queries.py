@@ -176,7 +176,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime.datetime]:
 
 
 @pytest.mark.usefixtures("clock")
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [*(pytest.param(seed, marks=pytest.mark.long) for seed in (0, 1)), 2, 3]
+)
 def test_every_answer_is_that_of_the_model(
     install: Install, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

@@ -112,6 +112,7 @@ def test_a_delete_in_batches_may_die_anywhere(
     check_gone(installation, api, path)
 
 
+@pytest.mark.long
 def test_the_worker_finishes_a_delete_whose_process_died(
     victim: Victim, installation: Installation, api: Api, doomed: Any
 ) -> None:

@@ -249,6 +249,7 @@ def beat_of(installation: Installation) -> float:
     return float(published.get("beat", 0))
 
 
+@pytest.mark.long
 def test_the_worker_notices_silence_within_30_seconds(
     half_open: Installation, proxy: Proxy
 ) -> None:

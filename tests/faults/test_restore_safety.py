@@ -56,6 +56,7 @@ def saved(installation: Installation, title: str) -> bool:
     return any(f'"{title}"'.encode() in gzip.decompress(file.read_bytes()) for file in files)
 
 
+@pytest.mark.long
 def test_no_change_is_lost_when_a_restore_dies_anywhere(victim: Victim, install: Install) -> None:
     installation = install(BACKUP_KEEP="100")
     api = installation.client()

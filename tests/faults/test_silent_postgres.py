@@ -92,6 +92,7 @@ def test_requests_wait_for_postgresql_at_most_a_second(
 
 
 @pytest.mark.parametrize("action", ["force", "restore"])
+@pytest.mark.long
 def test_actions_that_wait_for_a_lock_leave_threads_for_other_requests(
     installation: Installation, action: str
 ) -> None:

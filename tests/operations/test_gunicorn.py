@@ -183,6 +183,7 @@ def test_gunicorns_own_lines_are_in_the_format_of_the_service_after_a_reload_too
     assert f"{REFUSED}127.0.0.1" in events
 
 
+@pytest.mark.long
 def test_no_password_is_checked_again_after_a_reload_or_a_restart(install: Install) -> None:
     installation = install()
     with installation.serve() as api:
