@@ -99,6 +99,7 @@ def die_in_the_middle(victim: Victim, installation: Installation, group_id: int)
 
 
 @pytest.mark.parametrize("noun", ["groups", "users"])
+@pytest.mark.long
 def test_a_delete_in_batches_may_die_anywhere(
     victim: Victim, installation: Installation, api: Api, doomed: Any, noun: str
 ) -> None:

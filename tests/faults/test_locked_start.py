@@ -27,6 +27,7 @@ SELECT array_agg(DISTINCT mode) FROM pg_locks WHERE pid = pg_backend_pid() AND l
     [("tasks", False, 6), (ALL_TABLES, False, 18), (ALL_TABLES, True, 18)],
     ids=["tasks", "all tables", "a migration waits"],
 )
+@pytest.mark.long
 def test_web_starts_and_serves_while_tables_are_locked(
     installation: Installation, api: Api, tables: str, is_older: bool, seconds: float
 ) -> None:

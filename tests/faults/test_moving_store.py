@@ -87,6 +87,7 @@ def delete_what_the_pass_copies(world: World) -> None:
         [move_a_task_out_of_a_group_and_delete_the_group, delete_what_the_pass_copies],
     ],
 )
+@pytest.mark.long
 def test_changes_between_any_two_steps_of_a_pass_are_copied_by_the_next_pass(
     installation: Installation, api: Api, acts: list[Callable[[World], None]], store: str
 ) -> None:

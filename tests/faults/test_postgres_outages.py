@@ -125,6 +125,7 @@ def test_postgresql_may_end_any_step_of_a_pass(installation: Installation, api: 
     assert step > 15
 
 
+@pytest.mark.long
 def test_postgresql_may_end_any_step_of_a_restore(installation: Installation, api: Api) -> None:
     change(api)
     seen = everything(api)

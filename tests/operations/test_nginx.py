@@ -57,6 +57,7 @@ def nowhere() -> str:
     return f"127.0.0.1:{free_port()}"
 
 
+@pytest.mark.long
 def test_the_guide_works_through_nginx(install: Install, tmp_path: Path) -> None:
     with running(install, tmp_path, TRUSTED_PROXIES="1") as (service, _):
         edge = Edge(tmp_path, service.url, owner_password="admin1234")

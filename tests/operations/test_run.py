@@ -144,6 +144,7 @@ def test_the_command_it_prints_works(used_data_dir: Path) -> None:
         assert json.loads(curl.stdout)["data"]["count"] == 1
 
 
+@pytest.mark.long
 def test_two_run_side_by_side_but_not_on_one_data_dir(tmp_path: Path) -> None:
     with (
         running(tmp_path / "a") as first,

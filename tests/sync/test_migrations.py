@@ -89,6 +89,7 @@ def listed(api: Api) -> dict[int, Any]:
     return {task["id"]: task for task in ok(api("GET", "/tasks/filter", by="owner"))["tasks"]}
 
 
+@pytest.mark.long
 def test_old_and_new_program_work_side_by_side(
     installation: Installation, api: Api, next_program: Path
 ) -> None:
