@@ -130,7 +130,7 @@ class Crowded(Unavailable):
 
 
 class StoreUnreachable(Unavailable):
-    """Redis does not answer."""
+    """Redis does not answer, or answers that it cannot serve."""
 
     code = "redis_unreachable"
 
@@ -172,7 +172,7 @@ class DatabaseUnreachable(Unavailable):
 
 
 class AlreadyRunning(Conflict):
-    """Another process holds the sync lock."""
+    """Another pass, restore, backup or action of the owner is running."""
 
     code = "already_running"
 
@@ -182,8 +182,8 @@ class Stale(Exception):
 
 
 class NewEpoch(Stale):
-    """The store was restored since this request started."""
+    """The store was restored or restarted since this began, so it cannot go on."""
 
 
 class Unchecked(Stale):
-    """Redis was started, and whether it lost changes is not known yet."""
+    """Redis was started or set back, and is not checked for lost changes yet."""

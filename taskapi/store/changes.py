@@ -19,7 +19,7 @@ from taskapi.store.prefetch import prefetch
 CHUNK: Final = 2000
 """Entities read in one call: about 8 ms of Redis' time."""
 CHUNK_BYTES: Final = 2_000_000
-"""A call stops once its JSON and tokens have this size; it does not split a version."""
+"""A call stops once its JSON and tokens have this size, but returns all of one version."""
 MARKS_MOST: Final = 10_000
 """Marks counted in one call."""
 PIN_SECONDS: Final = 60
@@ -36,7 +36,7 @@ def changed(store: Store, *, with_quarantine: bool = False) -> Iterator[Chunk]:
 
 
 def everything(store: Store, kind: Kind) -> Iterator[Chunk]:
-    """Yield all entities of a kind; those that change meanwhile may be missing, old or new."""
+    """Yield all entities of a kind; one that changes meanwhile may be missing, old or new."""
     yield from _walk(store, store.keys.index(kind), kind)
 
 
@@ -99,7 +99,7 @@ def marked(store: Store, *marks: Mark) -> list[Mark]:
     (scores,) = store.connection.execute(("ZMSCORE", store.keys.dirty, *map(str, marks)))
     pairs = zip(marks, scores, strict=True)
     return [
-        mark._replace(version=number(score, f"the version of the mark {mark} is no number"))
+        mark._replace(version=number(score, f"the version of the mark {mark} is not a number"))
         for mark, score in pairs
         if score is not None
     ]
@@ -126,7 +126,7 @@ def oldest_seconds(store: Store) -> float | None:
 
 
 def acknowledge(store: Store, redis: Meta, last: str) -> None:
-    """Remove the marks up to version `last`; PostgreSQL has them, or they are in quarantine.
+    """Remove the marks up to version `last`, except in quarantine or above the pin of a backup.
 
     Raises:
         NewEpoch: the store was restored or restarted since `redis` was read; no more marks are

@@ -25,8 +25,9 @@ PRESENT: Final = "+"
 ABSENT: Final = "-"
 """Conditions on a hash field; `equals` returns a third one."""
 CLOSING_SECONDS: Final = 3
+"""How long writes to a user or group are refused while its tasks are read."""
 COUNT_SECONDS: Final = 15
-"""How long a user or group may be closed while its tasks are read, and while many are counted."""
+"""The same while more tasks are counted than one commit deletes."""
 BIG_COMMIT: Final = 1000
 """A commit with more guards gets a longer reply timeout."""
 MERGED_LEAST: Final = 20

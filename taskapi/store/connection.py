@@ -70,6 +70,7 @@ class Connection:
 
         Raises:
             StoreUnreachable, StoreFull: Redis cannot serve now.
+            Damaged, CommandFailed: it answers with an error about a value, or an unknown one.
         """
         if self._generation != self._store.generation:
             self._generation = self._store.generation

@@ -48,7 +48,7 @@ class Deferral:
         self._commit, self._frees_memory = commit, frees_memory
 
     def send(self, key: str, answer: str) -> "Stamp":
-        """Send the commit together with the answer; raises what `Commit.run` raises.
+        """Send the commit together with the answer; raises what `Commit.send` raises.
 
         Nothing is written if another request with this key runs, or has stored its answer.
         """

@@ -24,13 +24,13 @@ from taskapi.store.session import Session
 BATCH: Final = 250
 """Tasks deleted, or members removed, in one commit: about 5 ms of Redis' time."""
 TRIES: Final = 50
-"""How often in a row a step may lose a race against other changes."""
+"""How often in a row a step may fail because of other changes."""
 PAUSE_SECONDS: Final = 0.05
 _MARK: Final = re.compile(r"[ug]:[0-9]{1,18}")
 
 
 def decide(session: Session, commit: Commit, kind: Kind, entity: Entity) -> None:
-    """Make it certain that this user or group and all its tasks will be deleted."""
+    """Record that this user or group and all its tasks will be deleted."""
     commit.guard_unchanged(kind, entity)
     commit.close(kind, entity["id"])
     commit.add("HSET", session.keys.deleting, mark(kind, entity["id"]), NEW_VERSION)
@@ -49,11 +49,11 @@ def finish(
     Another process may do the same at the same time.
 
     Args:
-        delete: returns False if it only did a part, in its own commit: it is called again.
+        delete: returns False if something is left after its commit: it is called again.
 
     Raises:
         Damaged: a task cannot be read; writes to the other tasks stay refused until it is repaired.
-        Stale: other changes won every race; the worker will go on.
+        Stale: every try failed because of other changes; the worker will go on.
     """
     session = replace(session, rights=[], wanted=None)  # the first commit has checked them
     tries = 0

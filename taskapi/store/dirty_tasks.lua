@@ -4,7 +4,7 @@
 -- ARGV     dirty   the sorted set of marks, <k>:<id> -> version
 --          after   only marks above this version
 --          limit   about how many marks; marks of one version are never split
---          most    the maximum number of marks of any kind
+--          most    the maximum number of marks, of all kinds together
 --          entity  prefix of a task's key
 -- Result   {installation, synced, remarked, version up to which marks were read, 1 if more follows,
 --          ids joined by commas, list of their JSON, empty for a task that is gone or damaged}, or

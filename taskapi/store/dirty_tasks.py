@@ -36,9 +36,9 @@ BLOCK: Final = 2048
 
 
 class History(NamedTuple):
-    """What the marks belong to.
+    """Identifies the sequence of marks that was read.
 
-    In another history, old versions may be marked, so all marks are read again.
+    If a field differs, earlier versions may have been marked, so all marks are read again.
 
     Attributes:
         synced: PostgreSQL has every change up to this version that is not marked.

@@ -42,7 +42,7 @@ class Heavy:
         if getattr(self._local, "keeps_turn", False) and self._local.has_turn:
             return
         self.rest()
-        with self._next:  # whoever waits longest is next, not the thread that has just rested
+        with self._next:  # a thread that waits is next, not the one that has just rested
             self._turn.acquire()
         self._local.has_turn = True
 

@@ -27,7 +27,7 @@ def reindex(keys: Keys, kind: Kind, old: Entity | None, new: Entity | None) -> I
 def merged(writes: Iterable[Write]) -> list[Write]:
     """Return fewer commands with the same effect.
 
-    Only for writes whose order does not matter: those of different tasks.
+    Only for writes whose order does not matter, such as those of different or new entities.
     """
     joined: dict[Write, list[str]] = {}
     sums: Counter[Write] = Counter()

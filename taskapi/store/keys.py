@@ -1,7 +1,7 @@
 """Every Redis key, with one builder each. All keys have one hash tag, hence one cluster slot.
 
-Scripts get the keys as arguments, except `read_chunk.lua` and `acknowledge.lua`: they read keys of
-many entities and spell the names themselves.
+Scripts get whole keys as arguments, or a prefix: `page.lua`, `dirty_tasks.lua`, `task_changes.lua`
+and `strays.lua` add ids to it, `read_chunk.lua` and `acknowledge.lua` spell all names themselves.
 
 | key              | type   | what it holds                                                        |
 |------------------|--------|----------------------------------------------------------------------|
@@ -12,8 +12,8 @@ many entities and spell the names themselves.
 |                  |        | PostgreSQL knows), unconfirmed (the starts served since then),       |
 |                  |        | loader and loaded (token and batch of a restore),                    |
 |                  |        | former (state before it), saved (whether it may clear Redis),        |
-|                  |        | remarked (changes when marks are set in another way than by commits),|
-|                  |        | forgotten (who follows from before this version may miss changes)    |
+|                  |        | remarked (a new text whenever marks are set other than by commits),  |
+|                  |        | forgotten (who follows from an earlier version may miss changes)     |
 | user:<id>        | hash   | json (the answer's object), version, administers (group ids), tokens |
 |                  |        | (a JSON list: `tokens.py`)                                           |
 | group:<id>       | hash   | json, version                                                        |

@@ -60,7 +60,7 @@ class Loader:
         self.run([("HSET", self._keys.meta, "former", "", "saved", meta.SAVED)])
 
     def clear(self) -> None:
-        """Delete all entities, indexes and marks; keep the description, status and deletes."""
+        """Delete all keys but `meta`, `sync`, `processes`, `deleting` and the stored answers."""
         keys = self._keys
         kept = {key.encode() for key in (keys.meta, keys.sync, keys.processes, keys.deleting)}
         answers = keys.answer_prefix.encode()  # a request that is sent again must not be done again

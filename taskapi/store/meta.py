@@ -168,7 +168,7 @@ def read_status(store: Store, *others: Command) -> tuple[str, dict[str, str], fl
 
     Raises:
         Damaged: one of these cannot be read, or the key of the marks has the wrong type.
-        Any error of `others`, commands that are sent in the same round trip.
+        Any error of `others`: commands that are sent in the same round trip, to see if they fail.
     """
     description, reply, now, refused, *_ = store.connection.execute(
         _read(store),

@@ -57,8 +57,9 @@ def contains(store: Store, mark: Mark) -> bool:
 
 
 def review(store: Store) -> None:
-    """Remove entries of changed entities; if there are any, also orphans: parents may exist now.
+    """Remove the entries of entities that have changed.
 
+    If there are any, remove those with a missing parent too: it may exist now.
     A damaged quarantine is removed: the next pass finds again what PostgreSQL refuses.
     """
     try:

@@ -93,9 +93,9 @@ def entities(session: Session, scope: Scope) -> list[Entity]:
 
 
 def all_of(session: Session, scope: Scope, *sizes: Command) -> tuple[list[Entity], list[Any]]:
-    """Return all entities in a scope, and the replies to `sizes`: each must be their number.
+    """Return all entities in a scope, and the replies to the commands `sizes`.
 
-    A size is a number, or a list of numbers to add.
+    Each reply has to be the number of entities, or a list of numbers whose sum it is.
 
     Raises:
         Damaged: the numbers differ, so that some entities would not be found.
@@ -106,11 +106,12 @@ def all_of(session: Session, scope: Scope, *sizes: Command) -> tuple[list[Entity
 
 def size_of(session: Session, scope: Scope, *sizes: Command) -> int:
     """Return the number of entities in a scope; raises as `all_of` does."""
-    numbers, _ = _agreed(session, scope, sizes, lambda: _numbers(session, scope))
-    return len(numbers)
+    countable, _ = _agreed(session, scope, sizes, lambda: _countable(session, scope))
+    return len(countable)
 
 
-def _numbers(session: Session, scope: Scope) -> range:
+def _countable(session: Session, scope: Scope) -> range:
+    """Return a range whose length is the number of entities in a scope."""
     return range(sum(number for number, *_ in _chunks(session, scope, 0, None)))
 
 
@@ -132,7 +133,9 @@ def _number(reply: int | bytes | list[bytes] | None) -> int:
     if isinstance(reply, list):
         return sum(map(_number, reply))
     return (
-        numbers.number(reply, "a counter is no number") if isinstance(reply, bytes) else reply or 0
+        numbers.number(reply, "a counter is not a number")
+        if isinstance(reply, bytes)
+        else reply or 0
     )
 
 

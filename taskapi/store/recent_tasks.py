@@ -68,6 +68,6 @@ class RecentTasks:
         self._contested[task_id] = time.monotonic() + CONTESTED_SECONDS
 
     def reply(self, epoch: str, task_id: int) -> list[bytes | None] | None:
-        """Return what Redis replied to `fetch` of a task in this epoch; None if not remembered."""
+        """Return a task of this epoch in the form of a reply to `fetch`; None if not remembered."""
         known, json = self._tasks.get(task_id, ("", b""))
         return [json, version(json).encode()] if json and known == epoch else None

@@ -24,8 +24,10 @@ def newer(store: Store, kind: Kind, entities: Iterable[Entity]) -> Iterator[Enti
         reads = [("HGET", keys.entity(kind, each["id"]), "version") for each in batch]
         *versions, deletes = store.connection.execute(*reads, ("ZMSCORE", keys.tombstones, *marks))
         for each, version, delete in zip(batch, versions, deletes, strict=True):
-            known = number(version or b"0", f"the version of a {kind.noun} is no number")
-            deleted = number(delete or b"0", f"the version of a {kind.noun} tombstone is no number")
+            known = number(version or b"0", f"the version of a {kind.noun} is not a number")
+            deleted = number(
+                delete or b"0", f"the version of a {kind.noun} tombstone is not a number"
+            )
             if each["version"] > max(known, deleted):
                 yield each
 
@@ -35,7 +37,7 @@ def missing_deletes(store: Store, deletes: Iterable[Mark]) -> Iterator[Mark]:
     for batch in batches(deletes):
         reads = (("HGET", store.keys.entity(Kind(m.kind), m.id), "version") for m in batch)
         for mark, version in zip(batch, store.connection.execute(*reads), strict=True):
-            known = number(version or b"0", f"the version of {mark} is no number")
+            known = number(version or b"0", f"the version of {mark} is not a number")
             if version is not None and known < mark.version:
                 yield mark
 

@@ -1,7 +1,7 @@
 """The Lua scripts, read once from the files in this directory.
 
-The flags are in the first line of a script. Some scripts are loaded twice:
-what frees memory, or replaces data, is allowed when Redis is full, other changes are not.
+`_load` puts a line with the flags before each. Some scripts are loaded twice: with `allow-oom` for
+what frees memory or replaces data, and without it for other changes.
 """
 
 import hashlib

@@ -83,7 +83,7 @@ class Session:
             return self.open(*commands)  # the request may not need the damaged key
         if before != after[:3]:
             raise NotReady(NOT_READY)
-        self._require_readable(after, seen)
+        self._require_serving(after, seen)
         if not is_number(before[0]):
             raise meta.unreadable("epoch")
         self.epoch = before[0].decode()
@@ -105,20 +105,19 @@ class Session:
             return found
         seen, state = self.connection.issued.version, ("HMGET", self.keys.meta, *_STATE, "version")
         *replies, after = self.connection.execute(*commands, state)
-        self._require_readable(after, seen)
+        self._require_serving(after, seen)
         if after[0] != self.epoch.encode():
             raise NewEpoch
         return replies
 
     def is_compared(self) -> bool:
         """Return whether PostgreSQL, which may be newer, was compared after Redis was started."""
-        read = ("HMGET", self.keys.meta, "opened", "confirmed")
-        ((opened, confirmed),) = self.connection.execute(
-            read
-        )  # not `read`, which uses up the guess
+        command = ("HMGET", self.keys.meta, "opened", "confirmed")
+        # Not `self.read`, whose first call uses up the prefetched replies.
+        ((opened, confirmed),) = self.connection.execute(command)
         return bool(opened == confirmed)
 
-    def _require_readable(self, found: list[bytes | None], seen: int) -> None:
+    def _require_serving(self, found: list[bytes | None], seen: int) -> None:
         epoch, state, opened, version = found
         if epoch is None or state not in (b"ready", b"fenced"):
             if epoch and not meta.is_state((state or b"").decode(errors="replace")):

@@ -102,7 +102,9 @@ def _counter(session: Session, reply: list[bytes]) -> Counter[bytes]:
     if len(reply) > 2 * LIGHT_MOST:
         session.heavy.step()
     pairs = [*zip(reply[::2], reply[1::2], strict=True)]
-    counts = {user_id: number(count, "a counter of tasks is no number") for user_id, count in pairs}
+    counts = {
+        user_id: number(count, "a counter of tasks is not a number") for user_id, count in pairs
+    }
     return Counter({user_id: count for user_id, count in counts.items() if count})
 
 
@@ -114,7 +116,10 @@ def _by_full_name(session: Session, counts: Counter[bytes]) -> dict[str, int]:
 
 
 def _labelled(counts: Counter[bytes], names: dict[bytes, bytes]) -> dict[str, int]:
-    """Return the counts by name, in order of id; users with the same name get their id."""
+    """Return the counts by name, in order of id; a name that several users have gets their id.
+
+    Users without a stored name are left out.
+    """
     ids = sorted((i for i in counts if is_number(i) and names.get(i)), key=int)
     shared = Counter(names[user_id] for user_id in ids)
     try:

@@ -52,8 +52,8 @@ def update(
 ) -> list[bytes]:
     """Change the tasks of (task, its user) pairs in one commit; return their JSON, in order.
 
-    A task without an effective change keeps its version. If the group or the user changes, the user
-    after the change must be unchanged, because their membership permits it.
+    A task without an effective change keeps its version. If a task moves to another group or user,
+    the commit fails if that user has changed since: their membership permits the move.
 
     Args:
         pairs: each task, and its user after the change.

@@ -15,7 +15,8 @@ REMEMBERED_SECONDS: Final = 12 * 60 * 60
 REMEMBERED_MOST: Final = 16
 """Digests of one user: a password has one for each address that it was used from."""
 AHEAD_SECONDS: Final = 60.0
-"""How far the clock of another process may be ahead. Later digests would push out all new ones."""
+"""How far the clock of another process may be ahead. Digests from later are removed: they would
+count as the newest ones, and push out each new one."""
 
 
 def has(session: Session, user_id: int, digest: str) -> bool:

@@ -120,7 +120,7 @@ def test_a_tombstone_that_cannot_be_read_is_named(world: World) -> None:
     world.damage("tombs", zadd("t:1", 5.5))
     entities = [world.tasks[0]]
     store = sync_pass.open_store(world.installation.settings)
-    with pytest.raises(Damaged, match="tombstone is no number"):
+    with pytest.raises(Damaged, match="tombstone is not a number"):
         list(reconcile.newer(store, Kind.TASK, entities))
 
 
