@@ -189,5 +189,5 @@ def _users_after(
 
 
 def _by_id(session: Session, kind: Kind, ids: Iterable[int]) -> dict[int, StoredEntity]:
-    """Return those of these entities that exist."""
+    """Return the entities with these ids, by id; ids of none are left out."""
     return {each["id"]: each for each in session.find(kind, *sorted(set(ids))) if each}

@@ -164,4 +164,4 @@ PATH_IDS: Final[dict[str, Shape]] = {
     "id": ID,
     "user": {"anyOf": [ID, {"const": "me"}], "description": "A user's id, or `me`: the caller."},
 }
-"""Converter of a part of a path -> what it may be."""
+"""Name of a converter in a route -> the schema of its values."""

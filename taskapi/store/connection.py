@@ -69,8 +69,7 @@ class Connection:
             seconds: timeout of each reply, if it is longer than usual.
 
         Raises:
-            StoreUnreachable, StoreFull: Redis cannot serve now.
-            Damaged, CommandFailed: it answers with an error about a value, or an unknown one.
+            StoreUnreachable, StoreFull, Damaged, CommandFailed: see `redis_errors`.
         """
         if self._generation != self._store.generation:
             self._generation = self._store.generation
@@ -136,10 +135,8 @@ class Connection:
             raise
 
     def _exchange(self, commands: Sequence[Command], seconds: float | None) -> list[Any]:
-        if not self._socket.is_connected:
-            self._store.primary.connect(
-                self._socket
-            )  # an attempt that cannot connect sends nothing
+        if not self._socket.is_connected:  # an attempt that cannot connect sends nothing
+            self._store.primary.connect(self._socket)
         options = {} if seconds is None else {"timeout": seconds}
         try:
             self._socket.send_packed_command([b"".join(map(pack_command, commands))])

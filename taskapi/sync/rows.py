@@ -239,10 +239,7 @@ class _Plan:
         self.refused, self.delete = _REFUSED.format(**names), _DELETE.format(**names)
 
     def line(self, entity: Entity) -> str:
-        """Return the entity as one line of COPY's text format.
-
-        NUL separates the values until they are escaped, because no text has one.
-        """
+        """Return a line of COPY's text format; until it is escaped, NUL is between the values."""
         values = [to_text(entity[name]) for name, to_text in self._to_text.items()]
         values += [derive(entity) for derive in self._derived.values()]
         text = "\0".join(values).replace("\\", "\\\\").replace("\t", "\\t")
