@@ -49,7 +49,7 @@ def _read(file: Path) -> bytes:
         status, key = os.fstat(opened.fileno()), opened.read(KEY_BYTES + 1)
     is_private = status.st_uid == os.geteuid() and not status.st_mode & 0o077
     if not stat.S_ISREG(status.st_mode) or not is_private or len(key) != KEY_BYTES:
-        raise OSError(f"delete {file}: it is no file of {KEY_BYTES} bytes with mode 0600")
+        raise OSError(f"delete {file}: it must be a file of {KEY_BYTES} bytes with mode 0600")
     return key
 
 
