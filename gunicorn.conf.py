@@ -19,7 +19,6 @@ try:
     _settings = load(os.environ)
 except ConfigError as error:
     logs.end(str(error))
-metrics_folder.create(os.environ)
 
 
 class logger_class(Logger):
@@ -52,6 +51,7 @@ def on_starting(server):
         logs.end(str(error))
     except TaskApiError as error:
         server.log.warning("%s The sync worker will try again.", error)
+    metrics_folder.create(os.environ)  # only now: a refused start leaves nothing
 
 
 def on_exit(_server):

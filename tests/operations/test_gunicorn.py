@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from devserver.servers import free_port
-from taskapi.api import metrics_folder
 from taskapi.doctor.ports import health_at
 from taskapi.errors import NewEpoch, NotReady
 from taskapi.sync import bootstrap
@@ -80,7 +79,6 @@ def test_a_reload_that_cannot_migrate_goes_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OWNER_PASSWORD", "of-our-own")
-    monkeypatch.setattr(metrics_folder, "create", lambda _: None)
     settings = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
     server = SimpleNamespace(log=logging.getLogger("gunicorn.error"))
     for error in (NewEpoch(), NotReady("The store is empty.")):
