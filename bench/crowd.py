@@ -17,6 +17,9 @@ from bench.wrk import basic
 PERIOD_SECONDS: Final = 10
 """How often each user calls."""
 MEASURED_SECONDS: Final = 20
+HOUR_SECONDS: Final = 3600
+PATHS: Final = ("/users/{0}", "/users/{0}/tasks?limit=50", "/tasks/stats", "/tasks/filter?limit=50")
+"""What a user asks for, each as often as the others."""
 AT_ONCE: Final = 20
 """First log-ins that are sent at the same time."""
 P99_MS: Final = 50
@@ -43,15 +46,26 @@ def crowd(stage: Stage, sizes: Sizes) -> Iterator[Row]:
         used = 1000 * (cpu.seconds() - used) / len(users)
         title = f"first log-ins of {len(users)} users, {AT_ONCE} at once, {tries} requests"
         yield Row(f"{title}, {used:.1f} ms CPU each", len(users) / seconds, "log-ins/s")
-        yield _measure(url, users, "")
+        yield _measure(url, users, "", MEASURED_SECONDS)
         yield _memory(cpu.web_processes() - others, "after its first log-ins")
     began = time.perf_counter()
     with stage.serve(site, TRUSTED_PROXIES="1") as url:
         seconds = time.perf_counter() - began
         row = Row("start of the web processes", 1000 * seconds, "ms")
         yield row.with_target(f"<= {READY_SECONDS} s", seconds <= READY_SECONDS)
-        yield _measure(url, users, ", after a restart")
+        yield _measure(url, users, ", after a restart", MEASURED_SECONDS)
         yield _memory(cpu.web_processes() - others, "after a restart")
+
+
+def hour(stage: Stage, sizes: Sizes) -> Iterator[Row]:
+    """Let the users of a crowd call for an hour, and measure the memory of the web processes."""
+    site, users = stage.site(sizes.middle), range(2, 2 + sizes.crowd)
+    others = cpu.web_processes()
+    with stage.serve(site, TRUSTED_PROXIES="1") as url:
+        asyncio.run(_first_log_ins(url, users))
+        yield _memory(cpu.web_processes() - others, "after its first log-ins")
+        yield _measure(url, users, ", for an hour", HOUR_SECONDS)
+        yield _memory(cpu.web_processes() - others, "after an hour")
 
 
 def _memory(process_ids: set[int], when: str) -> Row:
@@ -60,15 +74,15 @@ def _memory(process_ids: set[int], when: str) -> Row:
     return row.with_target(f"<= {MEMORY_MIB} MiB", memory <= MEMORY_MIB)
 
 
-def _measure(url: str, users: range, when: str) -> Row:
+def _measure(url: str, users: range, when: str, measured_seconds: int) -> Row:
     say(f"a crowd of {len(users)} users{when}")
-    calls = asyncio.run(_calls(url, users))
+    calls = asyncio.run(_calls(url, users, measured_seconds))
     times = sorted(1000 * call.seconds for call in calls)
     p50, p99 = times[len(times) // 2], times[len(times) * 99 // 100]
     refused = sum(call.status != 200 for call in calls)
     row = Row(
         f"{len(users)} users, each once in {PERIOD_SECONDS} s{when}, {refused} refused",
-        len(calls) / MEASURED_SECONDS,
+        len(calls) / measured_seconds,
         "requests/s",
         p50,
         p99,
@@ -76,15 +90,15 @@ def _measure(url: str, users: range, when: str) -> Row:
     return row.with_target(f"p99 {P99_MS} ms, 0 refused", p99 <= P99_MS and not refused)
 
 
-async def _calls(url: str, users: range) -> list[Call]:
+async def _calls(url: str, users: range, measured_seconds: int) -> list[Call]:
     """Let each user call once in a period, at times of their own."""
     calls: list[Call] = []
-    end = time.monotonic() + MEASURED_SECONDS
+    end = time.monotonic() + measured_seconds
 
     async def call_often(user_id: int) -> None:
         await asyncio.sleep(random.uniform(0, PERIOD_SECONDS))
         while time.monotonic() < end:
-            calls.append(await _call(url, user_id))
+            calls.append(await _call(url, random.choice(PATHS), user_id))
             await asyncio.sleep(PERIOD_SECONDS)
 
     await asyncio.gather(*map(call_often, users))
@@ -100,7 +114,7 @@ async def _first_log_ins(url: str, users: range) -> int:
         async with places:
             while True:
                 tries += 1
-                if (await _call(url, user_id)).status == 200:
+                if (await _call(url, PATHS[0], user_id)).status == 200:
                     return
                 await asyncio.sleep(0.1)
 
@@ -108,11 +122,11 @@ async def _first_log_ins(url: str, users: range) -> int:
     return tries
 
 
-async def _call(url: str, user_id: int) -> Call:
-    """Send one request over a connection of its own, as curl does."""
+async def _call(url: str, path: str, user_id: int) -> Call:
+    """Send one request of a user over a connection of its own, as curl does."""
     address = urlsplit(url)
     lines = (
-        f"GET /users/{user_id} HTTP/1.1",
+        f"GET {path.format(user_id)} HTTP/1.1",
         f"Host: {address.netloc}",
         f"Authorization: {basic(user_id, seed.PASSWORD)}",
         f"X-Forwarded-For: 10.0.{user_id // 250}.{user_id % 250 + 1}",
