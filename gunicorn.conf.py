@@ -74,6 +74,7 @@ def pre_fork(_server, _worker):
 
 def post_fork(_server, _worker):
     _start_turn.release()
+    metrics_folder.reserve(os.environ)
 
 
 def post_worker_init(worker):

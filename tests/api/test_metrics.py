@@ -224,4 +224,6 @@ def test_all_web_processes_are_counted_until_gunicorn_ends(installation: Install
         parent, name = metrics_folder.IN_MEMORY, f"taskapi-metrics-{master_of(api)}-*"
         (folder,) = parent.glob(name)
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        reserved = {path.stat().st_size for path in folder.iterdir()}
+        assert reserved == {metrics_folder.RESERVED_BYTES}, "all files are reserved, none grew"
     assert not folder.exists()
