@@ -23,11 +23,6 @@ from tests.stores import before
 
 
 @pytest.fixture
-def api(install: Install) -> Api:
-    return install().client()
-
-
-@pytest.fixture
 def team(api: Api) -> Team:
     return Team(api)
 

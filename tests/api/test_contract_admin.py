@@ -20,11 +20,6 @@ STATUS = {"running", "interval", "last_sync", "time_since_last_sync", "healthy",
 STATUS |= {"pending_changes", "redis_status", "postgres_status"}
 
 
-@pytest.fixture
-def api(installation: Installation) -> Api:
-    return installation.client()
-
-
 def act(api: Api, action: str) -> Any:
     data = ok(api("POST", f"/admin/sync?action={action}", by="owner"))
     assert data["action"] == action

@@ -105,11 +105,6 @@ def test_a_follower_ends_with_the_same_tasks(
         assert one.catch_up(2) == tasks_of(site.api)
 
 
-@pytest.fixture
-def api(installation: Installation) -> Api:
-    return installation.client()
-
-
 def test_changes_come_once_in_order_of_version(api: Api, installation: Installation) -> None:
     group = new_group(api)["id"]
     first, second = (new_task(api, 1, group) for _ in range(2))

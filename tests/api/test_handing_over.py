@@ -24,11 +24,6 @@ from tests.conftest import Install
 from tests.stores import before
 
 
-@pytest.fixture
-def api(install: Install) -> Api:
-    return install().client()
-
-
 class Pair(Team):
     """A team with two users in both groups, and a stranger."""
 

@@ -38,11 +38,6 @@ Samples = dict[tuple[str, frozenset[str]], float]
 """Name and label values -> value."""
 
 
-@pytest.fixture
-def api(installation: Installation) -> Api:
-    return installation.client()
-
-
 def samples(api: Api, by: Caller = "owner") -> Samples:
     answer = api("GET", "/metrics", by=by)
     assert answer.status == 200, answer.body

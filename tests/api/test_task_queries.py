@@ -220,11 +220,6 @@ def check(site: Site, caller: int, path: str, query: dict[str, str]) -> None:
     assert seen == wanted, (path, query, caller, limit)
 
 
-@pytest.fixture
-def api(install: Install) -> Api:
-    return install().client()
-
-
 @pytest.mark.parametrize(
     ("zone", "now", "today"),
     [

@@ -30,11 +30,6 @@ def promtool() -> str:
     return program("promtool", "prometheus")
 
 
-@pytest.fixture
-def api(installation: Installation) -> Api:
-    return installation.client()
-
-
 def run(promtool: str, *words: str, text: bytes | None = None, cwd: Path | None = None) -> None:
     done = subprocess.run(
         [promtool, *words], input=text, cwd=cwd, capture_output=True, timeout=60, check=False
